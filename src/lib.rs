@@ -1,1 +1,6 @@
+//! Latchkey issues, verifies and revokes personal access tokens, and serves the environments that they manage.
+//!
+//! The modules, in reading order. `ARCHITECTURE.md` says what may import what; `tests/architecture.rs` holds the
+//! code to it.
 
+pub mod domain;
