@@ -1,1 +1,26 @@
-fn main() {}
+//! Compiles the Protobuf definitions, without protoc, to messages, services and the descriptor set that reflection and
+//! the JSON codec read.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message;
+
+const FILES: [&str; 6] = [
+    "gitpod/v1/token.proto",
+    "gitpod/v1/user.proto",
+    "gitpod/v1/identity.proto",
+    "gitpod/v1/environment.proto",
+    "gitpod/v1/event.proto",
+    "supervisor/v1/environmentopts.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    // The migrations are embedded by a macro, which does not tell cargo what it read.
+    println!("cargo::rerun-if-changed=migrations");
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().emit_rerun_if_changed(false).compile_fds(descriptors)?;
+    Ok(())
+}

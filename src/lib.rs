@@ -4,3 +4,4 @@
 //! code to it.
 
 pub mod domain;
+pub mod pb;

@@ -1,1 +1,12 @@
-//! Pure rules, no I/O.
+//! Pure rules, no I/O: what a token, an environment and an audit entry are, and what may be asked of them.
+
+pub mod audit;
+pub mod clock;
+pub mod environment;
+pub mod exec;
+pub mod ids;
+pub mod page;
+pub mod principal;
+pub mod secret;
+pub mod text;
+pub mod token;

@@ -1,0 +1,259 @@
+//! The audit log: who did what, to what, with which token, from where, and whether it was let through.
+
+use std::net::IpAddr;
+
+use time::OffsetDateTime;
+
+use super::ids::{AuditEntryId, OrganizationId, PrincipalId, RequestId, TokenId};
+use super::principal::{Actor, Origin, PrincipalKind};
+
+/// What was done. Written to the log as `noun_verb`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Action {
+    /// A personal access token was made.
+    TokenCreate,
+    /// A personal access token was revoked.
+    TokenRevoke,
+    /// An environment was asked for.
+    EnvironmentCreate,
+    /// An environment was told to run.
+    EnvironmentStart,
+    /// An environment was told to stop.
+    EnvironmentStop,
+    /// An environment was told to go, with its files.
+    EnvironmentDelete,
+    /// A token for one environment was made.
+    EnvironmentTokenCreate,
+    /// A command was run in an environment.
+    EnvironmentExec,
+    /// A command in an environment was cancelled.
+    EnvironmentExecCancel,
+    /// A user was added.
+    UserCreate,
+    /// A signing key was made the one that new tokens are made with.
+    GenerationActivate,
+    /// A signing key and every token made with it were revoked.
+    GenerationRevoke,
+    /// Something was read; aggregated.
+    Read,
+    /// A credential was refused.
+    CredentialRefuse,
+    /// An RPC was refused to a caller that is known.
+    PermissionDeny,
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Self; 15] = [
+        Self::TokenCreate,
+        Self::TokenRevoke,
+        Self::EnvironmentCreate,
+        Self::EnvironmentStart,
+        Self::EnvironmentStop,
+        Self::EnvironmentDelete,
+        Self::EnvironmentTokenCreate,
+        Self::EnvironmentExec,
+        Self::EnvironmentExecCancel,
+        Self::UserCreate,
+        Self::GenerationActivate,
+        Self::GenerationRevoke,
+        Self::Read,
+        Self::CredentialRefuse,
+        Self::PermissionDeny,
+    ];
+
+    /// As the log has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenCreate => "token_create",
+            Self::TokenRevoke => "token_revoke",
+            Self::EnvironmentCreate => "environment_create",
+            Self::EnvironmentStart => "environment_start",
+            Self::EnvironmentStop => "environment_stop",
+            Self::EnvironmentDelete => "environment_delete",
+            Self::EnvironmentTokenCreate => "environment_token_create",
+            Self::EnvironmentExec => "environment_exec",
+            Self::EnvironmentExecCancel => "environment_exec_cancel",
+            Self::UserCreate => "user_create",
+            Self::GenerationActivate => "generation_activate",
+            Self::GenerationRevoke => "generation_revoke",
+            Self::Read => "read",
+            Self::CredentialRefuse => "credential_refuse",
+            Self::PermissionDeny => "permission_deny",
+        }
+    }
+}
+
+/// What kind of thing something was done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SubjectType {
+    /// A personal access token.
+    PersonalAccessToken,
+    /// An environment.
+    Environment,
+    /// A user.
+    User,
+    /// A service account.
+    ServiceAccount,
+    /// An organization: what has no narrower subject.
+    Organization,
+}
+
+impl SubjectType {
+    /// Every type.
+    pub const ALL: [Self; 5] =
+        [Self::PersonalAccessToken, Self::Environment, Self::User, Self::ServiceAccount, Self::Organization];
+
+    /// As the log has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PersonalAccessToken => "personal_access_token",
+            Self::Environment => "environment",
+            Self::User => "user",
+            Self::ServiceAccount => "service_account",
+            Self::Organization => "organization",
+        }
+    }
+}
+
+/// What something was done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject {
+    /// Its kind.
+    pub subject_type: SubjectType,
+    /// Its ID.
+    pub id: uuid::Uuid,
+}
+
+/// Who did it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditActor {
+    /// A caller.
+    Principal(Actor),
+    /// Whoever may run `latchkey admin` on the server's machine.
+    Operator(Origin),
+}
+
+/// An act that changes state, to be written in the transaction that changes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEvent {
+    /// Who.
+    pub actor: AuditActor,
+    /// The organization it concerns.
+    pub organization_id: OrganizationId,
+    /// What.
+    pub action: Action,
+    /// The full name of the RPC (`package.Service/Method`), or the command.
+    pub rpc: &'static str,
+    /// To what.
+    pub subject: Subject,
+}
+
+impl AuditEvent {
+    /// An act of a caller in its own organization.
+    #[must_use]
+    pub fn of(actor: &Actor, action: Action, rpc: &'static str, subject: Subject) -> Self {
+        Self {
+            organization_id: actor.organization_id,
+            actor: AuditActor::Principal(actor.clone()),
+            action,
+            rpc,
+            subject,
+        }
+    }
+}
+
+/// Whether it was let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// It was done.
+    Succeeded,
+    /// It was refused.
+    Denied,
+}
+
+impl Outcome {
+    /// As the log has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+/// Something that changed no state and is logged all the same: a read, or a refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// The organization it concerns; none for a stranger's.
+    pub organization_id: Option<OrganizationId>,
+    /// Whose credential it was, when that is proven.
+    pub principal: Option<(PrincipalId, PrincipalKind)>,
+    /// Which token it was, when that is proven.
+    pub token_id: Option<TokenId>,
+    /// What.
+    pub action: Action,
+    /// The full name of the RPC (`package.Service/Method`); empty for what is none of ours.
+    pub rpc: String,
+    /// Whether it was let through.
+    pub outcome: Outcome,
+    /// Why it was refused; empty otherwise.
+    pub reason: String,
+    /// From where.
+    pub peer: Option<IpAddr>,
+    /// What the client calls itself.
+    pub user_agent: Option<String>,
+    /// Names the request.
+    pub request_id: RequestId,
+}
+
+/// An entry of the log, as it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Names it.
+    pub id: AuditEntryId,
+    /// Who; none for the operator or a stranger.
+    pub actor: Option<(PrincipalId, PrincipalKind)>,
+    /// With which token.
+    pub token_id: Option<TokenId>,
+    /// What, as [`Action::as_str`] has it.
+    pub action: String,
+    /// The full name of the RPC, or the command.
+    pub rpc: String,
+    /// To what.
+    pub subject: Option<Subject>,
+    /// Whether it was let through.
+    pub outcome: Outcome,
+    /// Why it was refused; empty otherwise.
+    pub reason: String,
+    /// From where.
+    pub peer: Option<IpAddr>,
+    /// What the client calls itself.
+    pub user_agent: Option<String>,
+    /// Names the request; none for aggregated entries.
+    pub request_id: Option<RequestId>,
+    /// How many times; 1 but for aggregated entries.
+    pub count: i64,
+    /// When; the minute, for aggregated entries.
+    pub created_at: OffsetDateTime,
+}
+
+/// Which entries are asked for. Empty lists ask for all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuditFilter {
+    /// By whom.
+    pub actor_ids: Vec<PrincipalId>,
+    /// By what kind of principal.
+    pub actor_kinds: Vec<PrincipalKind>,
+    /// To what.
+    pub subject_ids: Vec<uuid::Uuid>,
+    /// To what kind of thing.
+    pub subject_types: Vec<SubjectType>,
+    /// From this time on.
+    pub from: Option<OffsetDateTime>,
+    /// Before this time.
+    pub to: Option<OffsetDateTime>,
+}

@@ -1,0 +1,41 @@
+//! Time, as a thing that is handed in.
+
+use time::OffsetDateTime;
+
+/// Tells the time. Stored times are written by PostgreSQL; this serves what is judged in the process.
+pub trait Clock: Send + Sync + 'static {
+    /// Now, in UTC.
+    fn now(&self) -> OffsetDateTime;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one door to the machine's clock")]
+    fn now(&self) -> OffsetDateTime {
+        OffsetDateTime::now_utc()
+    }
+}
+
+/// Whether something that expires at `expires_at` is expired at `now`. The only judge of expiry: the very second
+/// counts as expired.
+#[must_use]
+pub fn is_expired(expires_at: OffsetDateTime, now: OffsetDateTime) -> bool {
+    now >= expires_at
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn the_very_instant_is_expired() {
+        let expiry = datetime!(2026-01-01 00:00:00 UTC);
+        assert!(is_expired(expiry, expiry));
+        assert!(!is_expired(expiry, expiry - time::Duration::NANOSECOND));
+    }
+}

@@ -1,0 +1,9 @@
+//! Development environments: what they are made from, and where they are in their life.
+
+mod content;
+mod phase;
+mod record;
+
+pub use content::{Content, GitSource, GitTarget, InvalidContent};
+pub use phase::{DesiredPhase, Phase};
+pub use record::{Environment, EnvironmentClass, EnvironmentFilter, FAILURE_MESSAGE_LIMIT, NAME_LIMIT, NewEnvironment};

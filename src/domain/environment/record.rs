@@ -1,0 +1,116 @@
+//! What is known of an environment and of a class of them.
+
+use time::OffsetDateTime;
+
+use super::{Content, DesiredPhase, Phase};
+use crate::domain::{
+    ids::{ClassId, EnvironmentId, OrganizationId, PrincipalId, RunnerId, TokenId},
+    principal::PrincipalKind,
+};
+
+/// The most characters of an environment's name.
+pub const NAME_LIMIT: usize = 80;
+/// The most characters of a failure message.
+pub const FAILURE_MESSAGE_LIMIT: usize = 1000;
+
+/// An environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    /// Names it.
+    pub id: EnvironmentId,
+    /// Whose members may see it.
+    pub organization_id: OrganizationId,
+    /// Who made it.
+    pub creator_id: PrincipalId,
+    /// User or service account.
+    pub creator_kind: PrincipalKind,
+    /// What it runs on.
+    pub runner_id: RunnerId,
+    /// How much it may use.
+    pub class_id: ClassId,
+    /// What people call it.
+    pub name: String,
+    /// What it was made from.
+    pub content: Content,
+    /// Where it should be.
+    pub desired_phase: DesiredPhase,
+    /// Where it is.
+    pub phase: Phase,
+    /// Counts the changes of mind: every write of a phase names the epoch it was decided on.
+    pub epoch: i64,
+    /// Counts the changes of what is seen.
+    pub status_version: i64,
+    /// Whether its files have come.
+    pub content_ready: bool,
+    /// The branch checked out.
+    pub branch: Option<String>,
+    /// The commit checked out, in hexadecimal digits.
+    pub commit: Option<String>,
+    /// What went wrong, last.
+    pub failure_message: Option<String>,
+    /// What does not hold as it should.
+    pub warning_message: Option<String>,
+    /// When it was asked for.
+    pub created_at: OffsetDateTime,
+    /// When it last came to run.
+    pub last_started_at: Option<OffsetDateTime>,
+}
+
+/// What is asked for in a new environment; checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEnvironment {
+    /// Names it.
+    pub id: EnvironmentId,
+    /// Whose members may see it.
+    pub organization_id: OrganizationId,
+    /// Who makes it.
+    pub creator_id: PrincipalId,
+    /// With which token.
+    pub created_by_token_id: TokenId,
+    /// The class asked for; none for the default one.
+    pub class_id: Option<ClassId>,
+    /// What people call it.
+    pub name: String,
+    /// What it is made from.
+    pub content: Content,
+    /// Where it should be: running or stopped.
+    pub desired_phase: DesiredPhase,
+}
+
+/// A class of environments: how much each may use, and where it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvironmentClass {
+    /// Names it.
+    pub id: ClassId,
+    /// What its environments run on.
+    pub runner_id: RunnerId,
+    /// What people call it.
+    pub display_name: String,
+    /// What it is for.
+    pub description: String,
+    /// Processor time a second of time, in thousandths of a processor.
+    pub cpu_millicores: i32,
+    /// Memory, in bytes.
+    pub memory_bytes: i64,
+    /// Processes and threads at once.
+    pub processes: i32,
+    /// Whether it is taken when a request names none.
+    pub is_default: bool,
+    /// Whether environments can be made of it.
+    pub enabled: bool,
+}
+
+/// Which environments are asked for. Empty lists ask for all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EnvironmentFilter {
+    /// On which runners.
+    pub runner_ids: Vec<RunnerId>,
+    /// In which phases.
+    pub phases: Vec<Phase>,
+    /// By whom.
+    pub creator_ids: Vec<PrincipalId>,
+    /// Made before this time.
+    pub created_before: Option<OffsetDateTime>,
+    /// Whose name or context URL contains this text.
+    pub search: String,
+}

@@ -1,0 +1,73 @@
+//! Commands in a running environment: the port that use cases call, and runners answer.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use super::ids::EnvironmentId;
+
+/// The most bytes of each output stream that are passed on; what is more is cut, and the text says so.
+pub const OUTPUT_LIMIT: usize = 8 * 1024 * 1024;
+/// The longest that a command may run.
+pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// How long a command may run when the request does not say.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// The most bytes of a command.
+pub const COMMAND_LIMIT: usize = 128 * 1024;
+
+/// A command to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// By which it can be cancelled; empty if it cannot.
+    pub operation_id: String,
+    /// One shell string.
+    pub command: String,
+    /// Where it runs; empty for the checkout.
+    pub working_directory: String,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// What a command that ended has said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandOutput {
+    /// Its exit code; 128 and the signal's number for one that was killed.
+    pub exit_code: i32,
+    /// What it wrote to standard output, as text.
+    pub stdout: String,
+    /// What it wrote to standard error, as text.
+    pub stderr: String,
+}
+
+/// Why a command has no output to show.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OperationsError {
+    /// The environment is not running.
+    #[error("the environment is not running; start it first")]
+    NotRunning,
+    /// Its runner belongs to another server, or to none that is up.
+    #[error("the server that runs this environment cannot be reached from here")]
+    Elsewhere,
+    /// It took longer than it may; everything it started has been ended.
+    #[error("the command took longer than {} s and was ended", .0.as_secs())]
+    TimedOut(Duration),
+    /// It was cancelled; everything it started has been ended.
+    #[error("the command was cancelled")]
+    Cancelled,
+    /// What was asked for makes no sense to the environment.
+    #[error("{0}")]
+    Invalid(String),
+    /// The environment does not answer as it should. The text is for logs.
+    #[error("the environment does not answer")]
+    Unreachable(String),
+}
+
+/// The answer of an [`Operations`] method.
+pub type OperationFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, OperationsError>> + Send + 'a>>;
+
+/// Carries out operations in environments. Dropping a returned future ends what it started.
+pub trait Operations: Send + Sync + 'static {
+    /// Runs a command to its end.
+    fn exec(&self, environment: EnvironmentId, command: Command) -> OperationFuture<'_, CommandOutput>;
+
+    /// Ends the command that was started with this operation ID; an unknown one is no error.
+    fn cancel(&self, environment: EnvironmentId, operation_id: String) -> OperationFuture<'_, ()>;
+}

@@ -1,0 +1,101 @@
+//! Identifiers. Each names one kind of thing and cannot be taken for another.
+
+use std::{fmt, str::FromStr};
+
+use uuid::Uuid;
+
+/// A text that should have been an identifier and is not a UUID in its hyphenated form.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("is not a UUID")]
+pub struct InvalidId;
+
+macro_rules! identifiers {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new identifier: UUIDv7, so that rows made together lie together.
+            #[must_use]
+            pub fn generate() -> Self {
+                Self(new_uuid())
+            }
+
+            /// The identifier as PostgreSQL and the token body hold it.
+            #[must_use]
+            pub const fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl From<Uuid> for $name {
+            fn from(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(formatter)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                parse(text).map(Self)
+            }
+        }
+    )*};
+}
+
+identifiers! {
+    /// Names a personal access token in lists, audit logs and URLs; public.
+    TokenId;
+    /// Names an environment token: a credential for one environment's operations.
+    EnvironmentTokenId;
+    /// Names a user or a service account.
+    PrincipalId;
+    /// Names an organization.
+    OrganizationId;
+    /// Names a development environment.
+    EnvironmentId;
+    /// Names an environment class.
+    ClassId;
+    /// Names a runner: what environments run on.
+    RunnerId;
+    /// Names a request in logs and audit entries.
+    RequestId;
+    /// Names an audit entry.
+    AuditEntryId;
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one door through which identifiers are drawn")]
+fn new_uuid() -> Uuid {
+    Uuid::now_v7()
+}
+
+/// Accepts the hyphenated form alone: one identifier, one spelling (but for the case of its letters).
+fn parse(text: &str) -> Result<Uuid, InvalidId> {
+    if text.len() != uuid::fmt::Hyphenated::LENGTH {
+        return Err(InvalidId);
+    }
+    Uuid::try_parse(text).map_err(|_| InvalidId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_hyphenated_form_is_an_identifier() {
+        let id = TokenId::generate();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for spelling in [id.uuid().simple().to_string(), id.uuid().braced().to_string(), id.uuid().urn().to_string()] {
+            assert_eq!(spelling.parse::<TokenId>(), Err(InvalidId), "{spelling}");
+        }
+        assert_eq!("".parse::<TokenId>(), Err(InvalidId));
+    }
+}

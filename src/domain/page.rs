@@ -1,0 +1,160 @@
+//! Keyset pagination: a page says where the next one begins.
+
+use uuid::Uuid;
+
+/// How many entries a page has when the request does not say.
+pub const DEFAULT_PAGE_SIZE: u16 = 25;
+/// The most entries a page has; larger wishes are cut to it.
+pub const MAX_PAGE_SIZE: u16 = 100;
+
+/// Why a page request is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPage {
+    /// A negative size.
+    #[error("must not be negative; 0 means {DEFAULT_PAGE_SIZE}, the most is {MAX_PAGE_SIZE}")]
+    NegativeSize,
+    /// A page token that this service did not give for this list.
+    #[error("is not a token that this list gave; start again without one")]
+    UnknownToken,
+}
+
+/// Which page of a list is asked for. Lists are ordered newest first, by the time of creation, then by ID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRequest {
+    size: u16,
+    after: Option<PageKey>,
+}
+
+/// The last entry of the page before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageKey {
+    /// Its time of creation, in microseconds since 1970 (PostgreSQL's precision).
+    pub created_at_micros: i64,
+    /// Its ID.
+    pub id: Uuid,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The entries, in the list's order.
+    pub entries: Vec<T>,
+    /// Where the next page begins; none on the last.
+    pub next: Option<PageKey>,
+}
+
+impl PageRequest {
+    /// Reads the size and token of a request, as the contract's `PaginationRequest` has them.
+    ///
+    /// # Errors
+    /// [`InvalidPage::NegativeSize`], or [`InvalidPage::UnknownToken`] for a token that is not ours.
+    pub fn parse(page_size: i32, token: &str) -> Result<Self, InvalidPage> {
+        let size = match page_size {
+            0 => DEFAULT_PAGE_SIZE,
+            size if size < 0 => return Err(InvalidPage::NegativeSize),
+            size => u16::try_from(size).unwrap_or(MAX_PAGE_SIZE).min(MAX_PAGE_SIZE),
+        };
+        let after = if token.is_empty() { None } else { Some(PageKey::parse(token)?) };
+        Ok(Self { size, after })
+    }
+
+    /// The first page, of the default size.
+    #[must_use]
+    pub const fn first() -> Self {
+        Self { size: DEFAULT_PAGE_SIZE, after: None }
+    }
+
+    /// How many entries the page has at the most.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.size as usize
+    }
+
+    /// The entry that the page comes after.
+    #[must_use]
+    pub const fn after(&self) -> Option<PageKey> {
+        self.after
+    }
+
+    /// One more than a page holds: the row that says whether there is a next page.
+    #[must_use]
+    pub const fn fetch(&self) -> i64 {
+        self.size as i64 + 1
+    }
+
+    /// Makes the page from the rows that [`PageRequest::fetch`] brought.
+    pub fn page<T>(&self, mut rows: Vec<T>, key: impl Fn(&T) -> PageKey) -> Page<T> {
+        let more = rows.len() > self.size();
+        rows.truncate(self.size());
+        let next = if more { rows.last().map(key) } else { None };
+        Page { entries: rows, next }
+    }
+}
+
+impl PageKey {
+    const LENGTH: usize = 48;
+
+    /// The token that asks for the page after this entry: 48 hexadecimal digits.
+    #[must_use]
+    pub fn token(&self) -> String {
+        format!("{:016x}{:032x}", self.created_at_micros, self.id.as_u128())
+    }
+
+    fn parse(token: &str) -> Result<Self, InvalidPage> {
+        let lowercase_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if token.len() != Self::LENGTH || !token.bytes().all(lowercase_hex) {
+            return Err(InvalidPage::UnknownToken);
+        }
+        let (micros, id) = token.split_at(16);
+        let micros = u64::from_str_radix(micros, 16).map_err(|_| InvalidPage::UnknownToken)?;
+        let id = u128::from_str_radix(id, 16).map_err(|_| InvalidPage::UnknownToken)?;
+        let created_at_micros = micros.cast_signed();
+        if time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(created_at_micros) * 1000).is_err() {
+            return Err(InvalidPage::UnknownToken);
+        }
+        Ok(Self { created_at_micros, id: Uuid::from_u128(id) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_defaulted_clamped_or_refused() {
+        let size = |asked| PageRequest::parse(asked, "").map(|page| page.size());
+        assert_eq!(size(0), Ok(25));
+        assert_eq!(size(7), Ok(7));
+        assert_eq!(size(1_000_000_000), Ok(100));
+        assert_eq!(size(-1), Err(InvalidPage::NegativeSize));
+    }
+
+    #[test]
+    fn a_token_leads_to_where_it_was_given() {
+        let key = PageKey { created_at_micros: 1_767_225_600_123_456, id: Uuid::from_u128(7) };
+        assert_eq!(PageRequest::parse(0, &key.token()).map(|page| page.after()), Ok(Some(key)));
+    }
+
+    #[test]
+    fn other_tokens_are_refused() {
+        let token = PageKey { created_at_micros: 1, id: Uuid::from_u128(7) }.token();
+        for bad in [
+            "x",
+            &token[1..],
+            &token.to_uppercase().replace('7', "G"),
+            &"f".repeat(49),
+            &format!("7{}", &"f".repeat(47)),
+            "ü".repeat(24).as_str(),
+        ] {
+            assert_eq!(PageRequest::parse(0, bad), Err(InvalidPage::UnknownToken), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_page_knows_whether_another_follows() {
+        let request = PageRequest::parse(2, "").unwrap();
+        let key = |n: &i64| PageKey { created_at_micros: *n, id: Uuid::nil() };
+        assert_eq!(request.page(vec![3, 2, 1], key).next.map(|key| key.created_at_micros), Some(2));
+        assert_eq!(request.page(vec![3, 2], key).next, None);
+    }
+}

@@ -1,0 +1,102 @@
+//! Who acts: users and service accounts, their roles, and the credential an act came with.
+
+use std::net::IpAddr;
+
+use super::ids::{EnvironmentId, EnvironmentTokenId, OrganizationId, PrincipalId, RequestId, TokenId};
+
+/// What kind of principal it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PrincipalKind {
+    /// A person.
+    User,
+    /// A program of the organization.
+    ServiceAccount,
+}
+
+/// What a principal may do in its organization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Manages what is its own.
+    Member,
+    /// Manages what is the organization's.
+    Admin,
+    /// May ask about others' tokens; service accounts only.
+    Service,
+}
+
+/// Whether a principal may act at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PrincipalStatus {
+    /// It may.
+    Active,
+    /// An admin has suspended it; its tokens are refused.
+    Suspended,
+}
+
+/// The credential with which a principal was recognized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential {
+    /// A personal access token.
+    PersonalAccessToken {
+        /// Which.
+        id: TokenId,
+        /// Whether it may call reads only.
+        read_only: bool,
+    },
+    /// A token for the operations of one environment.
+    EnvironmentToken {
+        /// Which.
+        id: EnvironmentTokenId,
+        /// The environment it is good for.
+        environment_id: EnvironmentId,
+        /// The personal access token it was made with, and dies with.
+        parent: TokenId,
+    },
+}
+
+impl Credential {
+    /// The personal access token behind the credential: what audit entries refer to.
+    #[must_use]
+    pub const fn token_id(self) -> TokenId {
+        match self {
+            Self::PersonalAccessToken { id, .. } => id,
+            Self::EnvironmentToken { parent, .. } => parent,
+        }
+    }
+}
+
+/// Where a request came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The peer's address; none for the operator's command line.
+    pub peer: Option<IpAddr>,
+    /// What the client calls itself, cleaned and cut to 255 characters.
+    pub user_agent: Option<String>,
+    /// Names the request in logs and in the answer.
+    pub request_id: RequestId,
+}
+
+/// A principal that acts, with everything an audit entry says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// The organization it belongs to.
+    pub organization_id: OrganizationId,
+    /// Who it is.
+    pub principal_id: PrincipalId,
+    /// User or service account.
+    pub kind: PrincipalKind,
+    /// What it may do.
+    pub role: Role,
+    /// What it was recognized by.
+    pub credential: Credential,
+    /// Where the request came from.
+    pub origin: Origin,
+}
+
+impl Actor {
+    /// Whether it may act on what belongs to others of its organization.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.role == Role::Admin
+    }
+}

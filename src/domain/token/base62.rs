@@ -1,0 +1,93 @@
+//! base62 (`0-9A-Za-z`), big-endian, of fixed length: one number, one spelling.
+
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Why a text is not the encoding of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DecodeError {
+    /// A character outside the alphabet.
+    Alphabet,
+    /// A number too large for the bytes it stands for: no number encodes to this text.
+    Overflow,
+}
+
+/// Appends `bytes`, read as one big-endian number, as exactly `length` digits.
+///
+/// `length` must be enough for the largest number of that many bytes; what does not fit would be lost.
+pub(super) fn encode(bytes: &[u8], length: usize, out: &mut String) {
+    let mut number = bytes.to_vec();
+    let mut digits = vec![ALPHABET[0]; length];
+    for digit in digits.iter_mut().rev() {
+        let mut remainder = 0_u32;
+        for byte in &mut number {
+            let value = (remainder << 8) | u32::from(*byte);
+            *byte = (value / 62) as u8;
+            remainder = value % 62;
+        }
+        *digit = ALPHABET[remainder as usize];
+    }
+    debug_assert!(number.iter().all(|byte| *byte == 0), "the length holds the whole number");
+    zeroize::Zeroize::zeroize(&mut number);
+    out.extend(digits.iter().map(|digit| char::from(*digit)));
+}
+
+/// Reads digits as one number of exactly `N` bytes.
+pub(super) fn decode<const N: usize>(text: &[u8]) -> Result<[u8; N], DecodeError> {
+    let mut bytes = [0_u8; N];
+    for character in text {
+        let mut carry = u32::from(value_of(*character).ok_or(DecodeError::Alphabet)?);
+        for byte in bytes.iter_mut().rev() {
+            let value = u32::from(*byte) * 62 + carry;
+            *byte = (value & 0xFF) as u8;
+            carry = value >> 8;
+        }
+        if carry != 0 {
+            return Err(DecodeError::Overflow);
+        }
+    }
+    Ok(bytes)
+}
+
+const fn value_of(character: u8) -> Option<u8> {
+    match character {
+        b'0'..=b'9' => Some(character - b'0'),
+        b'A'..=b'Z' => Some(character - b'A' + 10),
+        b'a'..=b'z' => Some(character - b'a' + 36),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(bytes: &[u8], length: usize) -> String {
+        let mut text = String::new();
+        encode(bytes, length, &mut text);
+        text
+    }
+
+    #[test]
+    fn known_numbers() {
+        assert_eq!(encoded(&[0, 0, 0, 0], 6), "000000");
+        assert_eq!(encoded(&[0, 0, 0, 61], 6), "00000z");
+        assert_eq!(encoded(&[0, 0, 0, 62], 6), "000010");
+        assert_eq!(encoded(&u32::MAX.to_be_bytes(), 6), "4gfFC3");
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        for seed in 0..=255_u8 {
+            let bytes: [u8; 49] = std::array::from_fn(|index| seed.wrapping_mul(31).wrapping_add((index * 97) as u8));
+            assert_eq!(decode::<49>(encoded(&bytes, 66).as_bytes()), Ok(bytes));
+        }
+        assert_eq!(decode::<49>(encoded(&[0xFF; 49], 66).as_bytes()), Ok([0xFF; 49]));
+    }
+
+    #[test]
+    fn a_spelling_that_no_number_has_is_refused() {
+        assert_eq!(decode::<4>(b"4gfFC4"), Err(DecodeError::Overflow));
+        assert_eq!(decode::<4>(b"zzzzzz"), Err(DecodeError::Overflow));
+        assert_eq!(decode::<4>(b"00-000"), Err(DecodeError::Alphabet));
+    }
+}
