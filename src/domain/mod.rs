@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod clock;
+pub mod credential;
 pub mod environment;
 pub mod exec;
 pub mod ids;

@@ -21,7 +21,7 @@ pub(super) fn encode(bytes: &[u8], length: usize, out: &mut String) {
         let mut remainder = 0_u32;
         for byte in &mut number {
             let value = (remainder << 8) | u32::from(*byte);
-            *byte = (value / 62) as u8;
+            *byte = u8::try_from(value / 62).expect("a remainder below 62 and a byte make a quotient below 256");
             remainder = value % 62;
         }
         *digit = ALPHABET[remainder as usize];
@@ -78,7 +78,8 @@ mod tests {
     #[test]
     fn what_is_encoded_is_decoded() {
         for seed in 0..=255_u8 {
-            let bytes: [u8; 49] = std::array::from_fn(|index| seed.wrapping_mul(31).wrapping_add((index * 97) as u8));
+            let bytes: [u8; 49] =
+                std::array::from_fn(|index| seed.wrapping_mul(31).wrapping_add((index * 97 % 256).try_into().unwrap()));
             assert_eq!(decode::<49>(encoded(&bytes, 66).as_bytes()), Ok(bytes));
         }
         assert_eq!(decode::<49>(encoded(&[0xFF; 49], 66).as_bytes()), Ok([0xFF; 49]));

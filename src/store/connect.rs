@@ -1,0 +1,120 @@
+//! How connections are made.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use diesel::{ConnectionError, ConnectionResult};
+use diesel_async::{
+    AsyncPgConnection,
+    pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool::Pool},
+};
+use futures::FutureExt;
+use tokio_postgres::{Config, NoTls, config::TargetSessionAttrs};
+
+use super::{DEFAULT_DEADLINE, StoreError};
+
+/// The role whose rights serving connections have, whoever logs in.
+const SERVING_ROLE: &str = "latchkey_serving";
+
+/// Where PostgreSQL is, and how it is used.
+#[derive(Clone)]
+pub struct StoreConfig {
+    connection: Config,
+    /// Connections at the most.
+    pub connections: usize,
+    /// How long a query, or the wait for a connection, may take.
+    pub deadline: Duration,
+}
+
+/// A database URL that cannot be read. Does not repeat it: there may be a password in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("is not a PostgreSQL connection URL; write postgresql://USER@HOST/DATABASE")]
+pub struct InvalidDatabaseUrl;
+
+impl StoreConfig {
+    /// Reads a connection URL or `key=value` string, with libpq's names.
+    ///
+    /// # Errors
+    /// [`InvalidDatabaseUrl`]
+    pub fn parse(url: &str) -> Result<Self, InvalidDatabaseUrl> {
+        let mut connection = Config::from_str(url).map_err(|_| InvalidDatabaseUrl)?;
+        if connection.get_hosts().is_empty() {
+            return Err(InvalidDatabaseUrl);
+        }
+        connection
+            .target_session_attrs(TargetSessionAttrs::ReadWrite)
+            .connect_timeout(DEFAULT_DEADLINE)
+            .keepalives_idle(Duration::from_secs(30))
+            .application_name("latchkey");
+        Ok(Self { connection, connections: 16, deadline: DEFAULT_DEADLINE })
+    }
+
+    /// As the serving role: what it may do, PostgreSQL itself holds it to.
+    fn serving(&self) -> Config {
+        let mut config = self.connection.clone();
+        let timeout = self.deadline.as_millis();
+        let mut options = format!(
+            "-c role={SERVING_ROLE} -c statement_timeout={timeout} -c lock_timeout={timeout} \
+             -c idle_in_transaction_session_timeout={timeout}"
+        );
+        if let Some(given) = config.get_options() {
+            options = format!("{given} {options}");
+        }
+        config.options(&options);
+        config
+    }
+
+    /// As who logs in: the owner, who migrates and administers.
+    pub(super) fn owning(&self) -> Config {
+        self.connection.clone()
+    }
+}
+
+impl fmt::Debug for StoreConfig {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("StoreConfig")
+            .field("hosts", &self.connection.get_hosts())
+            .field("database", &self.connection.get_dbname())
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(super) async fn connect(config: &Config) -> ConnectionResult<AsyncPgConnection> {
+    let (client, connection) =
+        config.connect(NoTls).await.map_err(|error| ConnectionError::BadConnection(describe(&error)))?;
+    AsyncPgConnection::try_from_client_and_connection(client, connection).await
+}
+
+pub(super) async fn connect_serving(config: &StoreConfig) -> Result<AsyncPgConnection, StoreError> {
+    connect(&config.serving()).await.map_err(|error| StoreError::Unavailable(error.to_string()))
+}
+
+/// The error with its causes: `tokio_postgres` says but "db error" by itself.
+fn describe(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+pub(super) fn pool(config: &StoreConfig) -> Result<Pool<AsyncPgConnection>, StoreError> {
+    let serving = config.serving();
+    let mut manager = ManagerConfig::default();
+    // A query on each checkout would cost a third of the throughput; closed connections are noticed all the same.
+    manager.recycling_method = RecyclingMethod::Fast;
+    manager.custom_setup = Box::new(move |_| {
+        let serving = serving.clone();
+        async move { connect(&serving).await }.boxed()
+    });
+    Pool::builder(AsyncDieselConnectionManager::new_with_config("", manager))
+        .max_size(config.connections)
+        .wait_timeout(Some(config.deadline))
+        .create_timeout(Some(config.deadline))
+        .runtime(deadpool::Runtime::Tokio1)
+        .build()
+        .map_err(|error| StoreError::Query(error.to_string()))
+}

@@ -1,0 +1,65 @@
+//! Credentials for the operations of one environment.
+
+use diesel::{
+    ExpressionMethods,
+    dsl::sql,
+    sql_types::{Timestamptz, Uuid as SqlUuid},
+};
+use diesel_async::RunQueryDsl;
+
+use super::{MintError, Store, StoreError, audit, schema::environment_tokens, tokens::mint, writing};
+use crate::domain::{
+    audit::AuditEvent,
+    ids::{EnvironmentId, EnvironmentTokenId, TokenId},
+    secret::Secret,
+    token::{CredentialKind, SigningKeys},
+};
+
+impl Store {
+    /// Makes a credential for one environment, good for an hour and no longer than its parent. Takes with it those that have
+    /// ended: they serve nobody, and clients make a new one for each command.
+    ///
+    /// # Errors
+    /// [`MintError`]; a constraint of that name when the environment or the parent has just gone.
+    pub async fn environment_token_create(
+        &self,
+        id: EnvironmentTokenId,
+        environment: EnvironmentId,
+        parent: TokenId,
+        keys: &SigningKeys,
+        event: &AuditEvent,
+    ) -> Result<Secret, MintError> {
+        writing!(self, async |connection| -> Result<Secret, MintError> {
+            diesel::sql_query(
+                "DELETE FROM environment_tokens WHERE id IN (
+                     SELECT id FROM environment_tokens WHERE expires_at < now() LIMIT 100 FOR UPDATE SKIP LOCKED)",
+            )
+            .execute(connection)
+            .await?;
+            let (generation, minted) = mint(connection, keys, CredentialKind::EnvironmentToken, id.uuid()).await?;
+            diesel::insert_into(environment_tokens::table)
+                .values((
+                    environment_tokens::id.eq(id.uuid()),
+                    environment_tokens::environment_id.eq(environment.uuid()),
+                    environment_tokens::parent_token_id.eq(parent.uuid()),
+                    environment_tokens::key_generation.eq(i16::from(generation.number())),
+                    environment_tokens::digest.eq(minted.digest.as_bytes().as_slice()),
+                    environment_tokens::expires_at.eq(sql::<Timestamptz>(
+                        "least(now() + interval '1 hour', (SELECT t.expires_at FROM personal_access_tokens t WHERE t.id = ",
+                    )
+                    .bind::<SqlUuid, _>(parent.uuid())
+                    .sql("))")),
+                ))
+                .execute(connection)
+                .await?;
+            audit::insert(connection, event).await?;
+            Ok(minted.text)
+        })
+    }
+}
+
+impl From<diesel::result::Error> for MintError {
+    fn from(error: diesel::result::Error) -> Self {
+        StoreError::from(error).into()
+    }
+}

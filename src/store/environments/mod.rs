@@ -1,0 +1,334 @@
+//! Environments: what principals ask for, and what reconcilers write.
+
+mod row;
+
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, OptionalExtension, PgTextExpressionMethods, QueryDsl,
+    SelectableHelper,
+    dsl::{now, sql},
+    sql_types::{Bool, Timestamptz, Uuid as SqlUuid},
+};
+use diesel_async::RunQueryDsl;
+use row::{EnvironmentRow, NewRow};
+use uuid::Uuid;
+
+use super::{
+    Store, StoreError, audit, reading,
+    schema::{environment_classes, environments, principals, runners},
+    tokens::{key_of, not_found, time_of},
+    writing,
+};
+use crate::domain::{
+    audit::AuditEvent,
+    environment::{DesiredPhase, Environment, EnvironmentFilter, NewEnvironment, Phase},
+    ids::{EnvironmentId, OrganizationId, PrincipalId, RunnerId},
+    page::{Page, PageRequest},
+};
+
+/// Why an environment could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvironmentCreateError {
+    /// There is no such class in the organization, or environments cannot be made of it.
+    #[error("no such class")]
+    NoSuchClass,
+    /// The organization has no default class.
+    #[error("no default class")]
+    NoDefaultClass,
+    /// PostgreSQL.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<diesel::result::Error> for EnvironmentCreateError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// What came of a change of an environment's desired phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnvironmentChange {
+    /// It is to be there.
+    Changed,
+    /// It was to be there already; nothing changed.
+    Already,
+    /// It is being deleted, and nothing else becomes of it.
+    Deleting,
+    /// There is no such environment in that scope.
+    NotFound,
+}
+
+/// What a reconciler writes of an environment, decided on knowing `epoch`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhaseWrite {
+    /// The epoch that the decision was made on.
+    pub epoch: i64,
+    /// Where the environment is now.
+    pub phase: Phase,
+    /// What went wrong. Giving up: the environment is to stay where it is from now on (stopped).
+    pub failure: Option<String>,
+    /// The files have come: the branch, if any, and the commit, if any.
+    pub content: Option<(Option<String>, Option<String>)>,
+    /// What does not hold as it should; none leaves it as it was.
+    pub warning: Option<String>,
+}
+
+impl PhaseWrite {
+    /// A phase, and nothing else.
+    #[must_use]
+    pub const fn phase(epoch: i64, phase: Phase) -> Self {
+        Self { epoch, phase, failure: None, content: None, warning: None }
+    }
+}
+
+impl Store {
+    /// Makes an environment, of the class asked for or else of the default one.
+    ///
+    /// # Errors
+    /// [`EnvironmentCreateError`]
+    pub async fn environment_create(
+        &self,
+        new: &NewEnvironment,
+        event: &AuditEvent,
+    ) -> Result<Environment, EnvironmentCreateError> {
+        writing!(self, async |connection| -> Result<Environment, EnvironmentCreateError> {
+            let mut classes = environment_classes::table
+                .inner_join(runners::table)
+                .filter(runners::organization_id.eq(new.organization_id.uuid()))
+                .filter(environment_classes::enabled)
+                .select((environment_classes::id, environment_classes::runner_id))
+                // With several runners, the newest one's default.
+                .order((runners::created_at.desc(), runners::id.desc()))
+                .into_boxed();
+            classes = match new.class_id {
+                Some(id) => classes.filter(environment_classes::id.eq(id.uuid())),
+                None => classes.filter(environment_classes::is_default),
+            };
+            let class: Option<(Uuid, Uuid)> = classes.first(connection).await.optional()?;
+            let (class_id, runner_id) = match (class, new.class_id) {
+                (Some(class), _) => class,
+                (None, Some(_)) => return Err(EnvironmentCreateError::NoSuchClass),
+                (None, None) => return Err(EnvironmentCreateError::NoDefaultClass),
+            };
+            let row: EnvironmentRow = diesel::insert_into(environments::table)
+                .values(NewRow::new(new, class_id, runner_id))
+                .returning(EnvironmentRow::as_returning())
+                .get_result(connection)
+                .await?;
+            audit::insert(connection, event).await?;
+            let creator_kind: String =
+                principals::table.find(new.creator_id.uuid()).select(principals::kind).first(connection).await?;
+            Ok(row.environment(&creator_kind)?)
+        })
+    }
+
+    /// One environment of an organization; of one creator, if one is given.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn environment_get(
+        &self,
+        organization: OrganizationId,
+        creator: Option<PrincipalId>,
+        id: EnvironmentId,
+    ) -> Result<Option<Environment>, StoreError> {
+        let row: Option<(EnvironmentRow, String)> = reading!(self, |connection| {
+            let mut query = environments::table
+                .inner_join(principals::table.on(principals::id.eq(environments::creator_id)))
+                .filter(environments::id.eq(id.uuid()))
+                .filter(environments::organization_id.eq(organization.uuid()))
+                .select((EnvironmentRow::as_select(), principals::kind))
+                .into_boxed();
+            if let Some(creator) = creator {
+                query = query.filter(environments::creator_id.eq(creator.uuid()));
+            }
+            query.first(&mut connection)
+        })
+        .map(Some)
+        .or_else(not_found)?;
+        row.map(|(row, kind)| row.environment(&kind)).transpose()
+    }
+
+    /// A page of an organization's environments, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn environment_list(
+        &self,
+        organization: OrganizationId,
+        filter: &EnvironmentFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Environment>, StoreError> {
+        let runner_ids: Vec<Uuid> = filter.runner_ids.iter().map(|id| id.uuid()).collect();
+        let creator_ids: Vec<Uuid> = filter.creator_ids.iter().map(|id| id.uuid()).collect();
+        let phases: Vec<&str> = filter.phases.iter().map(|phase| phase.as_str()).collect();
+        let search = format!("%{}%", filter.search.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+        let rows: Vec<(EnvironmentRow, String)> = reading!(self, |connection| {
+            let mut query = environments::table
+                .inner_join(principals::table.on(principals::id.eq(environments::creator_id)))
+                .filter(environments::organization_id.eq(organization.uuid()))
+                .order((environments::created_at.desc(), environments::id.desc()))
+                .limit(page.fetch())
+                .select((EnvironmentRow::as_select(), principals::kind))
+                .into_boxed();
+            query = match creator_ids.as_slice() {
+                [] => query,
+                // By equality, the index has the order.
+                [creator] => query.filter(environments::creator_id.eq(*creator)),
+                creators => query.filter(environments::creator_id.eq_any(creators.to_vec())),
+            };
+            if !runner_ids.is_empty() {
+                query = query.filter(environments::runner_id.eq_any(runner_ids.clone()));
+            }
+            if !phases.is_empty() {
+                query = query.filter(environments::phase.eq_any(phases.clone()));
+            }
+            if let Some(before) = filter.created_before {
+                query = query.filter(environments::created_at.lt(before));
+            }
+            if !filter.search.is_empty() {
+                query = query.filter(environments::name.ilike(search.clone()).or(
+                    sql::<Bool>("coalesce(context_url, '') ILIKE ").bind::<diesel::sql_types::Text, _>(search.clone()),
+                ));
+            }
+            if let Some(after) = page.after() {
+                query = query.filter(
+                    sql::<Bool>("(environments.created_at, environments.id) < (")
+                        .bind::<Timestamptz, _>(time_of(after))
+                        .sql(", ")
+                        .bind::<SqlUuid, _>(after.id)
+                        .sql(")"),
+                );
+            }
+            query.load(&mut connection)
+        })?;
+        let found = rows.into_iter().map(|(row, kind)| row.environment(&kind)).collect::<Result<Vec<_>, _>>()?;
+        Ok(page.page(found, |environment| key_of(environment.created_at, environment.id.uuid())))
+    }
+
+    /// Says where an environment is to be, and logs it if that is new. Telling one that failed to run is always new.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn environment_desire(
+        &self,
+        organization: OrganizationId,
+        creator: Option<PrincipalId>,
+        id: EnvironmentId,
+        desired: DesiredPhase,
+        event: &AuditEvent,
+    ) -> Result<EnvironmentChange, StoreError> {
+        writing!(self, async |connection| -> Result<EnvironmentChange, StoreError> {
+            let current: Option<(String, Uuid)> = environments::table
+                .filter(environments::id.eq(id.uuid()))
+                .filter(environments::organization_id.eq(organization.uuid()))
+                .select((environments::desired_phase, environments::creator_id))
+                .for_no_key_update()
+                .first(connection)
+                .await
+                .optional()?;
+            let current = current.filter(|(_, of)| creator.is_none_or(|creator| creator.uuid() == *of));
+            let Some((current, _)) = current else { return Ok(EnvironmentChange::NotFound) };
+            if current == desired.as_str() {
+                return Ok(EnvironmentChange::Already);
+            }
+            if current == DesiredPhase::Deleted.as_str() {
+                return Ok(EnvironmentChange::Deleting);
+            }
+            diesel::update(environments::table.find(id.uuid()))
+                .set((
+                    environments::desired_phase.eq(desired.as_str()),
+                    environments::epoch.eq(environments::epoch + 1),
+                    environments::status_version.eq(environments::status_version + 1),
+                    environments::failure_message.eq(None::<String>),
+                ))
+                .execute(connection)
+                .await?;
+            audit::insert(connection, event).await?;
+            Ok(EnvironmentChange::Changed)
+        })
+    }
+
+    /// The environments of a runner that are not at rest where they should be, and those that run.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn environments_to_reconcile(&self, runner: RunnerId) -> Result<Vec<Environment>, StoreError> {
+        let rows: Vec<(EnvironmentRow, String)> = reading!(self, |connection| {
+            environments::table
+                .inner_join(principals::table.on(principals::id.eq(environments::creator_id)))
+                .filter(environments::runner_id.eq(runner.uuid()))
+                .filter(environments::phase.ne("stopped").or(environments::desired_phase.ne("stopped")))
+                .order(environments::id)
+                .select((EnvironmentRow::as_select(), principals::kind))
+                .load(&mut connection)
+        })?;
+        rows.into_iter().map(|(row, kind)| row.environment(&kind)).collect()
+    }
+
+    /// The IDs of all environments of a runner: whatever else lies in its data directory belongs to none.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn environment_ids_of_runner(&self, runner: RunnerId) -> Result<Vec<EnvironmentId>, StoreError> {
+        let ids: Vec<Uuid> = reading!(self, |connection| {
+            environments::table
+                .filter(environments::runner_id.eq(runner.uuid()))
+                .select(environments::id)
+                .load(&mut connection)
+        })?;
+        Ok(ids.into_iter().map(EnvironmentId::from).collect())
+    }
+
+    /// Writes what a reconciler did. False if somebody changed their mind meanwhile: nothing was written, look again.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn environment_phase_write(&self, id: EnvironmentId, write: &PhaseWrite) -> Result<bool, StoreError> {
+        writing!(self, async |connection| -> Result<bool, StoreError> {
+            let row = environments::table.find(id.uuid()).filter(environments::epoch.eq(write.epoch));
+            let mut written = diesel::update(row)
+                .set((
+                    environments::phase.eq(write.phase.as_str()),
+                    environments::status_version.eq(environments::status_version + 1),
+                    write.failure.as_ref().map(|failure| {
+                        (environments::failure_message.eq(Some(failure)), environments::desired_phase.eq("stopped"))
+                    }),
+                    write.content.as_ref().map(|(branch, commit)| {
+                        (
+                            environments::content_ready.eq(true),
+                            environments::branch.eq(branch),
+                            environments::commit.eq(commit),
+                        )
+                    }),
+                    write.warning.as_ref().map(|warning| environments::warning_message.eq(Some(warning))),
+                ))
+                .execute(connection)
+                .await?;
+            if written == 1 && write.phase == Phase::Running {
+                written = diesel::update(environments::table.find(id.uuid()))
+                    .set(environments::last_started_at.eq(now))
+                    .execute(connection)
+                    .await?;
+            }
+            Ok(written == 1)
+        })
+    }
+
+    /// Removes an environment that is no more, if it is still to be deleted.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn environment_remove(&self, id: EnvironmentId) -> Result<(), StoreError> {
+        writing!(self, async |connection| -> Result<(), StoreError> {
+            diesel::delete(
+                environments::table
+                    .filter(environments::id.eq(id.uuid()))
+                    .filter(environments::desired_phase.eq(DesiredPhase::Deleted.as_str())),
+            )
+            .execute(connection)
+            .await?;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,94 @@
+//! What can go wrong with PostgreSQL, sorted by what the caller can do about it.
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+
+/// An error of the store. Its texts are for logs; people get the message of the use case.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// PostgreSQL does not answer, or not in time: the same call may succeed later.
+    #[error("PostgreSQL is not available: {0}")]
+    Unavailable(String),
+    /// A row that was looked for is not there.
+    #[error("no such row")]
+    NoRow,
+    /// A constraint of the database refused a write.
+    #[error("the database refused the write: constraint {0}")]
+    Constraint(String),
+    /// A row holds what no version of this program writes.
+    #[error("unreadable row: {0}")]
+    Corrupt(String),
+    /// This program and the database do not agree: a defect.
+    #[error("query failed: {0}")]
+    Query(String),
+}
+
+/// What PostgreSQL says, in English, while it goes down, comes up, or ends a query that takes too long. Its codes do not
+/// pass through diesel.
+const PASSING: [&str; 6] = [
+    "terminating connection",
+    "the database system is",
+    "canceling statement due to",
+    "sorry, too many clients",
+    "remaining connection slots",
+    "could not extend file",
+];
+
+impl StoreError {
+    /// A query on a connection that turned out to be closed, or prepared before the tables changed: nothing was read, and
+    /// another connection may do better at once.
+    pub(super) fn is_stale(error: &DieselError) -> bool {
+        match error {
+            DieselError::DatabaseError(
+                DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection,
+                _,
+            ) => true,
+            DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
+                information.message().starts_with("terminating connection")
+                    || information.message() == "cached plan must not change result type"
+            }
+            _other => false,
+        }
+    }
+
+    /// Names the constraint that a write broke, if it is that.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Constraint(name) => Some(name),
+            Self::NoRow | Self::Unavailable(_) | Self::Corrupt(_) | Self::Query(_) => None,
+        }
+    }
+}
+
+impl From<DieselError> for StoreError {
+    fn from(error: DieselError) -> Self {
+        match error {
+            DieselError::DatabaseError(kind, information) => {
+                let message = information.message().to_owned();
+                match kind {
+                    DatabaseErrorKind::UniqueViolation
+                    | DatabaseErrorKind::ForeignKeyViolation
+                    | DatabaseErrorKind::NotNullViolation
+                    | DatabaseErrorKind::CheckViolation
+                    | DatabaseErrorKind::RestrictViolation
+                    | DatabaseErrorKind::ExclusionViolation => {
+                        Self::Constraint(information.constraint_name().map_or(message, str::to_owned))
+                    }
+                    DatabaseErrorKind::UnableToSendCommand
+                    | DatabaseErrorKind::ClosedConnection
+                    | DatabaseErrorKind::ReadOnlyTransaction
+                    | DatabaseErrorKind::SerializationFailure => Self::Unavailable(message),
+                    _ if PASSING.iter().any(|start| message.starts_with(start)) => Self::Unavailable(message),
+                    _ => match information.constraint_name() {
+                        Some(name) => Self::Constraint(name.to_owned()),
+                        None => Self::Query(message),
+                    },
+                }
+            }
+            DieselError::NotFound => Self::NoRow,
+            DieselError::BrokenTransactionManager => Self::Unavailable("the transaction broke off".to_owned()),
+            DieselError::DeserializationError(error) => Self::Corrupt(error.to_string()),
+            error => Self::Query(error.to_string()),
+        }
+    }
+}

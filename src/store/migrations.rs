@@ -1,0 +1,73 @@
+//! Bringing the tables up to date, by one server at a time.
+
+use diesel::{QueryableByName, sql_query, sql_types::Bool};
+use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::{StoreConfig, connect};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
+
+/// Names the advisory lock that migrating servers take: "latchkey" in ASCII.
+const LOCK: i64 = 0x6c61_7463_686b_6579;
+
+/// Why the tables are not up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// PostgreSQL does not let us in, or is not there.
+    #[error("cannot connect to PostgreSQL: {0}")]
+    Connect(String),
+    /// Another server has been migrating for too long.
+    #[error("another server has been migrating this database for more than {0} s; look what it waits for")]
+    Locked(u64),
+    /// A migration failed; those before it stay, it itself is undone.
+    #[error("a migration failed: {0}")]
+    Failed(String),
+}
+
+#[derive(QueryableByName)]
+struct Locked {
+    #[diesel(sql_type = Bool)]
+    locked: bool,
+}
+
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Runs the migrations that are missing, under an advisory lock, as who the URL logs in as (the owner). Returns their
+/// names.
+///
+/// # Errors
+/// [`MigrateError`]
+pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>, MigrateError> {
+    let mut owning = config.owning();
+    // A migration that cannot get its locks fails instead of blocking the queries that queue up behind it.
+    let options = format!("{} -c lock_timeout=5s", owning.get_options().unwrap_or_default());
+    owning.options(options.trim());
+    let mut connection = connect::connect(&owning).await.map_err(|error| MigrateError::Connect(error.to_string()))?;
+    lock(&mut connection).await?;
+    let mut harness = AsyncMigrationHarness::new(connection);
+    let names = harness
+        .run_pending_migrations(MIGRATIONS)
+        .map(|versions| versions.iter().map(ToString::to_string).collect())
+        .map_err(|error| MigrateError::Failed(error.to_string()))?;
+    // The lock goes with the connection.
+    Ok(names)
+}
+
+async fn lock(connection: &mut AsyncPgConnection) -> Result<(), MigrateError> {
+    let wait = async {
+        loop {
+            let tried: Result<Locked, _> = sql_query("SELECT pg_try_advisory_lock($1) AS locked")
+                .bind::<diesel::sql_types::BigInt, _>(LOCK)
+                .get_result(connection)
+                .await;
+            match tried {
+                Ok(Locked { locked: true }) => return Ok(()),
+                // The holder gives no sign when it lets go.
+                Ok(Locked { locked: false }) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+                Err(error) => return Err(MigrateError::Failed(error.to_string())),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.map_err(|_| MigrateError::Locked(PATIENCE.as_secs()))?
+}

@@ -1,0 +1,135 @@
+//! PostgreSQL: the only place that imports diesel. One file for each aggregate.
+//!
+//! Every method takes one connection from the pool and is bounded by a deadline on this side of the wire, besides
+//! PostgreSQL's own. Reads that meet a closed connection are tried once more on another; writes are not, since their
+//! outcome is unknown. Stored times are PostgreSQL's. Locks are taken in one order: principal, token, audit.
+
+mod audit;
+mod columns;
+mod connect;
+mod credentials;
+mod environment_tokens;
+mod environments;
+mod error;
+mod last_used;
+mod migrations;
+mod notifications;
+mod organizations;
+mod runners;
+mod schema;
+mod signing_keys;
+mod tallies;
+mod tokens;
+
+use std::{future::Future, time::Duration};
+
+use diesel_async::{
+    AsyncPgConnection,
+    pooled_connection::deadpool::{Object, Pool},
+};
+
+pub use connect::{InvalidDatabaseUrl, StoreConfig};
+pub use environments::{EnvironmentChange, EnvironmentCreateError, PhaseWrite};
+pub use error::StoreError;
+pub use last_used::TokenUse;
+pub use migrations::{MigrateError, migrate};
+pub use notifications::{Notification, Notifications};
+pub use organizations::{NewUser, PrincipalRecord};
+pub use runners::NewClass;
+pub use signing_keys::{KeyState, SigningKeyRecord};
+pub use tokens::{MintError, NewToken, TokenCreateError, TokenDelete, TokenScope};
+
+/// PostgreSQL, through a pool of connections of the serving role. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool<AsyncPgConnection>,
+    config: StoreConfig,
+}
+
+impl Store {
+    /// Prepares a pool; connections are made when they are needed.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`] when the pool cannot be built.
+    pub fn new(config: StoreConfig) -> Result<Self, StoreError> {
+        Ok(Self { pool: connect::pool(&config)?, config })
+    }
+
+    /// Asks PostgreSQL for a sign of life.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        use diesel_async::RunQueryDsl;
+        reading!(self, |connection| diesel::sql_query("SELECT 1").execute(&mut connection)).map(|_| ())
+    }
+
+    /// Drops all pooled connections, such as after PostgreSQL went away.
+    pub fn forget_connections(&self) {
+        self.pool.retain(|_, _| false);
+    }
+
+    async fn connection(&self) -> Result<Object<AsyncPgConnection>, StoreError> {
+        self.pool.get().await.map_err(|error| StoreError::Unavailable(error.to_string()))
+    }
+
+    /// Waits no longer than the deadline.
+    async fn bounded<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<Result<T, E>, StoreError> {
+        tokio::time::timeout(self.config.deadline, work)
+            .await
+            .map_err(|_| StoreError::Unavailable(format!("no answer within {:?}", self.config.deadline)))
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Store").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// How long a query may take when the configuration does not say.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Runs one query that only reads: bounded, and tried once more if the connection turned out to be closed or its plan
+/// stale. A macro, since a closure that borrows the connection cannot yet be said to return a `Send` future.
+macro_rules! reading {
+    ($store:expr, |$connection:ident| $query:expr) => {{
+        let mut retried = false;
+        loop {
+            let mut $connection = $store.connection().await?;
+            match $store.bounded(async { $query.await }).await {
+                Ok(Ok(value)) => break Ok::<_, $crate::store::StoreError>(value),
+                Ok(Err(error)) if !retried && $crate::store::StoreError::is_stale(&error) => {
+                    retried = true;
+                    drop(diesel_async::pooled_connection::deadpool::Object::take($connection));
+                }
+                Ok(Err(error)) => break Err($crate::store::StoreError::from(error)),
+                Err(late) => {
+                    // A query is still under way on it.
+                    drop(diesel_async::pooled_connection::deadpool::Object::take($connection));
+                    break Err(late);
+                }
+            }
+        }
+    }};
+}
+
+/// Runs one transaction: bounded, never repeated. What the body returns as an error rolls it back.
+macro_rules! writing {
+    ($store:expr, async |$connection:ident| -> Result<$value:ty, $error:ty> $body:block) => {{
+        let mut connection = $store.connection().await?;
+        let work = diesel_async::AsyncConnection::transaction(
+            &mut *connection,
+            async |$connection: &mut diesel_async::AsyncPgConnection| -> Result<$value, $error> { $body },
+        );
+        match $store.bounded(work).await {
+            Ok(outcome) => outcome,
+            Err(late) => {
+                drop(diesel_async::pooled_connection::deadpool::Object::take(connection));
+                Err(late.into())
+            }
+        }
+    }};
+}
+
+use {reading, writing};

@@ -1,0 +1,374 @@
+//! Personal access tokens.
+
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods, OptionalExtension, QueryDsl,
+    Queryable, Selectable, SelectableHelper,
+    dsl::{now, sql},
+    sql_types::{Bool, Timestamptz, Uuid as SqlUuid},
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{
+    Store, StoreError, audit, columns, reading,
+    schema::{personal_access_tokens, principals, signing_keys, token_last_used},
+    writing,
+};
+use crate::domain::{
+    audit::AuditEvent,
+    ids::{OrganizationId, PrincipalId, TokenId},
+    page::{Page, PageKey, PageRequest},
+    secret::Secret,
+    token::{CreateToken, CredentialKind, Generation, LastUsed, Minted, SigningKeys, Token},
+};
+
+/// A token to be made.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// Names it.
+    pub id: TokenId,
+    /// The organization of its principal.
+    pub organization_id: OrganizationId,
+    /// Whose it will be.
+    pub principal_id: PrincipalId,
+    /// Who makes it.
+    pub creator_id: PrincipalId,
+    /// With which token; none for the operator.
+    pub created_by_token_id: Option<TokenId>,
+    /// What is asked for.
+    pub asked: CreateToken,
+    /// Live tokens that its principal may have at the most, this one included.
+    pub limit: u32,
+}
+
+/// Why a credential could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// No signing key is active.
+    #[error("no signing key is active")]
+    NoActiveKey,
+    /// The active signing key is not on this server.
+    #[error("this server does not have the active signing key, generation {0}")]
+    KeyNotHere(Generation),
+    /// The system gives no randomness.
+    #[error("the system's random source failed")]
+    Random,
+    /// PostgreSQL.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a token could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenCreateError {
+    /// Its principal has as many live tokens as it may.
+    #[error("as many live tokens as allowed: {0}")]
+    Limit(u32),
+    /// There is no such principal in the organization.
+    #[error("no such principal")]
+    NoSuchPrincipal,
+    /// Making the credential failed.
+    #[error(transparent)]
+    Mint(#[from] MintError),
+}
+
+/// What came of a deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenDelete {
+    /// It was live, and is revoked.
+    Revoked,
+    /// It had been revoked before; nothing changed.
+    Already,
+    /// There is no such token in that scope.
+    NotFound,
+}
+
+/// Whose tokens may be touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenScope {
+    /// Those of one principal.
+    Principal(PrincipalId),
+    /// Those of all principals of an organization.
+    Organization(OrganizationId),
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = personal_access_tokens, check_for_backend(diesel::pg::Pg))]
+struct TokenRow {
+    id: Uuid,
+    organization_id: Uuid,
+    principal_id: Uuid,
+    creator_id: Uuid,
+    description: String,
+    read_only: bool,
+    created_at: OffsetDateTime,
+    expires_at: OffsetDateTime,
+    revoked_at: Option<OffsetDateTime>,
+}
+
+type JoinedRow = (TokenRow, String, String, Option<OffsetDateTime>);
+
+impl TokenRow {
+    fn token(self, kind: &str, creator_kind: &str, last_used: Option<OffsetDateTime>) -> Result<Token, StoreError> {
+        Ok(Token {
+            id: self.id.into(),
+            organization_id: self.organization_id.into(),
+            principal_id: self.principal_id.into(),
+            principal_kind: columns::principal_kind(kind)?,
+            creator_id: self.creator_id.into(),
+            creator_kind: columns::principal_kind(creator_kind)?,
+            description: self.description,
+            read_only: self.read_only,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            revoked_at: self.revoked_at,
+            last_used: last_used.map(|at| LastUsed { at }),
+        })
+    }
+}
+
+fn joined((row, kind, creator_kind, last_used): JoinedRow) -> Result<Token, StoreError> {
+    row.token(&kind, &creator_kind, last_used)
+}
+
+impl Store {
+    /// Makes a token: exact about its principal's limit, however many are made at once. The second value is the token's
+    /// text, kept nowhere.
+    ///
+    /// # Errors
+    /// [`TokenCreateError`]
+    pub async fn token_create(
+        &self,
+        new: &NewToken,
+        keys: &SigningKeys,
+        event: &AuditEvent,
+    ) -> Result<(Token, Secret), TokenCreateError> {
+        writing!(self, async |connection| -> Result<(Token, Secret), TokenCreateError> {
+            let kind: Option<String> = principals::table
+                .filter(principals::id.eq(new.principal_id.uuid()))
+                .filter(principals::organization_id.eq(new.organization_id.uuid()))
+                .select(principals::kind)
+                .for_no_key_update()
+                .first(connection)
+                .await
+                .optional()?;
+            let kind = kind.ok_or(TokenCreateError::NoSuchPrincipal)?;
+            let live: i64 = personal_access_tokens::table
+                .filter(personal_access_tokens::principal_id.eq(new.principal_id.uuid()))
+                .filter(personal_access_tokens::revoked_at.is_null())
+                .filter(personal_access_tokens::expires_at.gt(now))
+                .count()
+                .get_result(connection)
+                .await?;
+            if live >= i64::from(new.limit) {
+                return Err(TokenCreateError::Limit(new.limit));
+            }
+            let (generation, minted) =
+                mint(connection, keys, CredentialKind::PersonalAccessToken, new.id.uuid()).await?;
+            let row: TokenRow = diesel::insert_into(personal_access_tokens::table)
+                .values((
+                    personal_access_tokens::id.eq(new.id.uuid()),
+                    personal_access_tokens::organization_id.eq(new.organization_id.uuid()),
+                    personal_access_tokens::principal_id.eq(new.principal_id.uuid()),
+                    personal_access_tokens::creator_id.eq(new.creator_id.uuid()),
+                    personal_access_tokens::created_by_token_id.eq(new.created_by_token_id.map(TokenId::uuid)),
+                    personal_access_tokens::key_generation.eq(i16::from(generation.number())),
+                    personal_access_tokens::digest.eq(minted.digest.as_bytes().as_slice()),
+                    personal_access_tokens::description.eq(new.asked.description()),
+                    personal_access_tokens::read_only.eq(new.asked.read_only()),
+                    personal_access_tokens::expires_at.eq(sql::<Timestamptz>("now() + make_interval(secs => ")
+                        .bind::<diesel::sql_types::Double, _>(new.asked.valid_for().as_seconds_f64())
+                        .sql(")")),
+                ))
+                .returning(TokenRow::as_returning())
+                .get_result(connection)
+                .await?;
+            audit::insert(connection, event).await?;
+            let creator_kind: String =
+                principals::table.find(new.creator_id.uuid()).select(principals::kind).first(connection).await?;
+            Ok((row.token(&kind, &creator_kind, None)?, minted.text))
+        })
+    }
+
+    /// One token, revoked ones included.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn token_get(&self, id: TokenId, scope: TokenScope) -> Result<Option<Token>, StoreError> {
+        let creators = diesel::alias!(principals as creators);
+        let creator_kind = creators.field(principals::kind);
+        let query = || {
+            personal_access_tokens::table
+                .inner_join(principals::table)
+                .inner_join(creators.on(creators.field(principals::id).eq(personal_access_tokens::creator_id)))
+                .left_join(token_last_used::table)
+                .filter(personal_access_tokens::id.eq(id.uuid()))
+                .select((
+                    TokenRow::as_select(),
+                    principals::kind,
+                    creator_kind,
+                    token_last_used::last_used_at.nullable(),
+                ))
+        };
+        let row: Option<JoinedRow> = match scope {
+            TokenScope::Principal(principal) => reading!(self, |connection| {
+                query().filter(personal_access_tokens::principal_id.eq(principal.uuid())).first(&mut connection)
+            }),
+            TokenScope::Organization(organization) => reading!(self, |connection| {
+                query().filter(personal_access_tokens::organization_id.eq(organization.uuid())).first(&mut connection)
+            }),
+        }
+        .map(Some)
+        .or_else(not_found)?;
+        row.map(joined).transpose()
+    }
+
+    /// A page of the tokens of some principals of an organization: newest first, expired ones included, revoked ones not.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn token_list(
+        &self,
+        organization: OrganizationId,
+        principals_of: &[PrincipalId],
+        page: &PageRequest,
+    ) -> Result<Page<Token>, StoreError> {
+        let ids: Vec<Uuid> = principals_of.iter().map(|id| id.uuid()).collect();
+        let creators = diesel::alias!(principals as creators);
+        let creator_kind = creators.field(principals::kind);
+        let rows: Vec<JoinedRow> = reading!(self, |connection| {
+            let mut query = personal_access_tokens::table
+                .inner_join(principals::table)
+                .inner_join(creators.on(creators.field(principals::id).eq(personal_access_tokens::creator_id)))
+                .left_join(token_last_used::table)
+                .filter(personal_access_tokens::organization_id.eq(organization.uuid()))
+                .filter(personal_access_tokens::principal_id.eq_any(&ids))
+                .filter(personal_access_tokens::revoked_at.is_null())
+                .order((personal_access_tokens::created_at.desc(), personal_access_tokens::id.desc()))
+                .limit(page.fetch())
+                .select((
+                    TokenRow::as_select(),
+                    principals::kind,
+                    creator_kind,
+                    token_last_used::last_used_at.nullable(),
+                ))
+                .into_boxed();
+            if let Some(after) = page.after() {
+                query = query.filter(
+                    sql::<Bool>("(personal_access_tokens.created_at, personal_access_tokens.id) < (")
+                        .bind::<Timestamptz, _>(time_of(after))
+                        .sql(", ")
+                        .bind::<SqlUuid, _>(after.id)
+                        .sql(")"),
+                );
+            }
+            query.load(&mut connection)
+        })?;
+        let tokens = rows.into_iter().map(joined).collect::<Result<Vec<_>, _>>()?;
+        Ok(page.page(tokens, |token| key_of(token.created_at, token.id.uuid())))
+    }
+
+    /// Revokes a token and says so in the log, once: a later call changes and logs nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn token_delete(
+        &self,
+        id: TokenId,
+        scope: TokenScope,
+        event: &AuditEvent,
+    ) -> Result<TokenDelete, StoreError> {
+        let in_scope = match scope {
+            TokenScope::Principal(principal) => personal_access_tokens::principal_id.eq(principal.uuid()),
+            TokenScope::Organization(_) => personal_access_tokens::principal_id.eq(Uuid::nil()),
+        };
+        let in_organization = match scope {
+            TokenScope::Principal(_) => personal_access_tokens::organization_id.eq(Uuid::nil()),
+            TokenScope::Organization(organization) => personal_access_tokens::organization_id.eq(organization.uuid()),
+        };
+        writing!(self, async |connection| -> Result<TokenDelete, StoreError> {
+            let revoked_at: Option<Option<OffsetDateTime>> = personal_access_tokens::table
+                .filter(personal_access_tokens::id.eq(id.uuid()))
+                .filter(in_scope.or(in_organization))
+                .select(personal_access_tokens::revoked_at)
+                .for_no_key_update()
+                .first(connection)
+                .await
+                .optional()?;
+            match revoked_at {
+                None => Ok(TokenDelete::NotFound),
+                Some(Some(_)) => Ok(TokenDelete::Already),
+                Some(None) => {
+                    diesel::update(personal_access_tokens::table.find(id.uuid()))
+                        .set(personal_access_tokens::revoked_at.eq(revocation_time()))
+                        .execute(connection)
+                        .await?;
+                    audit::insert(connection, event).await?;
+                    Ok(TokenDelete::Revoked)
+                }
+            }
+        })
+    }
+}
+
+/// Now, but never before the token was made: a transaction that began earlier has an earlier `now()`.
+pub(super) fn revocation_time() -> diesel::expression::SqlLiteral<diesel::sql_types::Nullable<Timestamptz>> {
+    sql("greatest(now(), created_at)")
+}
+
+/// Makes a credential with the active key, and holds on to the key's state until the transaction ends: a key that is
+/// revoked meanwhile has this credential among those it takes with it.
+pub(super) async fn mint(
+    connection: &mut AsyncPgConnection,
+    keys: &SigningKeys,
+    kind: CredentialKind,
+    id: Uuid,
+) -> Result<(Generation, Minted), MintError> {
+    let generation: Option<i16> = signing_keys::table
+        .filter(signing_keys::state.eq("active"))
+        .select(signing_keys::generation)
+        .for_share()
+        .first(connection)
+        .await
+        .optional()
+        .map_err(StoreError::from)?;
+    let generation = generation.ok_or(MintError::NoActiveKey)?;
+    let generation = super::signing_keys::generation(generation)?;
+    match keys.mint(kind, generation, id) {
+        Ok(Some(minted)) => Ok((generation, minted)),
+        Ok(None) => Err(MintError::KeyNotHere(generation)),
+        Err(_) => Err(MintError::Random),
+    }
+}
+
+pub(super) fn key_of(created_at: OffsetDateTime, id: Uuid) -> PageKey {
+    let micros = created_at.unix_timestamp_nanos() / 1000;
+    PageKey { created_at_micros: i64::try_from(micros).unwrap_or(i64::MAX), id }
+}
+
+/// The page token was checked to be a time when it was read.
+pub(super) fn time_of(key: PageKey) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(key.created_at_micros) * 1000)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// Turns 'no row' into none; diesel's own way needs diesel's error.
+pub(super) fn not_found<T>(error: StoreError) -> Result<Option<T>, StoreError> {
+    match error {
+        StoreError::NoRow => Ok(None),
+        error => Err(error),
+    }
+}
+
+impl From<diesel::result::Error> for TokenCreateError {
+    fn from(error: diesel::result::Error) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+impl From<StoreError> for TokenCreateError {
+    fn from(error: StoreError) -> Self {
+        Self::Mint(error.into())
+    }
+}
