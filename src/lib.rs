@@ -3,6 +3,7 @@
 //! The modules, in reading order. `ARCHITECTURE.md` says what may import what; `tests/architecture.rs` holds the
 //! code to it.
 
+pub mod auth;
 pub mod domain;
 pub mod pb;
 pub mod store;

@@ -1,0 +1,268 @@
+//! The tower layer in front of everything. It reads headers alone: nobody's body is touched before it is known who sends it.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use axum::body::Body;
+use http::{HeaderMap, Request, Response, Uri, request::Parts};
+use tower::{Layer, Service};
+
+use super::{
+    caller::Caller,
+    headers,
+    policy::{self, Access, Policy, Who},
+    recorder::Recorder,
+    refusal::Refusal,
+    verifier::{CredentialSource, Verifier, VerifyError},
+};
+use crate::domain::{
+    audit::{Action, Observation, Outcome},
+    credential::StoredCredential,
+    ids::{EnvironmentId, RequestId},
+    principal::{Credential, Origin},
+};
+
+/// The address of who is at the other end of the connection; set on each request by who accepts connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+/// Puts [`AuthService`] in front of a service.
+pub struct AuthLayer<S, R> {
+    verifier: Arc<Verifier<S>>,
+    recorder: Arc<R>,
+}
+
+impl<S, R> AuthLayer<S, R> {
+    /// Verifies with one and tells the other.
+    pub const fn new(verifier: Arc<Verifier<S>>, recorder: Arc<R>) -> Self {
+        Self { verifier, recorder }
+    }
+}
+
+impl<S, R> Clone for AuthLayer<S, R> {
+    fn clone(&self) -> Self {
+        Self { verifier: Arc::clone(&self.verifier), recorder: Arc::clone(&self.recorder) }
+    }
+}
+
+impl<S, R, Inner> Layer<Inner> for AuthLayer<S, R> {
+    type Service = AuthService<S, R, Inner>;
+
+    fn layer(&self, inner: Inner) -> Self::Service {
+        AuthService { layer: self.clone(), inner }
+    }
+}
+
+/// Lets a request pass with a [`Caller`], with nothing (public RPCs), or emptied and with a [`Refusal`].
+pub struct AuthService<S, R, Inner> {
+    layer: AuthLayer<S, R>,
+    inner: Inner,
+}
+
+impl<S, R, Inner: Clone> Clone for AuthService<S, R, Inner> {
+    fn clone(&self) -> Self {
+        Self { layer: self.layer.clone(), inner: self.inner.clone() }
+    }
+}
+
+impl<S, R, Inner> Service<Request<Body>> for AuthService<S, R, Inner>
+where
+    S: CredentialSource,
+    R: Recorder,
+    Inner: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    Inner::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let layer = self.layer.clone();
+        let waiting = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, waiting);
+        Box::pin(async move {
+            let request = layer.admit(request).await;
+            inner.call(request).await
+        })
+    }
+}
+
+impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
+    async fn admit(&self, request: Request<Body>) -> Request<Body> {
+        let (mut parts, body) = request.into_parts();
+        // Only this layer says who calls.
+        parts.extensions.remove::<Caller>();
+        parts.extensions.remove::<Refusal>();
+        let environment = address_environment(&mut parts);
+        match self.decide(&parts, environment).await {
+            Ok(Some(caller)) => {
+                parts.extensions.insert(caller);
+                Request::from_parts(parts, body)
+            }
+            Ok(None) => Request::from_parts(parts, body),
+            Err(refusal) => {
+                parts.extensions.insert(refusal);
+                Request::from_parts(parts, Body::empty())
+            }
+        }
+    }
+
+    /// A caller, nobody (for public RPCs), or why not.
+    async fn decide(&self, request: &Parts, environment: Option<EnvironmentId>) -> Result<Option<Caller>, Refusal> {
+        let policy = policy::of_path(request.uri.path()).ok_or(Refusal::UnknownRpc)?;
+        if policy.who == Who::Public {
+            return Ok(None);
+        }
+        let origin = origin(request);
+        let stored = match self.verify(&request.headers).await {
+            Ok(stored) => stored,
+            Err(unverified) => return Err(self.refuse(unverified, policy, origin).await),
+        };
+        if let Err(why) = permit(policy, &stored, environment) {
+            let seen = observation(&stored, policy, &origin, Action::PermissionDeny, Outcome::Denied, why);
+            self.recorder.observe(seen).await.map_err(|_| Refusal::unavailable())?;
+            tracing::info!(rpc = policy.rpc, principal = %stored.principal_id, reason = why, "permission denied");
+            return Err(Refusal::PermissionDenied(why.to_owned()));
+        }
+        if policy.access == Access::Read {
+            let seen = observation(&stored, policy, &origin, Action::Read, Outcome::Succeeded, "");
+            self.recorder.observe(seen).await.map_err(|_| Refusal::unavailable())?;
+        }
+        self.recorder.used(stored.credential.token_id(), stored.read_at, &origin);
+        Ok(Some(Caller::new(&stored, origin)))
+    }
+
+    async fn verify(&self, headers: &HeaderMap) -> Result<StoredCredential, Unverified> {
+        let text = headers::bearer(headers).map_err(Unverified::NoToken)?;
+        self.verifier.verify(text).await.map_err(Unverified::Token)
+    }
+
+    async fn refuse(&self, unverified: Unverified, policy: &'static Policy, origin: Origin) -> Refusal {
+        let reason = unverified.reason();
+        metrics::counter!("latchkey_refusals_total", "reason" => reason).increment(1);
+        tracing::debug!(rpc = policy.rpc, peer = ?origin.peer, reason, "refused");
+        let (seen, refusal) = match unverified {
+            // A call without a credential is a mistake, and not worth a word in the audit log.
+            Unverified::NoToken(_) => return Refusal::stranger(),
+            Unverified::Token(VerifyError::KeyNotHere(generation)) => {
+                tracing::warn!(%generation, "a token was made with a signing key that this server does not have");
+                return Refusal::unavailable();
+            }
+            Unverified::Token(VerifyError::Unavailable) => return Refusal::unavailable(),
+            Unverified::Token(VerifyError::Ended(stored, ended)) => (
+                observation(&stored, policy, &origin, Action::CredentialRefuse, Outcome::Denied, reason),
+                Refusal::Unauthenticated(ended.message()),
+            ),
+            Unverified::Token(VerifyError::Malformed(_) | VerifyError::Forged) => (
+                Observation {
+                    organization_id: None,
+                    principal: None,
+                    token_id: None,
+                    action: Action::CredentialRefuse,
+                    rpc: policy.rpc.to_owned(),
+                    outcome: Outcome::Denied,
+                    reason: reason.to_owned(),
+                    peer: origin.peer,
+                    user_agent: origin.user_agent,
+                    request_id: origin.request_id,
+                },
+                Refusal::stranger(),
+            ),
+        };
+        match self.recorder.observe(seen).await {
+            Ok(()) => refusal,
+            Err(_) => Refusal::unavailable(),
+        }
+    }
+}
+
+enum Unverified {
+    NoToken(headers::NoToken),
+    Token(VerifyError),
+}
+
+impl Unverified {
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::NoToken(no_token) => no_token.reason(),
+            Self::Token(error) => error.reason(),
+        }
+    }
+}
+
+/// Whether a good credential is good for this.
+fn permit(policy: &Policy, stored: &StoredCredential, addressed: Option<EnvironmentId>) -> Result<(), &'static str> {
+    match (policy.who, stored.credential) {
+        (Who::Public, _) => Ok(()),
+        (Who::Caller, Credential::PersonalAccessToken { read_only, .. }) => {
+            if read_only && policy.access == Access::Write {
+                Err("this token is read-only; use one that may write")
+            } else {
+                Ok(())
+            }
+        }
+        (Who::Caller, Credential::EnvironmentToken { .. }) => {
+            Err("an environment token is good for the operations of its environment alone; use a personal access token")
+        }
+        (Who::EnvironmentHolder, Credential::PersonalAccessToken { .. }) => {
+            Err("operations of an environment take an environment token; get one with CreateEnvironmentAccessToken")
+        }
+        (Who::EnvironmentHolder, Credential::EnvironmentToken { environment_id, .. }) => {
+            if addressed.is_none_or(|addressed| addressed == environment_id) {
+                Ok(())
+            } else {
+                Err("this token is good for another environment")
+            }
+        }
+    }
+}
+
+/// The operations of an environment are served at `/environments/ID/ops/…`, the URL in its status. Takes the prefix off the
+/// path and says which environment it named.
+fn address_environment(request: &mut Parts) -> Option<EnvironmentId> {
+    let (id, rpc) = request.uri.path().strip_prefix("/environments/")?.split_once("/ops/")?;
+    let id = id.parse().ok()?;
+    let path: Uri = format!("/{rpc}").parse().ok()?;
+    request.uri = path;
+    Some(id)
+}
+
+fn origin(request: &Parts) -> Origin {
+    Origin {
+        peer: request.extensions.get::<Peer>().map(|peer| peer.0),
+        user_agent: headers::user_agent(&request.headers),
+        request_id: request.extensions.get::<RequestId>().copied().unwrap_or_else(RequestId::generate),
+    }
+}
+
+fn observation(
+    stored: &StoredCredential,
+    policy: &Policy,
+    origin: &Origin,
+    action: Action,
+    outcome: Outcome,
+    reason: &str,
+) -> Observation {
+    Observation {
+        organization_id: Some(stored.organization_id),
+        principal: Some((stored.principal_id, stored.kind)),
+        token_id: Some(stored.credential.token_id()),
+        action,
+        rpc: policy.rpc.to_owned(),
+        outcome,
+        reason: reason.to_owned(),
+        peer: origin.peer,
+        user_agent: origin.user_agent.clone(),
+        request_id: origin.request_id,
+    }
+}

@@ -1,0 +1,19 @@
+//! Who is calling, and may they: decided from the headers alone, in front of every protocol.
+//!
+//! [`AuthLayer`] finds the policy of the RPC, verifies the credential through the [`Verifier`], and lets the request pass
+//! with a [`Caller`] or with a [`Refusal`] and no body. Nothing else can make a `Caller`: whoever holds one need not ask.
+
+mod caller;
+mod headers;
+mod layer;
+mod lookups;
+pub mod policy;
+mod recorder;
+mod refusal;
+mod verifier;
+
+pub use caller::Caller;
+pub use layer::{AuthLayer, AuthService, Peer};
+pub use recorder::{QueueFull, Recorder};
+pub use refusal::Refusal;
+pub use verifier::{CredentialSource, SourceUnavailable, Verifier, VerifyError};

@@ -1,0 +1,150 @@
+//! Who may call what: one row for each RPC. What has no row is refused.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+/// Who may call an RPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Anybody, with or without a token.
+    Public,
+    /// A principal with a personal access token.
+    Caller,
+    /// The holder of a token for the environment that the call concerns.
+    EnvironmentHolder,
+}
+
+/// What an RPC does to the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing: a read-only token may call it.
+    Read,
+    /// Something. Making credentials is a write.
+    Write,
+}
+
+/// The policy of an RPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Its full name, `package.Service/Method`.
+    pub rpc: &'static str,
+    /// Who may call it.
+    pub who: Who,
+    /// What it does to the state.
+    pub access: Access,
+    /// Whether its request may hold a secret, which must not get into a URL.
+    pub secret_in_request: bool,
+}
+
+const fn row(rpc: &'static str, who: Who, access: Access) -> Policy {
+    Policy { rpc, who, access, secret_in_request: false }
+}
+
+/// Every RPC that is served.
+pub const POLICIES: &[Policy] = &[
+    row("gitpod.v1.TokenService/CreatePersonalAccessToken", Who::Caller, Access::Write),
+    row("gitpod.v1.TokenService/GetPersonalAccessToken", Who::Caller, Access::Read),
+    row("gitpod.v1.TokenService/ListPersonalAccessTokens", Who::Caller, Access::Read),
+    row("gitpod.v1.TokenService/DeletePersonalAccessToken", Who::Caller, Access::Write),
+    row("gitpod.v1.UserService/GetAuthenticatedUser", Who::Caller, Access::Read),
+    row("gitpod.v1.IdentityService/GetAuthenticatedIdentity", Who::Caller, Access::Read),
+    row("gitpod.v1.EventService/ListAuditLogs", Who::Caller, Access::Read),
+    row("gitpod.v1.EnvironmentService/CreateEnvironment", Who::Caller, Access::Write),
+    row("gitpod.v1.EnvironmentService/GetEnvironment", Who::Caller, Access::Read),
+    row("gitpod.v1.EnvironmentService/ListEnvironments", Who::Caller, Access::Read),
+    row("gitpod.v1.EnvironmentService/StartEnvironment", Who::Caller, Access::Write),
+    row("gitpod.v1.EnvironmentService/StopEnvironment", Who::Caller, Access::Write),
+    row("gitpod.v1.EnvironmentService/DeleteEnvironment", Who::Caller, Access::Write),
+    row("gitpod.v1.EnvironmentService/ListEnvironmentClasses", Who::Caller, Access::Read),
+    row("gitpod.v1.EnvironmentService/CreateEnvironmentAccessToken", Who::Caller, Access::Write),
+    Policy {
+        rpc: "supervisor.v1.EnvironmentOpsService/Exec",
+        who: Who::EnvironmentHolder,
+        access: Access::Write,
+        secret_in_request: true,
+    },
+    row("supervisor.v1.EnvironmentOpsService/CancelExec", Who::EnvironmentHolder, Access::Write),
+    // Balancers and people who explore have no token. Neither service tells anything of anybody.
+    row("grpc.health.v1.Health/Check", Who::Public, Access::Read),
+    row("grpc.health.v1.Health/Watch", Who::Public, Access::Read),
+    row("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Who::Public, Access::Read),
+    row("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Who::Public, Access::Read),
+    row("livez", Who::Public, Access::Read),
+    row("readyz", Who::Public, Access::Read),
+];
+
+static BY_PATH: LazyLock<HashMap<&'static str, &'static Policy>> =
+    LazyLock::new(|| POLICIES.iter().map(|policy| (policy.rpc, policy)).collect());
+
+/// The policy of the RPC that a path names.
+#[must_use]
+pub fn of_path(path: &str) -> Option<&'static Policy> {
+    BY_PATH.get(path.strip_prefix('/')?).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message;
+    use prost_types::{FileDescriptorSet, method_options::IdempotencyLevel};
+
+    use super::*;
+
+    /// The full name and idempotency level of each RPC of the contract.
+    fn contract() -> Vec<(String, bool)> {
+        let set = FileDescriptorSet::decode(crate::pb::FILE_DESCRIPTOR_SET).unwrap();
+        let mut rpcs = Vec::new();
+        for file in set.file {
+            for service in file.service {
+                for method in service.method {
+                    let level = method.options.as_ref().map(|options| options.idempotency_level());
+                    rpcs.push((
+                        format!(
+                            "{}.{}/{}",
+                            file.package.as_deref().unwrap(),
+                            service.name.as_deref().unwrap(),
+                            method.name.as_deref().unwrap()
+                        ),
+                        level == Some(IdempotencyLevel::NoSideEffects),
+                    ));
+                }
+            }
+        }
+        rpcs
+    }
+
+    #[test]
+    fn every_rpc_has_a_policy_and_every_policy_an_rpc() {
+        let known: BTreeSet<String> = contract().into_iter().map(|(rpc, _)| rpc).collect();
+        for rpc in &known {
+            assert!(of_path(&format!("/{rpc}")).is_some(), "{rpc} has no policy");
+        }
+        for policy in POLICIES {
+            let public = policy.who == Who::Public;
+            assert_eq!(known.contains(policy.rpc), !public, "{}", policy.rpc);
+        }
+        assert_eq!(BY_PATH.len(), POLICIES.len(), "a policy is written twice");
+    }
+
+    #[test]
+    fn no_side_effects_is_said_of_exactly_the_reads_without_secrets() {
+        for (rpc, no_side_effects) in contract() {
+            let policy = of_path(&format!("/{rpc}")).unwrap();
+            assert_eq!(no_side_effects, policy.access == Access::Read && !policy.secret_in_request, "{rpc}");
+        }
+    }
+
+    #[test]
+    fn paths_are_matched_whole() {
+        for path in [
+            "",
+            "/",
+            "gitpod.v1.TokenService/GetPersonalAccessToken",
+            "//livez",
+            "/livez/",
+            "/gitpod.v1.tokenservice/GetPersonalAccessToken",
+        ] {
+            assert_eq!(of_path(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The port through which the layer says what it saw.
+
+use std::future::Future;
+
+use time::OffsetDateTime;
+
+use crate::domain::{audit::Observation, ids::TokenId, principal::Origin};
+
+/// What was seen could not be taken down, even after a wait: the request is not let through unseen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueFull;
+
+/// Takes down what is seen, to be written soon.
+pub trait Recorder: Send + Sync + 'static {
+    /// Takes a read or a refusal down for the audit log. Waits for room for a while.
+    ///
+    /// # Errors
+    /// [`QueueFull`]
+    fn observe(&self, seen: Observation) -> impl Future<Output = Result<(), QueueFull>> + Send;
+
+    /// Takes a token's use down. May be forgotten when there is too much of it.
+    fn used(&self, token: TokenId, at: OffsetDateTime, origin: &Origin);
+}

@@ -1,0 +1,40 @@
+//! Why a request goes no further.
+
+use std::time::Duration;
+
+/// Travels with the emptied request to where the protocol is known, which makes the error of it. The texts are for the
+/// caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No RPC of that name.
+    UnknownRpc,
+    /// No credential that is good now.
+    Unauthenticated(String),
+    /// A good credential, but not for this.
+    PermissionDenied(String),
+    /// It cannot be decided now.
+    Unavailable {
+        /// Why.
+        message: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+}
+
+impl Refusal {
+    /// What every stranger is told, whatever is wrong: what is missing, and nothing that helps to guess.
+    pub(super) fn stranger() -> Self {
+        Self::Unauthenticated(
+            "a valid token is needed: send 'authorization: Bearer TOKEN', with a personal access token that is whole, \
+             not revoked and not expired"
+                .to_owned(),
+        )
+    }
+
+    pub(super) fn unavailable() -> Self {
+        Self::Unavailable {
+            message: "tokens cannot be verified right now; try again".to_owned(),
+            retry_after: Duration::from_secs(1),
+        }
+    }
+}

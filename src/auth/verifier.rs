@@ -1,0 +1,120 @@
+//! Whether a presented token is good now, and whose it is.
+
+use std::{future::Future, sync::Arc};
+
+use uuid::Uuid;
+
+use super::lookups::Lookups;
+use crate::domain::{
+    credential::{Ended, StoredCredential},
+    token::{CredentialKind, Generation, Malformed, Presented, SigningKeys, TagError},
+};
+
+/// The source does not answer now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceUnavailable;
+
+/// Where stored credentials are looked up.
+pub trait CredentialSource: Send + Sync + 'static {
+    /// Looks credentials of one kind up by ID, as of now. Unknown ones are missing in the answer.
+    ///
+    /// # Errors
+    /// [`SourceUnavailable`]
+    fn find(
+        &self,
+        kind: CredentialKind,
+        ids: Vec<Uuid>,
+    ) -> impl Future<Output = Result<Vec<(Uuid, StoredCredential)>, SourceUnavailable>> + Send;
+
+    /// Whether tokens are made with a signing key of that generation somewhere, though not here.
+    ///
+    /// # Errors
+    /// [`SourceUnavailable`]
+    fn knows(&self, generation: Generation) -> impl Future<Output = Result<bool, SourceUnavailable>> + Send;
+}
+
+/// Why a presented text is not a credential that is good now. For logs, metrics and the audit log: a stranger is told
+/// nothing of it.
+#[derive(Debug, Clone)]
+pub enum VerifyError {
+    /// It is not written as a token is.
+    Malformed(Malformed),
+    /// No signing key made it, or nothing like it is stored.
+    Forged,
+    /// It is genuine, and good no more.
+    Ended(Box<StoredCredential>, Ended),
+    /// This server lacks its signing key, which another server has.
+    KeyNotHere(Generation),
+    /// It cannot be looked up now.
+    Unavailable,
+}
+
+impl VerifyError {
+    /// A few words for logs, metrics and the audit log.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::Forged => "forged",
+            Self::Ended(_, ended) => ended.reason(),
+            Self::KeyNotHere(_) => "signing key not here",
+            Self::Unavailable => "database unavailable",
+        }
+    }
+}
+
+/// The one verifier, behind every door.
+pub struct Verifier<S> {
+    keys: Arc<SigningKeys>,
+    source: Arc<S>,
+    personal_access_tokens: Lookups,
+    environment_tokens: Lookups,
+}
+
+impl<S: CredentialSource> Verifier<S> {
+    /// Starts the tasks that look credentials up; they end with the verifier.
+    pub fn start(keys: Arc<SigningKeys>, source: Arc<S>) -> Self {
+        Self {
+            keys,
+            personal_access_tokens: Lookups::start(Arc::clone(&source), CredentialKind::PersonalAccessToken),
+            environment_tokens: Lookups::start(Arc::clone(&source), CredentialKind::EnvironmentToken),
+            source,
+        }
+    }
+
+    /// Verifies a text. In this order: its form, its tag (a forgery costs one HMAC and no query), then what is stored,
+    /// compared in constant time, and last whether that is good now.
+    ///
+    /// # Errors
+    /// [`VerifyError`]
+    pub async fn verify(&self, text: &str) -> Result<StoredCredential, VerifyError> {
+        let presented = Presented::parse(text).map_err(VerifyError::Malformed)?;
+        match self.keys.check_tag(&presented) {
+            Ok(()) => {}
+            Err(TagError::Forged) => return Err(VerifyError::Forged),
+            Err(TagError::UnknownGeneration) => {
+                return Err(match self.source.knows(presented.generation()).await {
+                    Ok(true) => VerifyError::KeyNotHere(presented.generation()),
+                    Ok(false) => VerifyError::Forged,
+                    Err(SourceUnavailable) => VerifyError::Unavailable,
+                });
+            }
+        }
+        let lookups = match presented.kind() {
+            CredentialKind::PersonalAccessToken => &self.personal_access_tokens,
+            CredentialKind::EnvironmentToken => &self.environment_tokens,
+        };
+        let stored = lookups
+            .find(presented.id())
+            .await
+            .map_err(|SourceUnavailable| VerifyError::Unavailable)?
+            .ok_or(VerifyError::Forged)?;
+        if !self.keys.matches(&presented, &stored.digest) {
+            return Err(VerifyError::Forged);
+        }
+        match stored.judge(stored.read_at) {
+            Ok(()) => Ok(stored),
+            Err(ended) => Err(VerifyError::Ended(Box::new(stored), ended)),
+        }
+    }
+}
