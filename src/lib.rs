@@ -6,4 +6,5 @@
 pub mod auth;
 pub mod domain;
 pub mod pb;
+pub mod service;
 pub mod store;

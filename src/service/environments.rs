@@ -1,0 +1,296 @@
+//! Environments: what is wanted of them. What becomes of it, the reconciler sees to.
+
+use std::sync::Arc;
+
+use super::ServiceError;
+use crate::domain::{
+    audit::{Action, AuditEvent, Subject, SubjectType},
+    environment::{
+        Content, DesiredPhase, Environment, EnvironmentClass, EnvironmentFilter, NAME_LIMIT, NewEnvironment, Phase,
+    },
+    exec::{COMMAND_LIMIT, Command, CommandOutput, LONGEST_TIMEOUT, Operations, OperationsError},
+    ids::{ClassId, EnvironmentId, EnvironmentTokenId, PrincipalId},
+    page::{Page, PageRequest},
+    principal::Actor,
+    secret::Secret,
+    text::{self, is_unprintable},
+    token::SigningKeys,
+};
+use crate::store::{EnvironmentChange, EnvironmentCreateError, NewClass, Store};
+
+const MEBIBYTE: i64 = 1024 * 1024;
+
+/// The classes that a local runner has from the start.
+#[must_use]
+pub const fn default_classes() -> [NewClass; 3] {
+    [
+        NewClass {
+            display_name: "Small",
+            description: "1 CPU, 2 GiB of memory",
+            cpu_millicores: 1000,
+            memory_bytes: 2048 * MEBIBYTE,
+            processes: 512,
+            is_default: true,
+        },
+        NewClass {
+            display_name: "Regular",
+            description: "2 CPUs, 4 GiB of memory",
+            cpu_millicores: 2000,
+            memory_bytes: 4096 * MEBIBYTE,
+            processes: 1024,
+            is_default: false,
+        },
+        NewClass {
+            display_name: "Large",
+            description: "4 CPUs, 8 GiB of memory",
+            cpu_millicores: 4000,
+            memory_bytes: 8192 * MEBIBYTE,
+            processes: 2048,
+            is_default: false,
+        },
+    ]
+}
+
+/// What is asked for in a new environment.
+#[derive(Debug, Clone)]
+pub struct CreateEnvironment {
+    /// The class; none for the default one.
+    pub class_id: Option<ClassId>,
+    /// What people will call it; none for the repository's name.
+    pub name: Option<String>,
+    /// What it is made from.
+    pub content: Content,
+    /// Running or stopped.
+    pub desired_phase: DesiredPhase,
+}
+
+/// The use cases of environments.
+#[derive(Clone)]
+pub struct Environments {
+    store: Store,
+    keys: Arc<SigningKeys>,
+    operations: Arc<dyn Operations>,
+}
+
+impl Environments {
+    /// On a store; commands are carried out by `operations`.
+    #[must_use]
+    pub fn new(store: Store, keys: Arc<SigningKeys>, operations: Arc<dyn Operations>) -> Self {
+        Self { store, keys, operations }
+    }
+
+    /// Asks for an environment, and returns at once.
+    ///
+    /// # Errors
+    /// [`ServiceError`]
+    pub async fn create(
+        &self,
+        actor: &Actor,
+        asked: CreateEnvironment,
+        rpc: &'static str,
+    ) -> Result<Environment, ServiceError> {
+        let name = match asked.name {
+            Some(name) => {
+                text::line(&name, NAME_LIMIT).map_err(|problem| ServiceError::invalid("name", problem))?;
+                name
+            }
+            None => default_name(&asked.content),
+        };
+        let id = EnvironmentId::generate();
+        let new = NewEnvironment {
+            id,
+            organization_id: actor.organization_id,
+            creator_id: actor.principal_id,
+            created_by_token_id: actor.credential.token_id(),
+            class_id: asked.class_id,
+            name,
+            content: asked.content,
+            desired_phase: asked.desired_phase,
+        };
+        let event = AuditEvent::of(actor, Action::EnvironmentCreate, rpc, subject(id));
+        self.store.environment_create(&new, &event).await.map_err(|error| match error {
+            EnvironmentCreateError::NoSuchClass => ServiceError::invalid(
+                "spec.machine.class",
+                "is no environment class of your organization that is enabled; see ListEnvironmentClasses",
+            ),
+            EnvironmentCreateError::NoDefaultClass => ServiceError::Precondition(
+                "your organization has no runner yet, so there is no default environment class; ask your operator"
+                    .to_owned(),
+            ),
+            EnvironmentCreateError::Store(error) => error.into(),
+        })
+    }
+
+    /// One environment of the actor's; as an admin, of the organization's.
+    ///
+    /// # Errors
+    /// [`ServiceError`]
+    pub async fn get(&self, actor: &Actor, id: EnvironmentId) -> Result<Environment, ServiceError> {
+        self.store
+            .environment_get(actor.organization_id, creator(actor), id)
+            .await?
+            .ok_or_else(|| ServiceError::not_found("environment", id))
+    }
+
+    /// A page of environments, newest first: the actor's own, or as an admin those of the creators asked for.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: denied when a member asks for others'.
+    pub async fn list(
+        &self,
+        actor: &Actor,
+        mut filter: EnvironmentFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Environment>, ServiceError> {
+        if filter.creator_ids.is_empty() {
+            // An admin's script that stops all that it lists must not stop everybody's.
+            filter.creator_ids = vec![actor.principal_id];
+        }
+        if !actor.is_admin() && filter.creator_ids.iter().any(|id| *id != actor.principal_id) {
+            return Err(ServiceError::Denied("only admins may list the environments of others".to_owned()));
+        }
+        Ok(self.store.environment_list(actor.organization_id, &filter, page).await?)
+    }
+
+    /// Says where an environment is to be, and returns at once. Deleting one that is being deleted is no error.
+    ///
+    /// # Errors
+    /// [`ServiceError`]
+    pub async fn desire(
+        &self,
+        actor: &Actor,
+        id: EnvironmentId,
+        desired: DesiredPhase,
+        rpc: &'static str,
+    ) -> Result<(), ServiceError> {
+        let action = match desired {
+            DesiredPhase::Running => Action::EnvironmentStart,
+            DesiredPhase::Stopped => Action::EnvironmentStop,
+            DesiredPhase::Deleted => Action::EnvironmentDelete,
+        };
+        let event = AuditEvent::of(actor, action, rpc, subject(id));
+        let change = self.store.environment_desire(actor.organization_id, creator(actor), id, desired, &event).await?;
+        match change {
+            EnvironmentChange::Changed | EnvironmentChange::Already => Ok(()),
+            EnvironmentChange::Deleting => {
+                Err(ServiceError::Precondition("the environment is being deleted; create a new one".to_owned()))
+            }
+            EnvironmentChange::NotFound => Err(ServiceError::not_found("environment", id)),
+        }
+    }
+
+    /// The classes of the actor's organization, smallest first.
+    ///
+    /// # Errors
+    /// [`ServiceError`]
+    pub async fn classes(&self, actor: &Actor) -> Result<Vec<EnvironmentClass>, ServiceError> {
+        Ok(self.store.class_list(actor.organization_id).await?)
+    }
+
+    /// Makes a credential for the operations of one environment: for its creator alone, since it runs commands as them.
+    ///
+    /// # Errors
+    /// [`ServiceError`]
+    pub async fn access_token(
+        &self,
+        actor: &Actor,
+        id: EnvironmentId,
+        rpc: &'static str,
+    ) -> Result<Secret, ServiceError> {
+        let environment = self
+            .store
+            .environment_get(actor.organization_id, Some(actor.principal_id), id)
+            .await?
+            .filter(|environment| environment.desired_phase != DesiredPhase::Deleted)
+            .ok_or_else(|| ServiceError::not_found("environment", id))?;
+        let event = AuditEvent::of(actor, Action::EnvironmentTokenCreate, rpc, subject(id));
+        let token_id = EnvironmentTokenId::generate();
+        let parent = actor.credential.token_id();
+        Ok(self.store.environment_token_create(token_id, environment.id, parent, &self.keys, &event).await?)
+    }
+
+    /// Runs a command. It is in the audit log before it begins.
+    ///
+    /// # Errors
+    /// [`ServiceError`]
+    pub async fn exec(
+        &self,
+        actor: &Actor,
+        id: EnvironmentId,
+        command: Command,
+        rpc: &'static str,
+    ) -> Result<CommandOutput, ServiceError> {
+        if command.command.is_empty() || command.command.len() > COMMAND_LIMIT {
+            let problem = format!("must have 1 to {COMMAND_LIMIT} bytes");
+            return Err(ServiceError::invalid("command", problem));
+        }
+        if command.command.contains('\0') {
+            return Err(ServiceError::invalid("command", "must not contain NUL"));
+        }
+        if command.timeout > LONGEST_TIMEOUT {
+            let problem = format!("must be at most {}", LONGEST_TIMEOUT.as_secs());
+            return Err(ServiceError::invalid("timeout_seconds", problem));
+        }
+        self.expect_running(actor, id).await?;
+        self.store.audit_act(&AuditEvent::of(actor, Action::EnvironmentExec, rpc, subject(id))).await?;
+        Ok(self.operations.exec(id, command).await?)
+    }
+
+    /// Ends a command that was started with this operation ID.
+    ///
+    /// # Errors
+    /// [`ServiceError`]
+    pub async fn cancel_exec(
+        &self,
+        actor: &Actor,
+        id: EnvironmentId,
+        operation_id: String,
+        rpc: &'static str,
+    ) -> Result<(), ServiceError> {
+        if operation_id.is_empty() {
+            return Err(ServiceError::invalid("operation_id", "must not be empty"));
+        }
+        self.expect_running(actor, id).await?;
+        self.store.audit_act(&AuditEvent::of(actor, Action::EnvironmentExecCancel, rpc, subject(id))).await?;
+        Ok(self.operations.cancel(id, operation_id).await?)
+    }
+
+    async fn expect_running(&self, actor: &Actor, id: EnvironmentId) -> Result<(), ServiceError> {
+        let environment = self
+            .store
+            .environment_get(actor.organization_id, Some(actor.principal_id), id)
+            .await?
+            .ok_or_else(|| ServiceError::not_found("environment", id))?;
+        if environment.phase == Phase::Running { Ok(()) } else { Err(OperationsError::NotRunning.into()) }
+    }
+}
+
+/// Members see what they made; admins all of the organization.
+fn creator(actor: &Actor) -> Option<PrincipalId> {
+    (!actor.is_admin()).then_some(actor.principal_id)
+}
+
+const fn subject(id: EnvironmentId) -> Subject {
+    Subject { subject_type: SubjectType::Environment, id: id.uuid() }
+}
+
+fn default_name(content: &Content) -> String {
+    let name: String =
+        content.name().chars().filter(|character| !is_unprintable(*character)).take(NAME_LIMIT).collect();
+    if name.trim().is_empty() { "environment".to_owned() } else { name }
+}
+
+impl From<OperationsError> for ServiceError {
+    fn from(error: OperationsError) -> Self {
+        match error {
+            OperationsError::NotRunning => Self::Precondition(error.to_string()),
+            OperationsError::TimedOut(_) => Self::TimedOut(error.to_string()),
+            OperationsError::Cancelled => Self::Cancelled(error.to_string()),
+            OperationsError::Invalid(problem) => Self::Invalid { field: "working_directory", problem },
+            OperationsError::Elsewhere => Self::unavailable(&OperationsError::Elsewhere.to_string(), "other runner"),
+            OperationsError::Unreachable(detail) => {
+                Self::unavailable("the environment does not answer; try again, or stop and start it", detail)
+            }
+        }
+    }
+}

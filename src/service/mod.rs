@@ -1,0 +1,19 @@
+//! The use cases, one file a noun. They know neither protocol nor SQL; who acts is handed in, verified.
+
+mod audit_logs;
+mod credentials;
+mod environments;
+mod error;
+mod recorder;
+mod signing_keys;
+mod tokens;
+mod users;
+
+pub use audit_logs::AuditLogs;
+pub use credentials::StoredCredentials;
+pub use environments::{CreateEnvironment, Environments, default_classes};
+pub use error::{Internal, ServiceError};
+pub use recorder::QueuedRecorder;
+pub use signing_keys::{KeyCheckError, check_signing_keys};
+pub use tokens::{CreatedToken, Tokens};
+pub use users::{Identity, Users};

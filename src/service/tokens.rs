@@ -1,0 +1,161 @@
+//! Personal access tokens: create, look up, list, revoke.
+
+use std::sync::Arc;
+
+use super::ServiceError;
+use crate::domain::{
+    audit::{Action, AuditEvent, Subject, SubjectType},
+    ids::{PrincipalId, TokenId},
+    page::{Page, PageRequest},
+    principal::{Actor, PrincipalKind},
+    secret::Secret,
+    token::{CreateToken, SigningKeys, Token},
+};
+use crate::store::{MintError, NewToken, Store, TokenCreateError, TokenDelete, TokenScope};
+
+/// A token that was just made, with its text, which is shown this once.
+#[derive(Debug)]
+pub struct CreatedToken {
+    /// What is known of it from now on.
+    pub token: Token,
+    /// The text, for its holder.
+    pub text: Secret,
+}
+
+/// The use cases of personal access tokens.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    store: Store,
+    keys: Arc<SigningKeys>,
+    limit: u32,
+}
+
+impl Tokens {
+    /// `limit` live tokens a principal, at the most.
+    #[must_use]
+    pub const fn new(store: Store, keys: Arc<SigningKeys>, limit: u32) -> Self {
+        Self { store, keys, limit }
+    }
+
+    /// Makes a token for the actor, or as an admin for a service account.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: denied for another user, exhausted at the limit.
+    pub async fn create(
+        &self,
+        actor: &Actor,
+        user: Option<PrincipalId>,
+        asked: CreateToken,
+        rpc: &'static str,
+    ) -> Result<CreatedToken, ServiceError> {
+        let principal_id = self.holder(actor, user).await?;
+        let id = TokenId::generate();
+        let new = NewToken {
+            id,
+            organization_id: actor.organization_id,
+            principal_id,
+            creator_id: actor.principal_id,
+            created_by_token_id: Some(actor.credential.token_id()),
+            asked,
+            limit: self.limit,
+        };
+        let event = AuditEvent::of(actor, Action::TokenCreate, rpc, subject(id));
+        let (token, text) =
+            self.store.token_create(&new, &self.keys, &event).await.map_err(|error| self.refused(error))?;
+        Ok(CreatedToken { token, text })
+    }
+
+    /// One live or expired token of the actor's; as an admin, of the organization's.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: not found for others' tokens, and for revoked ones.
+    pub async fn get(&self, actor: &Actor, id: TokenId) -> Result<Token, ServiceError> {
+        let token = self.store.token_get(id, scope(actor)).await?;
+        token
+            .filter(|token| token.revoked_at.is_none())
+            .ok_or_else(|| ServiceError::not_found("personal access token", id))
+    }
+
+    /// A page of tokens: the actor's own, or as an admin those of some principals of the organization.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: denied when others' are asked for.
+    pub async fn list(
+        &self,
+        actor: &Actor,
+        users: &[PrincipalId],
+        page: &PageRequest,
+    ) -> Result<Page<Token>, ServiceError> {
+        let own = [actor.principal_id];
+        let users = if users.is_empty() { &own } else { users };
+        if !actor.is_admin() && users.iter().any(|user| *user != actor.principal_id) {
+            return Err(ServiceError::Denied("only admins may list the tokens of others".to_owned()));
+        }
+        Ok(self.store.token_list(actor.organization_id, users, page).await?)
+    }
+
+    /// Revokes a token of the actor's, or as an admin of the organization's. One that is revoked already stays as it is.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: not found for others' tokens.
+    pub async fn delete(&self, actor: &Actor, id: TokenId, rpc: &'static str) -> Result<(), ServiceError> {
+        let event = AuditEvent::of(actor, Action::TokenRevoke, rpc, subject(id));
+        match self.store.token_delete(id, scope(actor), &event).await? {
+            TokenDelete::Revoked | TokenDelete::Already => Ok(()),
+            TokenDelete::NotFound => Err(ServiceError::not_found("personal access token", id)),
+        }
+    }
+
+    async fn holder(&self, actor: &Actor, user: Option<PrincipalId>) -> Result<PrincipalId, ServiceError> {
+        let user = match user {
+            None => return Ok(actor.principal_id),
+            Some(user) if user == actor.principal_id => return Ok(user),
+            Some(user) => user,
+        };
+        let denied = || {
+            ServiceError::Denied(
+                "user_id must be empty or your own ID; an admin may also name a service account of the organization"
+                    .to_owned(),
+            )
+        };
+        if !actor.is_admin() {
+            return Err(denied());
+        }
+        match self.store.principal_get(actor.organization_id, user).await? {
+            Some(principal) if principal.kind == PrincipalKind::ServiceAccount => Ok(user),
+            Some(_) | None => Err(denied()),
+        }
+    }
+
+    fn refused(&self, error: TokenCreateError) -> ServiceError {
+        match error {
+            TokenCreateError::Limit(limit) => ServiceError::Exhausted(format!(
+                "you have {limit} tokens that are neither revoked nor expired, the most there may be; revoke one first"
+            )),
+            TokenCreateError::NoSuchPrincipal => ServiceError::Denied("the account is gone".to_owned()),
+            TokenCreateError::Mint(error) => error.into(),
+        }
+    }
+}
+
+fn scope(actor: &Actor) -> TokenScope {
+    if actor.is_admin() {
+        TokenScope::Organization(actor.organization_id)
+    } else {
+        TokenScope::Principal(actor.principal_id)
+    }
+}
+
+const fn subject(id: TokenId) -> Subject {
+    Subject { subject_type: SubjectType::PersonalAccessToken, id: id.uuid() }
+}
+
+impl From<MintError> for ServiceError {
+    fn from(error: MintError) -> Self {
+        let message = "no token can be made right now; try again, or ask the operator";
+        match error {
+            MintError::NoActiveKey | MintError::KeyNotHere(_) | MintError::Random => Self::unavailable(message, error),
+            MintError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Who the caller is.
+
+use super::{Internal, ServiceError};
+use crate::domain::{
+    ids::{OrganizationId, PrincipalId},
+    principal::{Actor, PrincipalKind},
+};
+use crate::store::{PrincipalRecord, Store};
+
+/// Whom a caller is verified as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Who.
+    pub principal_id: PrincipalId,
+    /// User or service account.
+    pub kind: PrincipalKind,
+    /// Where it belongs.
+    pub organization_id: OrganizationId,
+}
+
+/// The use cases of users.
+#[derive(Debug, Clone)]
+pub struct Users {
+    store: Store,
+}
+
+impl Users {
+    /// On a store.
+    #[must_use]
+    pub const fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Whom the actor was verified as.
+    #[must_use]
+    pub const fn identity(actor: &Actor) -> Identity {
+        Identity { principal_id: actor.principal_id, kind: actor.kind, organization_id: actor.organization_id }
+    }
+
+    /// The actor's own user.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: a precondition for service accounts, which are no users.
+    pub async fn own(&self, actor: &Actor) -> Result<PrincipalRecord, ServiceError> {
+        match actor.kind {
+            PrincipalKind::User => {}
+            PrincipalKind::ServiceAccount => {
+                return Err(ServiceError::Precondition(
+                    "a service account is no user; ask IdentityService.GetAuthenticatedIdentity".to_owned(),
+                ));
+            }
+        }
+        self.store
+            .principal_get(actor.organization_id, actor.principal_id)
+            .await?
+            .ok_or_else(|| ServiceError::Internal(Internal::new("a verified principal has no row")))
+    }
+}
