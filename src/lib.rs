@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod domain;
+pub mod grpc;
 pub mod pb;
 pub mod service;
 pub mod store;

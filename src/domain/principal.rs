@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use time::OffsetDateTime;
+
 use super::ids::{EnvironmentId, EnvironmentTokenId, OrganizationId, PrincipalId, RequestId, TokenId};
 
 /// What kind of principal it is.
@@ -31,6 +33,27 @@ pub enum PrincipalStatus {
     Active,
     /// An admin has suspended it; its tokens are refused.
     Suspended,
+}
+
+/// A principal, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrincipalRecord {
+    /// Names it.
+    pub id: PrincipalId,
+    /// The organization it belongs to.
+    pub organization_id: OrganizationId,
+    /// User or service account.
+    pub kind: PrincipalKind,
+    /// What it may do.
+    pub role: Role,
+    /// Whether it may act.
+    pub status: PrincipalStatus,
+    /// What people call it.
+    pub name: String,
+    /// A user's address.
+    pub email: Option<String>,
+    /// When it was added.
+    pub created_at: OffsetDateTime,
 }
 
 /// The credential with which a principal was recognized.

@@ -3,9 +3,9 @@
 use super::{Internal, ServiceError};
 use crate::domain::{
     ids::{OrganizationId, PrincipalId},
-    principal::{Actor, PrincipalKind},
+    principal::{Actor, PrincipalKind, PrincipalRecord},
 };
-use crate::store::{PrincipalRecord, Store};
+use crate::store::Store;
 
 /// Whom a caller is verified as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

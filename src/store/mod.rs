@@ -34,7 +34,7 @@ pub use error::StoreError;
 pub use last_used::TokenUse;
 pub use migrations::{MigrateError, migrate};
 pub use notifications::{Notification, Notifications};
-pub use organizations::{NewUser, PrincipalRecord};
+pub use organizations::NewUser;
 pub use runners::NewClass;
 pub use signing_keys::{KeyState, SigningKeyRecord};
 pub use tokens::{MintError, NewToken, TokenCreateError, TokenDelete, TokenScope};

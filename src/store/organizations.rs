@@ -14,29 +14,8 @@ use super::{
 use crate::domain::{
     audit::AuditEvent,
     ids::{OrganizationId, PrincipalId},
-    principal::{PrincipalKind, PrincipalStatus, Role},
+    principal::{PrincipalKind, PrincipalRecord, Role},
 };
-
-/// A principal, as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PrincipalRecord {
-    /// Names it.
-    pub id: PrincipalId,
-    /// The organization it belongs to.
-    pub organization_id: OrganizationId,
-    /// User or service account.
-    pub kind: PrincipalKind,
-    /// What it may do.
-    pub role: Role,
-    /// Whether it may act.
-    pub status: PrincipalStatus,
-    /// What people call it.
-    pub name: String,
-    /// A user's address.
-    pub email: Option<String>,
-    /// When it was added.
-    pub created_at: OffsetDateTime,
-}
 
 /// A user to be added.
 #[derive(Debug, Clone)]

@@ -1,0 +1,186 @@
+//! `gitpod.v1.EnvironmentService`.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::{caller, convert, convert_environment};
+use crate::domain::environment::{DesiredPhase, EnvironmentFilter};
+use crate::pb::gitpod::v1::{
+    CreateEnvironmentAccessTokenRequest, CreateEnvironmentAccessTokenResponse, CreateEnvironmentRequest,
+    CreateEnvironmentResponse, DeleteEnvironmentRequest, DeleteEnvironmentResponse, EnvironmentSpec,
+    GetEnvironmentRequest, GetEnvironmentResponse, ListEnvironmentClassesRequest, ListEnvironmentClassesResponse,
+    ListEnvironmentsRequest, ListEnvironmentsResponse, PaginationResponse, StartEnvironmentRequest,
+    StartEnvironmentResponse, StopEnvironmentRequest, StopEnvironmentResponse,
+    environment_service_server::EnvironmentService, list_environment_classes_request, list_environments_request,
+};
+use crate::service::{CreateEnvironment, Environments, ServiceError};
+
+/// Serves the use cases of environments.
+#[derive(Clone)]
+pub struct EnvironmentApi {
+    environments: Environments,
+    public_url: Arc<str>,
+}
+
+impl EnvironmentApi {
+    /// On use cases; URLs in answers begin with `public_url`, which has no slash at its end.
+    #[must_use]
+    pub fn new(environments: Environments, public_url: Arc<str>) -> Self {
+        Self { environments, public_url }
+    }
+
+    async fn desire<T>(
+        &self,
+        request: &Request<T>,
+        id: &str,
+        desired: DesiredPhase,
+        rpc: &'static str,
+    ) -> Result<(), Status> {
+        let caller = caller(request)?;
+        let id = convert::id("environment_id", id)?;
+        Ok(self.environments.desire(caller.actor(), id, desired, rpc).await?)
+    }
+}
+
+#[tonic::async_trait]
+impl EnvironmentService for EnvironmentApi {
+    async fn create_environment(
+        &self,
+        request: Request<CreateEnvironmentRequest>,
+    ) -> Result<Response<CreateEnvironmentResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let spec = request.spec.unwrap_or_default();
+        refuse_secrets(&spec)?;
+        let asked = CreateEnvironment {
+            class_id: convert::optional_id("spec.machine.class", &spec.machine.unwrap_or_default().class)?,
+            name: request.name.filter(|name| !name.is_empty()),
+            content: convert_environment::content(spec.content.unwrap_or_default().initializer)?,
+            desired_phase: convert_environment::desired_phase(spec.desired_phase)?,
+        };
+        let rpc = "gitpod.v1.EnvironmentService/CreateEnvironment";
+        let environment = self.environments.create(caller.actor(), asked, rpc).await?;
+        let environment = convert_environment::environment(environment, &self.public_url);
+        Ok(Response::new(CreateEnvironmentResponse { environment: Some(environment) }))
+    }
+
+    async fn get_environment(
+        &self,
+        request: Request<GetEnvironmentRequest>,
+    ) -> Result<Response<GetEnvironmentResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = convert::id("environment_id", &request.get_ref().environment_id)?;
+        let environment = self.environments.get(caller.actor(), id).await?;
+        let environment = convert_environment::environment(environment, &self.public_url);
+        Ok(Response::new(GetEnvironmentResponse { environment: Some(environment) }))
+    }
+
+    async fn list_environments(
+        &self,
+        request: Request<ListEnvironmentsRequest>,
+    ) -> Result<Response<ListEnvironmentsResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let page = convert::page_request(request.pagination)?;
+        check_sort(request.sort)?;
+        let filter = filter(request.filter.unwrap_or_default())?;
+        let environments = self.environments.list(caller.actor(), filter, &page).await?;
+        let (environments, pagination) =
+            convert::page(environments, |environment| convert_environment::environment(environment, &self.public_url));
+        Ok(Response::new(ListEnvironmentsResponse { pagination, environments, count: None }))
+    }
+
+    async fn list_environment_classes(
+        &self,
+        request: Request<ListEnvironmentClassesRequest>,
+    ) -> Result<Response<ListEnvironmentClassesResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        // There are few classes, all on one page; but a wrong page request is wrong here too.
+        convert::page_request(request.pagination)?;
+        let list_environment_classes_request::Filter { runner_ids, enabled, can_create_environments, .. } =
+            request.filter.unwrap_or_default();
+        let classes = self.environments.classes(caller.actor()).await?;
+        let environment_classes = classes
+            .into_iter()
+            .map(convert_environment::class)
+            .filter(|class| runner_ids.is_empty() || runner_ids.contains(&class.runner_id))
+            .filter(|class| enabled.or(can_create_environments).is_none_or(|wanted| wanted == class.enabled))
+            .collect();
+        let pagination = Some(PaginationResponse::default());
+        Ok(Response::new(ListEnvironmentClassesResponse { pagination, environment_classes }))
+    }
+
+    async fn start_environment(
+        &self,
+        request: Request<StartEnvironmentRequest>,
+    ) -> Result<Response<StartEnvironmentResponse>, Status> {
+        let rpc = "gitpod.v1.EnvironmentService/StartEnvironment";
+        self.desire(&request, &request.get_ref().environment_id, DesiredPhase::Running, rpc).await?;
+        Ok(Response::new(StartEnvironmentResponse {}))
+    }
+
+    async fn stop_environment(
+        &self,
+        request: Request<StopEnvironmentRequest>,
+    ) -> Result<Response<StopEnvironmentResponse>, Status> {
+        let rpc = "gitpod.v1.EnvironmentService/StopEnvironment";
+        self.desire(&request, &request.get_ref().environment_id, DesiredPhase::Stopped, rpc).await?;
+        Ok(Response::new(StopEnvironmentResponse {}))
+    }
+
+    async fn delete_environment(
+        &self,
+        request: Request<DeleteEnvironmentRequest>,
+    ) -> Result<Response<DeleteEnvironmentResponse>, Status> {
+        let rpc = "gitpod.v1.EnvironmentService/DeleteEnvironment";
+        self.desire(&request, &request.get_ref().environment_id, DesiredPhase::Deleted, rpc).await?;
+        Ok(Response::new(DeleteEnvironmentResponse {}))
+    }
+
+    async fn create_environment_access_token(
+        &self,
+        request: Request<CreateEnvironmentAccessTokenRequest>,
+    ) -> Result<Response<CreateEnvironmentAccessTokenResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = convert::id("environment_id", &request.get_ref().environment_id)?;
+        let rpc = "gitpod.v1.EnvironmentService/CreateEnvironmentAccessToken";
+        let token = self.environments.access_token(caller.actor(), id, rpc).await?;
+        Ok(Response::new(CreateEnvironmentAccessTokenResponse { access_token: token.expose().to_owned() }))
+    }
+}
+
+/// An environment without the secrets it was asked to have would be a made-up success.
+fn refuse_secrets(spec: &EnvironmentSpec) -> Result<(), ServiceError> {
+    if spec.secrets.is_empty() {
+        Ok(())
+    } else {
+        Err(ServiceError::Invalid { field: "spec.secrets", problem: "secrets are not supported".to_owned() })
+    }
+}
+
+fn filter(filter: list_environments_request::Filter) -> Result<EnvironmentFilter, ServiceError> {
+    Ok(EnvironmentFilter {
+        runner_ids: convert::ids("filter.runner_ids", &filter.runner_ids)?,
+        phases: convert_environment::phases(&filter.status_phases)?,
+        creator_ids: convert::ids("filter.creator_ids", &filter.creator_ids)?,
+        created_before: filter
+            .created_before
+            .map(|before| convert::time("filter.created_before", before))
+            .transpose()?,
+        search: filter.search,
+    })
+}
+
+/// The list has one order.
+fn check_sort(sort: Option<list_environments_request::Sort>) -> Result<(), ServiceError> {
+    use crate::pb::gitpod::v1::SortOrder;
+    match sort.map(|sort| SortOrder::try_from(sort.order)) {
+        None | Some(Ok(SortOrder::Unspecified | SortOrder::Desc)) => Ok(()),
+        Some(Ok(SortOrder::Asc) | Err(_)) => Err(ServiceError::Invalid {
+            field: "sort.order",
+            problem: "must be SORT_ORDER_DESC: newest first".to_owned(),
+        }),
+    }
+}

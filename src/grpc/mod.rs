@@ -1,0 +1,34 @@
+//! The services of the contract, one file each. They turn messages into calls of use cases, and back.
+
+mod convert;
+mod convert_environment;
+mod environment_ops;
+mod environments;
+mod events;
+mod identity;
+mod refusal;
+mod status;
+mod tokens;
+mod users;
+
+use tonic::{Request, Status};
+
+use crate::auth::Caller;
+
+pub use environment_ops::EnvironmentOpsApi;
+pub use environments::EnvironmentApi;
+pub use events::EventApi;
+pub use identity::IdentityApi;
+pub use refusal::RefusalLayer;
+pub use tokens::TokenApi;
+pub use users::UserApi;
+
+/// The caller that the auth layer left with the request.
+#[expect(clippy::result_large_err, reason = "tonic's handlers answer with a Status")]
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    // None would mean that a service was registered outside the auth layer: refuse whatever it is.
+    request.extensions().get::<Caller>().cloned().ok_or_else(|| {
+        tracing::error!("a request reached a handler without passing the auth layer");
+        Status::internal("internal error")
+    })
+}

@@ -1,0 +1,75 @@
+//! The only place where an error becomes a status code.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::auth::Refusal;
+use crate::service::ServiceError;
+
+/// Who says the reasons in `google.rpc.ErrorInfo`.
+const DOMAIN: &str = "latchkey";
+/// When to try again what could not be done now.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl From<ServiceError> for Status {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Invalid { field, problem } => {
+                let mut details = info("INVALID_FIELD");
+                details.add_bad_request_violation(field, &problem);
+                Self::with_error_details(Code::InvalidArgument, format!("{field}: {problem}"), details)
+            }
+            ServiceError::NotFound { what, id } => {
+                Self::with_error_details(Code::NotFound, format!("no {what} with ID {id}"), info("NOT_FOUND"))
+            }
+            ServiceError::Denied(message) => Self::with_error_details(Code::PermissionDenied, message, info("DENIED")),
+            ServiceError::Exhausted(message) => {
+                Self::with_error_details(Code::ResourceExhausted, message, info("LIMIT_REACHED"))
+            }
+            ServiceError::Precondition(message) => {
+                Self::with_error_details(Code::FailedPrecondition, message, info("PRECONDITION"))
+            }
+            ServiceError::TimedOut(message) => {
+                Self::with_error_details(Code::DeadlineExceeded, message, info("TIMED_OUT"))
+            }
+            ServiceError::Cancelled(message) => Self::with_error_details(Code::Cancelled, message, info("CANCELLED")),
+            ServiceError::Unavailable { message, detail } => {
+                tracing::warn!(?detail, message, "unavailable");
+                unavailable(message, RETRY_AFTER)
+            }
+            ServiceError::Internal(detail) => {
+                tracing::error!(?detail, "internal error");
+                Self::with_error_details(Code::Internal, "internal error; the logs say more", info("INTERNAL"))
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownRpc => {
+                Self::with_error_details(Code::Unimplemented, "there is no such RPC here", info("UNKNOWN_RPC"))
+            }
+            Refusal::Unauthenticated(message) => {
+                Self::with_error_details(Code::Unauthenticated, message, info("UNAUTHENTICATED"))
+            }
+            Refusal::PermissionDenied(message) => {
+                Self::with_error_details(Code::PermissionDenied, message, info("DENIED"))
+            }
+            Refusal::Unavailable { message, retry_after } => unavailable(message, retry_after),
+        }
+    }
+}
+
+fn unavailable(message: String, retry_after: Duration) -> Status {
+    let mut details = info("UNAVAILABLE");
+    details.set_retry_info(Some(retry_after));
+    Status::with_error_details(Code::Unavailable, message, details)
+}
+
+fn info(reason: &str) -> ErrorDetails {
+    ErrorDetails::with_error_info(reason, DOMAIN, std::collections::HashMap::new())
+}
