@@ -3,9 +3,13 @@
 //! The modules, in reading order. `ARCHITECTURE.md` says what may import what; `tests/architecture.rs` holds the
 //! code to it.
 
+pub mod app;
 pub mod auth;
+pub mod config;
 pub mod domain;
+pub mod embedded;
 pub mod grpc;
 pub mod pb;
 pub mod service;
 pub mod store;
+pub mod telemetry;
