@@ -1,1 +1,102 @@
-fn main() {}
+//! `latchkey`: the server, and the operator's commands.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks through them")]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use latchkey::{
+    app::{self, AppError, admin::AdminCommand},
+    config::{DataArgs, ServeArgs},
+    telemetry,
+};
+
+/// Issues, verifies and revokes personal access tokens, and serves the environments that they manage
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API
+    Serve(Box<ServeArgs>),
+    /// Bring the tables up to date and end
+    Migrate(DataArgs),
+    /// The operator's commands, beside a running server or without one
+    Admin {
+        #[command(flatten)]
+        data: DataArgs,
+        #[command(subcommand)]
+        command: AdminCommand,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::log();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("latchkey: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(args) => serve(*args).await,
+            Command::Migrate(data) => app::admin::run_migrations(&data, &mut std::io::stdout()).await,
+            Command::Admin { data, command } => app::admin::run(&data, command, &mut std::io::stdout()).await,
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("latchkey: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(args: ServeArgs) -> Result<(), AppError> {
+    let config = match args.check() {
+        Ok(config) => config,
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            std::process::exit(2);
+        }
+    };
+    let listener = app::listen(&config).await?;
+    let embedded = config.data.database_url.is_none();
+    let data_dir = config.data.data_dir.as_ref().map(|path| format!(" --data-dir {}", path.display()));
+    let data_dir = data_dir.unwrap_or_default();
+    let program = std::env::args().next().unwrap_or_else(|| "latchkey".to_owned());
+    let started = move |address| {
+        println!("latchkey serves http://{address}");
+        if embedded {
+            println!("Try next:");
+            println!(
+                "  {program} admin{data_dir} create-token --user {} --description 'my first token'",
+                app::FIRST_USER
+            );
+            println!("  gitpod login --host http://{address} --token TOKEN");
+            println!("  gitpod environment create https://github.com/OWNER/REPOSITORY");
+        }
+    };
+    app::run(config, listener, started, shutdown()).await
+}
+
+/// Ready when somebody asks this process to end.
+async fn shutdown() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

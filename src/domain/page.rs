@@ -64,6 +64,12 @@ impl PageRequest {
         Self { size: DEFAULT_PAGE_SIZE, after: None }
     }
 
+    /// The page after an entry, of the same size.
+    #[must_use]
+    pub const fn following(&self, after: PageKey) -> Self {
+        Self { size: self.size, after: Some(after) }
+    }
+
     /// How many entries the page has at the most.
     #[must_use]
     pub const fn size(&self) -> usize {

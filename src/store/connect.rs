@@ -49,7 +49,7 @@ impl StoreConfig {
     }
 
     /// As the serving role: what it may do, PostgreSQL itself holds it to.
-    fn serving(&self) -> Config {
+    pub(super) fn serving(&self) -> Config {
         let mut config = self.connection.clone();
         let timeout = self.deadline.as_millis();
         let mut options = format!(
@@ -101,14 +101,13 @@ fn describe(error: &tokio_postgres::Error) -> String {
     text
 }
 
-pub(super) fn pool(config: &StoreConfig) -> Result<Pool<AsyncPgConnection>, StoreError> {
-    let serving = config.serving();
+pub(super) fn pool(config: &StoreConfig, connection: Config) -> Result<Pool<AsyncPgConnection>, StoreError> {
     let mut manager = ManagerConfig::default();
     // A query on each checkout would cost a third of the throughput; closed connections are noticed all the same.
     manager.recycling_method = RecyclingMethod::Fast;
     manager.custom_setup = Box::new(move |_| {
-        let serving = serving.clone();
-        async move { connect(&serving).await }.boxed()
+        let connection = connection.clone();
+        async move { connect(&connection).await }.boxed()
     });
     Pool::builder(AsyncDieselConnectionManager::new_with_config("", manager))
         .max_size(config.connections)

@@ -52,7 +52,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Query`] when the pool cannot be built.
     pub fn new(config: StoreConfig) -> Result<Self, StoreError> {
-        Ok(Self { pool: connect::pool(&config)?, config })
+        Ok(Self { pool: connect::pool(&config, config.serving())?, config })
+    }
+
+    /// The same as who logs in, not as the serving role: for the operator's commands.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`] when the pool cannot be built.
+    pub fn owning(config: StoreConfig) -> Result<Self, StoreError> {
+        Ok(Self { pool: connect::pool(&config, config.owning())?, config })
     }
 
     /// Asks PostgreSQL for a sign of life.

@@ -224,7 +224,7 @@ impl Store {
         row.map(joined).transpose()
     }
 
-    /// A page of the tokens of some principals of an organization: newest first, expired ones included, revoked ones not.
+    /// A page of the tokens of some principals of an organization (of all, if none is named): newest first, expired ones included, revoked ones not.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -243,7 +243,6 @@ impl Store {
                 .inner_join(creators.on(creators.field(principals::id).eq(personal_access_tokens::creator_id)))
                 .left_join(token_last_used::table)
                 .filter(personal_access_tokens::organization_id.eq(organization.uuid()))
-                .filter(personal_access_tokens::principal_id.eq_any(&ids))
                 .filter(personal_access_tokens::revoked_at.is_null())
                 .order((personal_access_tokens::created_at.desc(), personal_access_tokens::id.desc()))
                 .limit(page.fetch())
@@ -254,6 +253,12 @@ impl Store {
                     token_last_used::last_used_at.nullable(),
                 ))
                 .into_boxed();
+            query = match ids.as_slice() {
+                [] => query,
+                // By equality, the index has the order.
+                [one] => query.filter(personal_access_tokens::principal_id.eq(*one)),
+                several => query.filter(personal_access_tokens::principal_id.eq_any(several.to_vec())),
+            };
             if let Some(after) = page.after() {
                 query = query.filter(
                     sql::<Bool>("(personal_access_tokens.created_at, personal_access_tokens.id) < (")

@@ -1,0 +1,122 @@
+//! Which PostgreSQL is used: one of our own, or the operator's.
+
+use std::time::Duration;
+
+use super::AppError;
+use crate::{
+    config::DataArgs,
+    domain::{
+        audit::{Action, AuditActor, AuditEvent, Subject, SubjectType},
+        ids::{OrganizationId, PrincipalId},
+        principal::Role,
+    },
+    embedded::{Cluster, ClusterConfig, DataDirectory, DataDirectoryLock, Role as DatabaseRole},
+    store::{NewUser, Store, StoreConfig},
+};
+
+/// The first user of the embedded default.
+pub const FIRST_USER: &str = "admin@localhost";
+
+/// How long a server waits for a command on the same data directory to finish.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The PostgreSQL of a server, for as long as it serves.
+pub struct Database {
+    owner: StoreConfig,
+    serving: StoreConfig,
+    directory: Option<DataDirectory>,
+    embedded: Option<(Cluster, DataDirectoryLock)>,
+}
+
+impl Database {
+    /// Starts the embedded PostgreSQL, or adopts it; or takes the operator's.
+    ///
+    /// # Errors
+    /// [`AppError`]
+    pub async fn open(data: &DataArgs, owner_url: Option<&str>) -> Result<Self, AppError> {
+        if let Some(url) = &data.database_url {
+            let serving = StoreConfig::parse(url)?;
+            let owner = owner_url.map_or_else(|| Ok(serving.clone()), StoreConfig::parse)?;
+            let directory = data.data_dir.as_ref().map(DataDirectory::open).transpose()?;
+            return Ok(Self { owner, serving, directory, embedded: None });
+        }
+        let directory = data_directory(data)?;
+        let lock = DataDirectoryLock::for_server(&directory, PATIENCE).await?;
+        let cluster = Cluster::open(&directory, ClusterConfig::default())?;
+        cluster.ensure_running(&lock).await?;
+        Ok(Self {
+            owner: StoreConfig::parse(&cluster.connection(DatabaseRole::Owner))?,
+            serving: StoreConfig::parse(&cluster.connection(DatabaseRole::Serving))?,
+            directory: Some(directory),
+            embedded: Some((cluster, lock)),
+        })
+    }
+
+    /// As the owner of the tables.
+    #[must_use]
+    pub const fn owner(&self) -> &StoreConfig {
+        &self.owner
+    }
+
+    /// As the serving role.
+    #[must_use]
+    pub const fn serving(&self) -> &StoreConfig {
+        &self.serving
+    }
+
+    /// Where files are kept, if there is such a place.
+    #[must_use]
+    pub const fn directory(&self) -> Option<&DataDirectory> {
+        self.directory.as_ref()
+    }
+
+    /// Whether it is of our own.
+    #[must_use]
+    pub const fn is_embedded(&self) -> bool {
+        self.embedded.is_some()
+    }
+
+    /// The organization that everybody belongs to. In the embedded default it is made at the first start, with one admin.
+    ///
+    /// # Errors
+    /// [`AppError`]
+    pub async fn first_organization(&self) -> Result<OrganizationId, AppError> {
+        let owner = Store::owning(self.owner.clone())?;
+        let organization = owner.organization_ensure("Latchkey").await?;
+        if self.is_embedded() {
+            let id = PrincipalId::generate();
+            let user = NewUser {
+                id,
+                organization_id: organization,
+                email: FIRST_USER.to_owned(),
+                name: "Admin".to_owned(),
+                role: Role::Admin,
+            };
+            let event = AuditEvent {
+                actor: AuditActor::Operator(super::admin::origin()),
+                organization_id: organization,
+                action: Action::UserCreate,
+                rpc: "latchkey serve",
+                subject: Subject { subject_type: SubjectType::User, id: id.uuid() },
+            };
+            owner.user_create(&user, &event).await?;
+        }
+        Ok(organization)
+    }
+
+    /// Stops the embedded PostgreSQL in good order.
+    ///
+    /// # Errors
+    /// [`AppError::Embedded`]
+    pub async fn close(self) -> Result<(), AppError> {
+        if let Some((cluster, lock)) = self.embedded {
+            cluster.stop(&lock).await?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn data_directory(data: &DataArgs) -> Result<DataDirectory, AppError> {
+    let path = data.data_dir.clone().map_or_else(DataDirectory::default_path, Ok)?;
+    Ok(DataDirectory::open(path)?)
+}

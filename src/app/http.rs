@@ -1,0 +1,82 @@
+//! What is served where.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{Router, routing::get};
+use http::StatusCode;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic_health::pb::health_server::{Health, HealthServer};
+
+use super::readiness::Readiness;
+use crate::{
+    grpc::{EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, TokenApi, UserApi},
+    pb::{
+        self,
+        gitpod::v1::{
+            environment_service_server::EnvironmentServiceServer, event_service_server::EventServiceServer,
+            identity_service_server::IdentityServiceServer, token_service_server::TokenServiceServer,
+            user_service_server::UserServiceServer,
+        },
+        supervisor::v1::environment_ops_service_server::EnvironmentOpsServiceServer,
+    },
+};
+
+/// The services of the contract.
+pub(super) struct Services {
+    pub(super) tokens: TokenApi,
+    pub(super) users: UserApi,
+    pub(super) identity: IdentityApi,
+    pub(super) events: EventApi,
+    pub(super) environments: EnvironmentApi,
+    pub(super) operations: EnvironmentOpsApi,
+}
+
+/// Everything on the port. Nothing here asks who calls: the auth layer in front of it has.
+pub(super) fn router<H: Health>(services: Services, health: HealthServer<H>, readiness: Arc<Readiness>) -> Router {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::new(TokenServiceServer::new(services.tokens))
+        .add_service(UserServiceServer::new(services.users))
+        .add_service(IdentityServiceServer::new(services.identity))
+        .add_service(EventServiceServer::new(services.events))
+        .add_service(EnvironmentServiceServer::new(services.environments))
+        .add_service(EnvironmentOpsServiceServer::new(services.operations))
+        .add_service(health)
+        .add_service(reflection().build_v1().expect("the descriptors were made by the build script"))
+        .add_service(reflection().build_v1alpha().expect("the descriptors were made by the build script"));
+    routes.prepare().into_axum_router().route("/livez", get(|| async { "alive\n" })).route(
+        "/readyz",
+        get(move || async move {
+            match readiness.problem() {
+                None => (StatusCode::OK, "ready\n".to_owned()),
+                Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {problem}\n")),
+            }
+        }),
+    )
+}
+
+/// Tells the metrics, on a listener of their own: they are not for callers.
+pub(super) async fn serve_metrics(
+    listen: SocketAddr,
+    metrics: Option<&'static PrometheusHandle>,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> std::io::Result<()> {
+    let listener = TcpListener::bind(listen).await?;
+    let router = Router::new()
+        .route("/metrics", get(move || async move { metrics.map(PrometheusHandle::render).unwrap_or_default() }));
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the metrics listener broke off");
+        }
+    });
+    Ok(())
+}

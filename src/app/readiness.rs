@@ -1,0 +1,79 @@
+//! Whether this server can do its work, for balancers and people.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::{Health, HealthServer},
+    server::HealthReporter,
+};
+
+use crate::{
+    domain::token::{Generation, SigningKeys},
+    service::check_signing_keys,
+    store::Store,
+};
+
+/// How often it is looked at.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// What `grpc.health.v1.Health/Check` calls the ability to verify tokens, apart from the rest.
+const VERIFICATION: &str = "latchkey.Verification";
+
+/// The last look.
+#[derive(Debug)]
+pub(super) struct Readiness(Mutex<Option<String>>);
+
+impl Readiness {
+    /// What is wrong, if anything.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, problem: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+}
+
+/// Looks now and then. Returns what it last saw, and the health service that tells it.
+pub(super) async fn watch(
+    store: Store,
+    keys: Arc<SigningKeys>,
+    missing: Vec<Generation>,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> (Arc<Readiness>, HealthServer<impl Health>) {
+    let readiness = Arc::new(Readiness(Mutex::new(without(&missing))));
+    let (reporter, health) = tonic_health::server::health_reporter();
+    report(&reporter, &readiness).await;
+    let (watched, stop) = (Arc::clone(&readiness), stop.clone());
+    tasks.spawn(async move {
+        while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+            let problem = match check_signing_keys(&store, &keys).await {
+                Ok(missing) => without(&missing),
+                Err(error) => Some(error.to_string()),
+            };
+            watched.set(problem);
+            report(&reporter, &watched).await;
+        }
+        reporter.set_service_status("", ServingStatus::NotServing).await;
+    });
+    (readiness, health)
+}
+
+fn without(missing: &[Generation]) -> Option<String> {
+    let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    (!missing.is_empty()).then(|| format!("this server lacks the signing keys of generation {}", missing.join(", ")))
+}
+
+async fn report(reporter: &HealthReporter, readiness: &Readiness) {
+    let status = if readiness.problem().is_none() { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for name in ["", VERIFICATION] {
+        reporter.set_service_status(name, status).await;
+    }
+}

@@ -1,0 +1,134 @@
+//! The file of signing keys.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::process::geteuid;
+use zeroize::Zeroizing;
+
+use super::AppError;
+use crate::{
+    config::DataArgs,
+    domain::token::{Generation, InvalidSigningKeys, SigningKeys},
+    embedded::DataDirectory,
+    service::check_signing_keys,
+    store::Store,
+};
+
+/// The name of the file in the data directory and among systemd's credentials.
+const NAME: &str = "signing-keys";
+
+/// Why there are no signing keys.
+#[derive(Debug, thiserror::Error)]
+pub enum SigningKeyError {
+    /// Nobody said where they are.
+    #[error(
+        "no file of signing keys: make one with 'latchkey admin generate-signing-key > FILE' and name it with --signing-keys"
+    )]
+    Nowhere,
+    /// The file is gone while the database knows keys.
+    #[error(
+        "{0} is missing, and without its signing keys no token can be verified; bring it back from a backup, or make a new key \
+         with another generation: 'latchkey admin generate-signing-key --generation N'"
+    )]
+    Lost(PathBuf),
+    /// It cannot be read or written.
+    #[error("{0}: {1}")]
+    File(PathBuf, io::Error),
+    /// Others may read it.
+    #[error(
+        "{path} may be read or written by others (mode {mode:o}); make it safe with 'chmod 600 {path}', and think of who has read it"
+    )]
+    Permissions {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// What is in it.
+    #[error("{0}: {1}")]
+    Invalid(PathBuf, InvalidSigningKeys),
+    /// The system gives no randomness.
+    #[error("the system's random source failed")]
+    Random,
+}
+
+/// Reads the signing keys. In the embedded default the first one is made, once, together with the database.
+pub(super) async fn load(
+    data: &DataArgs,
+    directory: Option<&DataDirectory>,
+    is_embedded: bool,
+    store: &Store,
+) -> Result<SigningKeys, AppError> {
+    let path = locate(data, directory).ok_or(SigningKeyError::Nowhere)?;
+    match open(&path) {
+        Ok(file) => Ok(read(&path, file)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let known = store.signing_key_list().await?;
+            if !is_embedded || data.signing_keys.is_some() || !known.is_empty() {
+                return Err(SigningKeyError::Lost(path).into());
+            }
+            create(&path)?;
+            let file = open(&path).map_err(|error| SigningKeyError::File(path.clone(), error))?;
+            Ok(read(&path, file)?)
+        }
+        Err(error) => Err(SigningKeyError::File(path, error).into()),
+    }
+}
+
+/// Reads the signing keys for a command, which makes none: but for the very first of an embedded database, so that a token
+/// can be had before the first start.
+pub(super) async fn for_command(data: &DataArgs, store: &Store) -> Result<SigningKeys, AppError> {
+    let directory = match (&data.database_url, &data.data_dir) {
+        (Some(_), None) => None,
+        (Some(_), Some(path)) => Some(DataDirectory::open(path)?),
+        (None, _) => Some(super::database::data_directory(data)?),
+    };
+    let keys = load(data, directory.as_ref(), data.database_url.is_none(), store).await?;
+    check_signing_keys(store, &keys).await?;
+    Ok(keys)
+}
+
+fn locate(data: &DataArgs, directory: Option<&DataDirectory>) -> Option<PathBuf> {
+    let given = data.signing_keys.clone();
+    let credential = || {
+        let path = Path::new(&std::env::var_os("CREDENTIALS_DIRECTORY")?).join(NAME);
+        path.exists().then_some(path)
+    };
+    given.or_else(credential).or_else(|| directory.map(DataDirectory::signing_keys))
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// Reads the file through the descriptor whose permissions were looked at.
+fn read(path: &Path, mut file: File) -> Result<SigningKeys, SigningKeyError> {
+    let failed = |error| SigningKeyError::File(path.to_owned(), error);
+    let metadata = file.metadata().map_err(failed)?;
+    let mode = metadata.permissions().mode() & 0o777;
+    let owner_is_us = metadata.uid() == geteuid().as_raw() || metadata.uid() == 0;
+    if mode & 0o077 != 0 || !owner_is_us {
+        return Err(SigningKeyError::Permissions { path: path.to_owned(), mode });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text).map_err(failed)?;
+    SigningKeys::parse(&text).map_err(|error| SigningKeyError::Invalid(path.to_owned(), error))
+}
+
+/// Writes a first key: whole and on disk, or not at all.
+fn create(path: &Path) -> Result<(), SigningKeyError> {
+    let failed = |error| SigningKeyError::File(path.to_owned(), error);
+    let line = SigningKeys::generate_line(Generation::FIRST).map_err(|_| SigningKeyError::Random)?;
+    let temporary = path.with_extension("new");
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(failed)?;
+    file.write_all(line.expose().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    std::fs::rename(&temporary, path).map_err(failed)?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+}

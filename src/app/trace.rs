@@ -1,0 +1,76 @@
+//! The outermost layer: names each request, and says how it went.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::body::Body;
+use http::{HeaderName, HeaderValue, Request, Response};
+use tokio::time::Instant;
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+use crate::{auth::policy, domain::ids::RequestId};
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// See [`TraceService`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TraceLayer;
+
+impl<Inner> Layer<Inner> for TraceLayer {
+    type Service = TraceService<Inner>;
+
+    fn layer(&self, inner: Inner) -> Self::Service {
+        TraceService { inner }
+    }
+}
+
+/// Gives each request an ID of ours (a client's own would let it write into our logs), puts it into the answer, and counts
+/// the answer. Headers and bodies are in no log.
+#[derive(Debug, Clone)]
+pub(super) struct TraceService<Inner> {
+    inner: Inner,
+}
+
+impl<Inner> Service<Request<Body>> for TraceService<Inner>
+where
+    Inner: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    Inner::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let id = RequestId::generate();
+        request.extensions_mut().insert(id);
+        // Only names that we know: a path is the client's text.
+        let rpc = policy::of_path(request.uri().path()).map_or("other", |policy| policy.rpc);
+        let span = tracing::debug_span!("request", %id, rpc);
+        let began = Instant::now();
+        let answer = self.inner.call(request);
+        Box::pin(
+            async move {
+                let mut response = answer.await?;
+                if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+                    response.headers_mut().insert(REQUEST_ID.clone(), value);
+                }
+                let took = began.elapsed();
+                let code = response.headers().get("grpc-status").and_then(|code| code.to_str().ok()).unwrap_or("0");
+                metrics::histogram!("latchkey_request_seconds", "rpc" => rpc, "code" => code.to_owned())
+                    .record(took.as_secs_f64());
+                tracing::debug!(status = response.status().as_u16(), code, ?took, "answered");
+                Ok(response)
+            }
+            .instrument(span),
+        )
+    }
+}

@@ -1,0 +1,247 @@
+//! What the server is told: flags and `LATCHKEY_*` variables, checked together so that every mistake is reported at once.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::Args;
+use url::Url;
+
+/// Where it listens when nothing is said.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+/// Where it tells its metrics when nothing is said.
+pub const DEFAULT_METRICS_LISTEN: &str = "127.0.0.1:9464";
+
+/// Where the data is: what every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct DataArgs {
+    /// Directory of the embedded PostgreSQL, signing keys and environments [default: /var/lib/latchkey for root, else the
+    /// XDG data directory]
+    #[arg(long, env = "LATCHKEY_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Use this PostgreSQL instead of the embedded one, such as postgresql://latchkey@db.example/latchkey
+    #[arg(long, env = "LATCHKEY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// File of signing keys [default: signing-keys in $CREDENTIALS_DIRECTORY or in the data directory]
+    #[arg(long, env = "LATCHKEY_SIGNING_KEYS", value_name = "FILE")]
+    pub signing_keys: Option<PathBuf>,
+}
+
+/// What `latchkey serve` takes.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Where the data is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Address and port to listen on
+    #[arg(long, env = "LATCHKEY_LISTEN", value_name = "ADDR", default_value = DEFAULT_LISTEN)]
+    pub listen: String,
+    /// Listen in cleartext on an address that others can reach: behind a proxy that does TLS
+    #[arg(long, env = "LATCHKEY_INSECURE_LISTEN")]
+    pub insecure_listen: bool,
+    /// What clients write to reach the server, such as https://latchkey.example [default: http:// and the address]
+    #[arg(long, env = "LATCHKEY_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Address and port to tell Prometheus metrics on; 'off' for none
+    #[arg(long, env = "LATCHKEY_METRICS_LISTEN", value_name = "ADDR", default_value = DEFAULT_METRICS_LISTEN)]
+    pub metrics_listen: String,
+    /// Connection for migrations, as the owner of the tables [default: the database URL]
+    #[arg(long, env = "LATCHKEY_OWNER_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub owner_database_url: Option<String>,
+    /// Live tokens that a user may have at the most
+    #[arg(long, env = "LATCHKEY_TOKENS_PER_USER", value_name = "N", default_value = "100")]
+    pub tokens_per_user: String,
+    /// Run environments on this machine, also with a database of one's own
+    #[arg(long, env = "LATCHKEY_LOCAL_RUNNER")]
+    pub local_runner: bool,
+    /// Git configuration whose url.*.insteadOf, http.proxy and http.sslCAInfo environments are cloned with [default:
+    /// $GIT_CONFIG_GLOBAL]
+    #[arg(long, env = "LATCHKEY_GIT_CONFIG", value_name = "FILE")]
+    pub git_config: Option<PathBuf>,
+}
+
+/// What every path of the server keeps to.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams: u32,
+    /// Bytes of all headers of a request.
+    pub header_bytes: u32,
+    /// How long the headers of a request, and the first request of a connection, may take.
+    pub header_timeout: Duration,
+    /// How long a silent HTTP/2 connection may leave a ping unanswered.
+    pub keep_alive_timeout: Duration,
+    /// How long requests under way may take to end when the server stops.
+    pub shutdown: Duration,
+    /// Live tokens a principal.
+    pub tokens_per_user: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            streams: 256,
+            header_bytes: 32 * 1024,
+            header_timeout: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(20),
+            shutdown: Duration::from_secs(10),
+            tokens_per_user: 100,
+        }
+    }
+}
+
+/// What the server goes by; checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What clients write to reach it, without a slash at the end; none for the address it listens on.
+    pub public_url: Option<String>,
+    /// Where it tells its metrics.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Where the data is.
+    pub data: DataArgs,
+    /// As whom migrations run, if not as who serves.
+    pub owner_database_url: Option<String>,
+    /// Whether environments run on this machine.
+    pub local_runner: bool,
+    /// The operator's Git configuration.
+    pub git_config: Option<PathBuf>,
+    /// What every path keeps to.
+    pub limits: Limits,
+}
+
+/// Everything that is wrong with what the server was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes(Vec<String>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+impl ServeArgs {
+    /// Checks everything.
+    ///
+    /// # Errors
+    /// Every mistake there is.
+    pub fn check(self) -> Result<Config, Mistakes> {
+        let mut mistakes = Vec::new();
+        let listen = address("--listen", &self.listen, &mut mistakes);
+        if let Some(listen) = listen
+            && !self.insecure_listen
+            && !is_loopback(listen.ip())
+        {
+            mistakes.push(format!(
+                "--listen {listen}: others could read tokens on their way here; put a proxy that does TLS in front and add \
+                 --insecure-listen"
+            ));
+        }
+        let metrics_listen = match self.metrics_listen.as_str() {
+            "off" => None,
+            text => address("--metrics-listen", text, &mut mistakes),
+        };
+        let public_url = self.public_url.as_deref().and_then(|text| public_url(text, &mut mistakes));
+        let tokens_per_user = self.tokens_per_user.parse().ok().filter(|limit| (1..=100_000).contains(limit));
+        if tokens_per_user.is_none() {
+            mistakes.push(format!("--tokens-per-user {}: must be a number from 1 to 100000", self.tokens_per_user));
+        }
+        let local_runner = self.local_runner || self.data.database_url.is_none();
+        let git_config = self.git_config.or_else(|| std::env::var_os("GIT_CONFIG_GLOBAL").map(PathBuf::from));
+        match (listen, tokens_per_user) {
+            (Some(listen), Some(tokens_per_user)) if mistakes.is_empty() => Ok(Config {
+                listen,
+                public_url,
+                metrics_listen,
+                data: self.data,
+                owner_database_url: self.owner_database_url,
+                local_runner,
+                git_config,
+                limits: Limits { tokens_per_user, ..Limits::default() },
+            }),
+            (None | Some(_), None | Some(_)) => Err(Mistakes(mistakes)),
+        }
+    }
+}
+
+fn address(flag: &str, text: &str, mistakes: &mut Vec<String>) -> Option<SocketAddr> {
+    let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    let address = text.parse().ok();
+    if address.is_none() {
+        mistakes.push(format!("{flag} {text}: must be an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080"));
+    }
+    address
+}
+
+fn public_url(text: &str, mistakes: &mut Vec<String>) -> Option<String> {
+    let parsed = Url::parse(text).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.host_str().is_some()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    if parsed.is_none() {
+        mistakes.push(format!("--public-url {text}: must be a URL such as https://latchkey.example"));
+    }
+    parsed.map(|url| url.as_str().trim_end_matches('/').to_owned())
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    fn check(args: &[&str]) -> Result<Config, Mistakes> {
+        Cli::parse_from(std::iter::once("latchkey").chain(args.iter().copied())).serve.check()
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let mistakes =
+            check(&["--listen", "8080", "--public-url", "latchkey", "--tokens-per-user", "0", "--metrics-listen", "x"])
+                .unwrap_err()
+                .to_string();
+        for flag in ["--listen", "--public-url", "--tokens-per-user", "--metrics-listen"] {
+            assert!(mistakes.contains(flag), "{flag} is missing in: {mistakes}");
+        }
+    }
+
+    #[test]
+    fn cleartext_that_others_can_reach_must_be_asked_for() {
+        assert!(check(&["--listen", "0.0.0.0:8080"]).is_err());
+        assert!(check(&["--listen", "[::]:8080"]).is_err());
+        assert!(check(&["--listen", "0.0.0.0:8080", "--insecure-listen"]).is_ok());
+        for loopback in ["127.0.0.1:0", "[::1]:8080", "localhost:8080", "[::ffff:127.0.0.1]:1"] {
+            assert!(check(&["--listen", loopback]).is_ok(), "{loopback}");
+        }
+    }
+
+    #[test]
+    fn a_public_url_has_no_slash_at_its_end() {
+        let config = check(&["--public-url", "https://latchkey.example/base/"]).unwrap();
+        assert_eq!(config.public_url.as_deref(), Some("https://latchkey.example/base"));
+        assert!(check(&["--public-url", "https://me@latchkey.example"]).is_err());
+    }
+}
