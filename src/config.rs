@@ -20,13 +20,13 @@ pub const DEFAULT_METRICS_LISTEN: &str = "127.0.0.1:9464";
 pub struct DataArgs {
     /// Directory of the embedded PostgreSQL, signing keys and environments [default: /var/lib/latchkey for root, else the
     /// XDG data directory]
-    #[arg(long, env = "LATCHKEY_DATA_DIR", value_name = "DIR")]
+    #[arg(long, global = true, env = "LATCHKEY_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Use this PostgreSQL instead of the embedded one, such as postgresql://latchkey@db.example/latchkey
-    #[arg(long, env = "LATCHKEY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(long, global = true, env = "LATCHKEY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// File of signing keys [default: signing-keys in $CREDENTIALS_DIRECTORY or in the data directory]
-    #[arg(long, env = "LATCHKEY_SIGNING_KEYS", value_name = "FILE")]
+    #[arg(long, global = true, env = "LATCHKEY_SIGNING_KEYS", value_name = "FILE")]
     pub signing_keys: Option<PathBuf>,
 }
 
