@@ -11,52 +11,52 @@ use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, process::Command};
 
 /// A home directory, removed at the end.
-pub struct Home {
+pub(crate) struct Home {
     directory: TempDir,
 }
 
 /// How a run ended.
 #[derive(Debug)]
-pub struct Run {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Home {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { directory: TempDir::new().unwrap() }
     }
 
-    pub fn credentials(&self) -> PathBuf {
+    pub(crate) fn credentials(&self) -> PathBuf {
         self.directory.path().join(".config/gitpod/credentials.json")
     }
 
-    pub fn mode(&self, path: &std::path::Path) -> u32 {
+    pub(crate) fn mode(&self, path: &std::path::Path) -> u32 {
         path.metadata().unwrap().permissions().mode() & 0o7777
     }
 
     /// The client, to be given variables and streams.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gitpod"));
         command.args(arguments).env_clear().env("HOME", self.directory.path()).stdin(Stdio::null()).kill_on_drop(true);
         command
     }
 
     /// Runs the client to its end.
-    pub async fn gitpod(&self, arguments: &[&str]) -> Run {
+    pub(crate) async fn gitpod(&self, arguments: &[&str]) -> Run {
         run(self.command(arguments)).await
     }
 
     /// Runs the client with variables set.
-    pub async fn gitpod_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Run {
+    pub(crate) async fn gitpod_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Run {
         let mut command = self.command(arguments);
         command.envs(variables.iter().copied());
         run(command).await
     }
 
     /// Runs the client with standard output led to somewhere else.
-    pub async fn gitpod_into(&self, stdout: impl Into<Stdio>, arguments: &[&str]) -> Run {
+    pub(crate) async fn gitpod_into(&self, stdout: impl Into<Stdio>, arguments: &[&str]) -> Run {
         let mut command = self.command(arguments);
         let child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
         // The command holds the other end of a pipe too.
@@ -65,7 +65,7 @@ impl Home {
     }
 
     /// Runs the client with something to read.
-    pub async fn gitpod_reading(&self, input: &str, arguments: &[&str]) -> Run {
+    pub(crate) async fn gitpod_reading(&self, input: &str, arguments: &[&str]) -> Run {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -89,20 +89,20 @@ impl From<std::process::Output> for Run {
 impl Run {
     /// Checks the exit code and gives back what was printed.
     #[track_caller]
-    pub fn ended(self, code: i32) -> Self {
+    pub(crate) fn ended(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:#?}");
         self
     }
 
     /// Checks that standard error says something.
     #[track_caller]
-    pub fn saying(self, text: &str) -> Self {
+    pub(crate) fn saying(self, text: &str) -> Self {
         assert!(self.stderr.contains(text), "{text:?} is not in {self:#?}");
         self
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 }

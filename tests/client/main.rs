@@ -1,6 +1,8 @@
 //! The client `gitpod`, as scripts and people use it: the real binary, against a server in this process that answers
 //! as each test tells it to.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod environments;
 mod errors;
 mod exec;

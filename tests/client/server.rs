@@ -38,10 +38,10 @@ use tonic::{Request, Response, Status, service::Routes};
 
 /// A call that came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
-    pub path: String,
-    pub authorization: Option<String>,
-    pub user_agent: String,
+pub(crate) struct Call {
+    pub(crate) path: String,
+    pub(crate) authorization: Option<String>,
+    pub(crate) user_agent: String,
 }
 
 impl Call {
@@ -57,29 +57,29 @@ impl Call {
 
 /// What the server knows, says and remembers.
 #[derive(Default)]
-pub struct State {
+pub(crate) struct State {
     /// Tokens that are accepted; all others are refused with `refusal`.
-    pub accepted: Vec<String>,
-    pub refusal: Option<Status>,
-    pub service_account: bool,
-    pub calls: Vec<Call>,
+    pub(crate) accepted: Vec<String>,
+    pub(crate) refusal: Option<Status>,
+    pub(crate) service_account: bool,
+    pub(crate) calls: Vec<Call>,
     /// What GetEnvironment answers, one after the other; the last answer is given from then on.
-    pub looks: HashMap<String, VecDeque<Result<Environment, Status>>>,
+    pub(crate) looks: HashMap<String, VecDeque<Result<Environment, Status>>>,
     /// What every other call of an RPC by this name answers.
-    pub failures: HashMap<&'static str, Status>,
-    pub environments: Vec<Environment>,
-    pub page_size: usize,
-    pub endless: bool,
-    pub classes: Vec<EnvironmentClass>,
-    pub tokens: Vec<PersonalAccessToken>,
-    pub entries: Vec<list_audit_logs_response::AuditLogEntry>,
-    pub created: Vec<CreateEnvironmentRequest>,
-    pub token_requests: Vec<CreatePersonalAccessTokenRequest>,
-    pub audit_requests: Vec<ListAuditLogsRequest>,
-    pub revoked: Vec<String>,
-    pub execs: Vec<ExecRequest>,
-    pub exec_answer: Option<ExecResponse>,
-    pub cancelled: Vec<String>,
+    pub(crate) failures: HashMap<&'static str, Status>,
+    pub(crate) environments: Vec<Environment>,
+    pub(crate) page_size: usize,
+    pub(crate) endless: bool,
+    pub(crate) classes: Vec<EnvironmentClass>,
+    pub(crate) tokens: Vec<PersonalAccessToken>,
+    pub(crate) entries: Vec<list_audit_logs_response::AuditLogEntry>,
+    pub(crate) created: Vec<CreateEnvironmentRequest>,
+    pub(crate) token_requests: Vec<CreatePersonalAccessTokenRequest>,
+    pub(crate) audit_requests: Vec<ListAuditLogsRequest>,
+    pub(crate) revoked: Vec<String>,
+    pub(crate) execs: Vec<ExecRequest>,
+    pub(crate) exec_answer: Option<ExecResponse>,
+    pub(crate) cancelled: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -89,8 +89,8 @@ struct Service {
 }
 
 /// The server; it ends when it is dropped.
-pub struct Server {
-    pub address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     service: Service,
     task: JoinHandle<()>,
 }
@@ -103,7 +103,7 @@ impl Drop for Server {
 
 impl Server {
     /// Starts on a free port of 127.0.0.1; it serves at `/` and at `/api/`.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let service = Service {
             state: Arc::new(Mutex::new(State { page_size: 2, ..State::default() })),
             arrived: Arc::new(Notify::new()),
@@ -125,32 +125,32 @@ impl Server {
         Self { address, service, task }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.service.state.lock().unwrap()
     }
 
     /// A new token that the server accepts.
-    pub fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         let token = mint(CredentialKind::PersonalAccessToken);
         self.state().accepted.push(token.clone());
         token
     }
 
     /// Full names of the methods that were called, in order.
-    pub fn paths(&self) -> Vec<String> {
+    pub(crate) fn paths(&self) -> Vec<String> {
         self.state().calls.iter().map(|call| call.path.clone()).collect()
     }
 
-    pub fn count(&self, method: &str) -> usize {
+    pub(crate) fn count(&self, method: &str) -> usize {
         self.paths().iter().filter(|path| path.ends_with(&format!("/{method}"))).count()
     }
 
     /// Waits until a method has been called.
-    pub async fn called(&self, method: &str) {
+    pub(crate) async fn called(&self, method: &str) {
         loop {
             let arrived = self.service.arrived.notified();
             if self.count(method) > 0 {
@@ -161,22 +161,22 @@ impl Server {
     }
 
     /// Says how an environment looks, at one look after the other.
-    pub fn looks(&self, id: &str, looks: impl IntoIterator<Item = Result<Environment, Status>>) {
+    pub(crate) fn looks(&self, id: &str, looks: impl IntoIterator<Item = Result<Environment, Status>>) {
         self.state().looks.insert(id.to_owned(), looks.into_iter().collect());
     }
 }
 
-pub fn mint(kind: CredentialKind) -> String {
+pub(crate) fn mint(kind: CredentialKind) -> String {
     let keys = SigningKeys::parse(SigningKeys::generate_line(Generation::FIRST).unwrap().expose()).unwrap();
     let minted = keys.mint(kind, Generation::FIRST, TokenId::generate().uuid()).unwrap().unwrap();
     minted.text.expose().to_owned()
 }
 
-pub fn new_id() -> String {
+pub(crate) fn new_id() -> String {
     EnvironmentId::generate().to_string()
 }
 
-pub fn environment(id: &str, phase: EnvironmentPhase) -> Environment {
+pub(crate) fn environment(id: &str, phase: EnvironmentPhase) -> Environment {
     Environment {
         id: id.to_owned(),
         spec: Some(EnvironmentSpec { desired_phase: EnvironmentPhase::Running.into(), ..Default::default() }),
@@ -185,7 +185,7 @@ pub fn environment(id: &str, phase: EnvironmentPhase) -> Environment {
     }
 }
 
-pub fn failed(id: &str, version: u64, message: &str) -> Environment {
+pub(crate) fn failed(id: &str, version: u64, message: &str) -> Environment {
     let mut environment = environment(id, EnvironmentPhase::Stopped);
     let status = environment.status.as_mut().unwrap();
     status.failure_message = vec![message.to_owned()];

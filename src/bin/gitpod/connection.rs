@@ -1,6 +1,6 @@
 //! The way to the server: which server, with which token, and for how long an answer is waited for.
 
-use std::{env, future::Future, time::Duration};
+use std::{env, error::Error, future::Future, time::Duration};
 
 use clap::Args;
 use latchkey::{
@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::{
     credentials::{Credentials, Store},
-    error::{Failure, RpcFailure},
+    error::{Failure, RpcFailure, causes},
     host::{self, Host},
 };
 
@@ -196,7 +196,9 @@ impl Connection {
     /// # Errors
     /// When TLS cannot be set up.
     pub(crate) fn new(host: Host, token: Token) -> Result<Self, Failure> {
-        let unusable = |error: &dyn std::error::Error| Failure::Failed(format!("cannot use {}: {error}", host.base()));
+        let unusable = |error: &(dyn Error + 'static)| {
+            Failure::Failed(format!("cannot prepare the way to {}: {}", host.base(), causes(error)))
+        };
         let mut endpoint = Endpoint::from_shared(host.origin())
             .and_then(|endpoint| endpoint.user_agent(concat!("gitpod/", env!("CARGO_PKG_VERSION"))))
             .map_err(|error| unusable(&error))?

@@ -158,16 +158,7 @@ impl RpcFailure {
 
     /// What failed on this side of the wire: an error that the server sent has no source.
     fn transport_problem(&self) -> Option<String> {
-        let mut causes: Vec<String> = Vec::new();
-        let mut source = self.status.source();
-        while let Some(error) = source {
-            let text = error.to_string();
-            if text != "transport error" && !causes.iter().any(|cause| cause.contains(&text)) {
-                causes.push(text);
-            }
-            source = error.source();
-        }
-        self.status.source().map(|_| if causes.is_empty() { self.message() } else { causes.join(": ") })
+        self.status.source().map(causes)
     }
 
     fn message(&self) -> String {
@@ -176,6 +167,20 @@ impl RpcFailure {
             message => message.to_owned(),
         }
     }
+}
+
+/// An error and what caused it, each said once. The transport's own words say nothing; their causes do.
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut causes: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if text != "transport error" && !causes.iter().any(|cause| cause.contains(&text)) {
+            causes.push(text);
+        }
+        next = error.source();
+    }
+    if causes.is_empty() { error.to_string() } else { causes.join(": ") }
 }
 
 impl Error for RpcFailure {}

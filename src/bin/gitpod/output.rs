@@ -147,9 +147,8 @@ pub(crate) fn details<const N: usize>(rows: [(&str, String); N]) -> String {
 fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    // One entry, one line, for `grep` and the like; on a terminal long ones are wrapped into their columns.
-    let wrapped = Printer::stdout_is_terminal();
-    table.set_content_arrangement(if wrapped { ContentArrangement::Dynamic } else { ContentArrangement::Disabled });
+    // One entry, one line, whole: IDs are there to be copied, and lines for `grep`.
+    table.set_content_arrangement(ContentArrangement::Disabled);
     table
 }
 

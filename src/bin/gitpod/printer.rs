@@ -4,7 +4,7 @@
 //! control characters (a server's words must not steer the terminal), and no tokens.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     time::Duration,
 };
 
@@ -23,11 +23,6 @@ impl Printer {
     pub(crate) fn new() -> Self {
         // Draws nothing unless standard error is a terminal.
         Self { progress: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()) }
-    }
-
-    /// Whether people read standard output as it comes.
-    pub(crate) fn stdout_is_terminal() -> bool {
-        io::stdout().is_terminal()
     }
 
     /// Writes data to standard output, as one or more whole lines.
