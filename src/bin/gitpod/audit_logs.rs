@@ -10,12 +10,12 @@ use latchkey::pb::gitpod::v1::{
 use uuid::Uuid;
 
 use crate::{
-    connection::Target,
     error::Failure,
     output::{self, Output},
     pages::fetch_all,
     printer::Printer,
     session::kind,
+    target::Target,
 };
 
 /// Arguments of `audit-logs`.

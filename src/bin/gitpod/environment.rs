@@ -1,19 +1,18 @@
 //! `gitpod environment`: creating, looking at, starting, stopping and deleting environments.
 
+mod change;
 mod exec;
 mod view;
 mod wait;
 
-use std::{future::Future, process::ExitCode, str::FromStr, time::Duration};
+use std::{process::ExitCode, str::FromStr, time::Duration};
 
 use clap::{Args, Subcommand};
-use futures::StreamExt;
 use latchkey::{
     domain::ids::EnvironmentId,
     pb::gitpod::v1::{
-        ContextUrlInitializer, CreateEnvironmentRequest, DeleteEnvironmentRequest, Environment, EnvironmentInitializer,
-        EnvironmentPhase, EnvironmentSpec, GetEnvironmentRequest, ListEnvironmentClassesRequest,
-        ListEnvironmentsRequest, StartEnvironmentRequest, StopEnvironmentRequest,
+        ContextUrlInitializer, CreateEnvironmentRequest, Environment, EnvironmentInitializer, EnvironmentPhase,
+        EnvironmentSpec, GetEnvironmentRequest, ListEnvironmentClassesRequest, ListEnvironmentsRequest,
         environment_initializer::{self, spec},
         environment_spec,
     },
@@ -21,16 +20,14 @@ use latchkey::{
 use serde_json::Value;
 
 use crate::{
-    connection::{Connection, Target},
+    connection::Connection,
     error::Failure,
     output::{self, Output},
     pages::fetch_all,
     printer::Printer,
+    target::Target,
 };
 use wait::{Goal, Waiting};
-
-/// How many environments are started, stopped or deleted at once.
-const AT_ONCE: usize = 8;
 
 /// What to do with environments.
 #[derive(Debug, Subcommand)]
@@ -43,11 +40,11 @@ pub(crate) enum EnvironmentCommand {
     /// Show environments
     Get(Get),
     /// Start stopped environments and wait until they run
-    Start(Change),
+    Start(change::Change),
     /// Stop environments and wait until they have stopped; their files are kept
-    Stop(Change),
+    Stop(change::Change),
     /// Delete environments with all their files and wait until they are gone
-    Delete(Delete),
+    Delete(change::Delete),
     /// Run a command in a running environment, with its output and exit code
     Exec(exec::Exec),
     /// List the classes that environments can be created with
@@ -107,29 +104,6 @@ pub(crate) struct Get {
     output: Output,
 }
 
-/// Arguments of `start` and `stop`.
-#[derive(Debug, Args)]
-pub(crate) struct Change {
-    /// IDs of the environments
-    #[arg(required = true, value_name = "ID")]
-    ids: Vec<EnvironmentId>,
-    #[command(flatten)]
-    patience: Patience,
-}
-
-/// Arguments of `delete`.
-#[derive(Debug, Args)]
-pub(crate) struct Delete {
-    /// IDs of the environments
-    #[arg(required = true, value_name = "ID")]
-    ids: Vec<EnvironmentId>,
-    /// Kill what runs in them instead of stopping it in order first
-    #[arg(long)]
-    force: bool,
-    #[command(flatten)]
-    patience: Patience,
-}
-
 /// Reads a duration above zero, such as `90s`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::Duration::from_str(text).map(Duration::from) {
@@ -146,9 +120,9 @@ pub(crate) async fn run(command: EnvironmentCommand, target: &Target, printer: &
         EnvironmentCommand::Create(arguments) => create(arguments, &connection, printer).await?,
         EnvironmentCommand::List(arguments) => list(arguments, &connection, printer).await?,
         EnvironmentCommand::Get(arguments) => return get(arguments, &connection, printer).await,
-        EnvironmentCommand::Start(arguments) => return start(arguments, &connection, printer).await,
-        EnvironmentCommand::Stop(arguments) => return stop(arguments, &connection, printer).await,
-        EnvironmentCommand::Delete(arguments) => return delete(arguments, &connection, printer).await,
+        EnvironmentCommand::Start(arguments) => return change::start(arguments, &connection, printer).await,
+        EnvironmentCommand::Stop(arguments) => return change::stop(arguments, &connection, printer).await,
+        EnvironmentCommand::Delete(arguments) => return change::delete(arguments, &connection, printer).await,
         EnvironmentCommand::Exec(arguments) => return exec::run(arguments, &connection, printer).await,
         EnvironmentCommand::ListClasses(arguments) => list_classes(arguments, &connection, printer).await?,
     }
@@ -225,7 +199,7 @@ async fn get(arguments: Get, connection: &Connection, printer: &Printer) -> Resu
         arguments.output.show(printer, data, || view::details(&environment, host))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (found, exit_code) = each(arguments.ids, printer, async |id| get_one(connection, &id).await).await;
+    let (found, exit_code) = change::each(arguments.ids, printer, async |id| get_one(connection, &id).await).await;
     let data = || found.iter().map(|one| view::json(one, host)).collect::<Result<_, _>>().map(Value::Array);
     arguments.output.show(printer, data, || view::table(&found))?;
     Ok(exit_code)
@@ -236,80 +210,4 @@ async fn get_one(connection: &Connection, id: &str) -> Result<Environment, Failu
     let request = GetEnvironmentRequest { environment_id: id.to_owned() };
     let answer = connection.call(connection.environments().get_environment(request)).await?;
     answer.environment.ok_or_else(|| Failure::Failed(format!("the server said nothing about environment {id}")))
-}
-
-async fn start(arguments: Change, connection: &Connection, printer: &Printer) -> Result<ExitCode, Failure> {
-    let Patience { dont_wait, timeout } = arguments.patience;
-    let start_one = async |id: String| {
-        // A failure that was there before the start is not its failure.
-        let before = get_one(connection, &id).await?.status.unwrap_or_default().status_version;
-        let request = StartEnvironmentRequest { environment_id: id.clone() };
-        connection.call(connection.environments().start_environment(request)).await?;
-        if !dont_wait {
-            let waiting = Waiting { connection, printer, id: &id, timeout };
-            waiting.until(Goal::Running { after: Some(before) }).await?;
-        }
-        Ok(())
-    };
-    Ok(each(arguments.ids, printer, start_one).await.1)
-}
-
-async fn stop(arguments: Change, connection: &Connection, printer: &Printer) -> Result<ExitCode, Failure> {
-    let Patience { dont_wait, timeout } = arguments.patience;
-    let stop_one = async |id: String| {
-        let request = StopEnvironmentRequest { environment_id: id.clone() };
-        connection.call(connection.environments().stop_environment(request)).await?;
-        if !dont_wait {
-            Waiting { connection, printer, id: &id, timeout }.until(Goal::Stopped).await?;
-        }
-        Ok(())
-    };
-    Ok(each(arguments.ids, printer, stop_one).await.1)
-}
-
-async fn delete(arguments: Delete, connection: &Connection, printer: &Printer) -> Result<ExitCode, Failure> {
-    let Patience { dont_wait, timeout } = arguments.patience;
-    let force = arguments.force;
-    let delete_one = async |id: String| {
-        let request = DeleteEnvironmentRequest { environment_id: id.clone(), force };
-        connection.call(connection.environments().delete_environment(request)).await?;
-        if !dont_wait {
-            Waiting { connection, printer, id: &id, timeout }.until(Goal::Deleted).await?;
-        }
-        Ok(())
-    };
-    Ok(each(arguments.ids, printer, delete_one).await.1)
-}
-
-/// Does something with each of several environments, a few at once. Each failure is told; the exit code is that of the
-/// first one in the order of the IDs.
-async fn each<T, F: Future<Output = Result<T, Failure>>>(
-    ids: Vec<EnvironmentId>,
-    printer: &Printer,
-    one: impl Fn(String) -> F,
-) -> (Vec<T>, ExitCode) {
-    let several = ids.len() > 1;
-    let outcomes: Vec<_> = futures::stream::iter(ids)
-        .map(|id| {
-            let outcome = one(id.to_string());
-            async move { (id, outcome.await) }
-        })
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
-    let mut done = Vec::new();
-    let mut exit_code = None;
-    for (id, outcome) in outcomes {
-        match outcome {
-            Ok(result) => done.push(result),
-            Err(failure) => {
-                if several && !failure.is_silent() {
-                    printer.note(&format!("environment {id}:"));
-                }
-                printer.failure(&failure);
-                exit_code.get_or_insert(failure.exit_code());
-            }
-        }
-    }
-    (done, exit_code.map_or(ExitCode::SUCCESS, ExitCode::from))
 }

@@ -7,7 +7,7 @@ use latchkey::domain::token::Malformed;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::{connection::TokenSource, credentials::CredentialsError, host::InvalidHost, interrupt::Interrupt};
+use crate::{credentials::CredentialsError, host::InvalidHost, interrupt::Interrupt, target::TokenSource};
 
 /// Exit code: it failed.
 pub(crate) const FAILED: u8 = 1;

@@ -11,6 +11,7 @@ mod output;
 mod pages;
 mod printer;
 mod session;
+mod target;
 mod token;
 
 use std::process::ExitCode;
@@ -18,9 +19,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use connection::Target;
 use error::Failure;
 use printer::Printer;
+use target::Target;
 
 const AFTER_HELP: &str = "\
 Environment variables:

@@ -9,11 +9,12 @@ use latchkey::pb::gitpod::v1::{
 use serde_json::{Value, json};
 
 use crate::{
-    connection::{Connection, Target, Token, TokenSource, variable},
+    connection::Connection,
     credentials::Store,
     error::Failure,
     output::{self, Output},
     printer::Printer,
+    target::{Target, Token, TokenSource, variable},
 };
 
 /// Arguments of `gitpod login`.

@@ -12,12 +12,13 @@ use latchkey::{
 };
 
 use crate::{
-    connection::{Connection, Target},
+    connection::Connection,
     environment::duration,
     error::Failure,
     output::{self, Format, Output},
     pages::fetch_all,
     printer::Printer,
+    target::Target,
 };
 
 /// What to do with tokens.

@@ -17,10 +17,11 @@ use latchkey::{
 
 use super::{duration, get_one, view::phase_name};
 use crate::{
-    connection::{Connection, TokenSource},
+    connection::Connection,
     error::Failure,
     interrupt::{Interrupt, Interrupts},
     printer::Printer,
+    target::TokenSource,
 };
 
 /// How much longer than the command the call may take: its output has to come over.
