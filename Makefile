@@ -9,6 +9,8 @@ ARGS ?=
 
 .PHONY: help run test lint format-check clippy deny shellcheck unit-and-integration-tests bench tools
 .DEFAULT_GOAL := help
+# The steps in the order they are written: the quick ones first, the tests' own summary last.
+.NOTPARALLEL:
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,12 +20,9 @@ run: ## install what is missing, build, and start the server (ARGS="…" is pass
 	$(CARGO) build --release --locked
 	@exec $(TARGET)/release/latchkey serve $(ARGS)
 
-test: tools ## install what is missing, then check format, lints and dependencies, and run all tests
-	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory unit-and-integration-tests
+test: lint unit-and-integration-tests ## install what is missing, then check format, lints and dependencies, and run all tests
 
-lint: tools ## format, clippy, dependencies (licenses, bans, sources), shell scripts
-	@$(MAKE) --no-print-directory format-check shellcheck deny clippy
+lint: tools format-check shellcheck deny clippy ## format, clippy, dependencies (licenses, bans, sources), shell scripts
 
 bench: tools ## run the benchmarks
 	$(CARGO) bench --locked
