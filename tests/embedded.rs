@@ -723,6 +723,7 @@ impl Drop for Place {
             && self.processes().contains(&pid)
         {
             let _ = kill(Pid::from_raw(pid), Signal::SIGQUIT);
+            let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
         }
         // An initdb that outlived a killed helper ends by itself.
         let until = Instant::now() + WAIT;
