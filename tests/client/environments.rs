@@ -103,7 +103,7 @@ async fn ctrl_c_leaves_the_environment_and_names_it() {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         server.called("GetEnvironment").await;
         kill(Pid::from_raw(child.id().unwrap().try_into().unwrap()), signal).unwrap();
-        let run = Run::from(child.wait_with_output().await.unwrap()).ended(code).saying(&id);
+        let run = Run::of(child).await.ended(code).saying(&id);
         assert_eq!(run.stdout, format!("{id}\n"));
         assert_eq!(server.count("DeleteEnvironment") + server.count("StopEnvironment"), 0);
     }

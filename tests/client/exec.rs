@@ -86,7 +86,7 @@ async fn ctrl_c_cancels_the_command() {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     server.called("Exec").await;
     kill(Pid::from_raw(child.id().unwrap().try_into().unwrap()), Signal::SIGINT).unwrap();
-    Run::from(child.wait_with_output().await.unwrap()).ended(130).saying("was cancelled");
+    Run::of(child).await.ended(130).saying("was cancelled");
     let state = server.state();
     assert!(!state.execs[0].operation_id.is_empty());
     assert_eq!(state.cancelled, [state.execs[0].operation_id.clone()]);

@@ -4,11 +4,17 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, Command},
+};
+
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A home directory, removed at the end.
 pub(crate) struct Home {
@@ -61,7 +67,7 @@ impl Home {
         let child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
         // The command holds the other end of a pipe too.
         drop(command);
-        Run::from(child.wait_with_output().await.unwrap())
+        Run::of(child).await
     }
 
     /// Runs the client with something to read.
@@ -70,12 +76,12 @@ impl Home {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
-        Run::from(child.wait_with_output().await.unwrap())
+        Run::of(child).await
     }
 }
 
 async fn run(mut command: Command) -> Run {
-    Run::from(command.output().await.unwrap())
+    Run::of(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()).await
 }
 
 impl From<std::process::Output> for Run {
@@ -87,6 +93,11 @@ impl From<std::process::Output> for Run {
 }
 
 impl Run {
+    /// Waits for the end; a client that does not come to one fails the test instead of holding it up.
+    pub(crate) async fn of(child: Child) -> Self {
+        Self::from(tokio::time::timeout(DEADLINE, child.wait_with_output()).await.unwrap().unwrap())
+    }
+
     /// Checks the exit code and gives back what was printed.
     #[track_caller]
     pub(crate) fn ended(self, code: i32) -> Self {

@@ -228,7 +228,8 @@ fn page<T: Clone>(
 ) -> (Vec<T>, Option<PaginationResponse>) {
     let request = request.unwrap_or_default();
     let start: usize = if request.token.is_empty() { 0 } else { request.token.parse().unwrap() };
-    if state.endless {
+    // A client that does not give up comes to an end all the same, for the test to fail.
+    if state.endless && state.calls.len() < 50 {
         return (all.to_vec(), Some(PaginationResponse { next_token: "0".to_owned() }));
     }
     let size = state.page_size.min(usize::try_from(request.page_size).unwrap());
