@@ -8,6 +8,7 @@ pub mod auth;
 pub mod config;
 pub mod domain;
 pub mod embedded;
+pub mod environments;
 pub mod grpc;
 pub mod pb;
 pub mod service;

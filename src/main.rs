@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use latchkey::{
     app::{self, AppError, admin::AdminCommand},
     config::{DataArgs, ServeArgs},
+    environments::supervisor,
     telemetry,
 };
 
@@ -35,6 +36,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before anything else: the supervisor of a sandbox is this same program, and makes do with one thread.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|argument| argument == supervisor::SUBCOMMAND) {
+        return supervisor::main(arguments);
+    }
     let cli = Cli::parse();
     telemetry::log();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

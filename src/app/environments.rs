@@ -1,7 +1,8 @@
 //! What environments run on.
 
-use std::sync::Arc;
+use std::{fs, io::Write, path::Path, sync::Arc, time::Duration};
 
+use tempfile::NamedTempFile;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -9,32 +10,84 @@ use super::{AppError, Database};
 use crate::{
     config::Config,
     domain::{
-        exec::{Command, CommandOutput, OperationFuture, Operations, OperationsError},
-        ids::{EnvironmentId, OrganizationId},
+        exec::Operations,
+        ids::{OrganizationId, RunnerId},
     },
+    embedded::{Account as SystemAccount, DataDirectory},
+    environments::{
+        egress,
+        reconciler::Reconciler,
+        runner::local::{Account, LocalConfig, LocalRunner},
+    },
+    service::default_classes,
     store::Store,
 };
 
+/// What sandboxes run as when the server is started as root.
+const SANDBOX_ACCOUNT: &str = "latchkey-env";
+/// The longest that a clone may take.
+const CLONE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// Brings up the local runner, if there is to be one, and the reconciler that looks after it.
 pub(super) async fn start(
-    _config: &Config,
-    _database: &Database,
-    _organization: OrganizationId,
-    _store: &Store,
-    _stop: &CancellationToken,
-    _tasks: &mut JoinSet<()>,
-) -> Result<Arc<dyn Operations>, AppError> {
-    Ok(Arc::new(NoRunner))
+    config: &Config,
+    database: &Database,
+    organization: OrganizationId,
+    store: &Store,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<Option<(RunnerId, Arc<dyn Operations>)>, AppError> {
+    if !config.local_runner {
+        return Ok(None);
+    }
+    let directory =
+        database.directory().ok_or_else(|| AppError::Runner("name a data directory with --data-dir".to_owned()))?;
+    let failed = |error: &dyn std::error::Error| AppError::Runner(error.to_string());
+    let local = LocalConfig {
+        data_dir: directory.path().to_owned(),
+        account: sandbox_account()?,
+        binary: std::env::current_exe().map_err(|error| failed(&error))?,
+        git_config: config.git_config.clone(),
+        own_addresses: vec![config.listen.ip()],
+        clone_timeout: CLONE_TIMEOUT,
+        egress: egress::Limits::default(),
+    };
+    let runner = Arc::new(LocalRunner::open(local).await.map_err(|error| failed(&error))?);
+    let runner_id = runner_id(directory)?;
+    store.runner_ensure(runner_id, organization, "local", &default_classes()).await?;
+    let reconciler = Reconciler::new(runner_id, organization, store.clone(), Arc::clone(&runner) as _);
+    tasks.spawn(reconciler.run(stop.clone()));
+    Ok(Some((runner_id, runner)))
 }
 
-/// The answer of a server that runs no environments.
-struct NoRunner;
-
-impl Operations for NoRunner {
-    fn exec(&self, _environment: EnvironmentId, _command: Command) -> OperationFuture<'_, CommandOutput> {
-        Box::pin(async { Err(OperationsError::Elsewhere) })
+fn sandbox_account() -> Result<Option<Account>, AppError> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
     }
+    let account = SystemAccount::named(SANDBOX_ACCOUNT).map_err(|_| {
+        AppError::Runner(format!(
+            "started as root, Latchkey runs environments as the account {SANDBOX_ACCOUNT}, which does not exist; make it \
+             with 'useradd --system --no-create-home --shell /usr/sbin/nologin {SANDBOX_ACCOUNT}'"
+        ))
+    })?;
+    Ok(Some(Account { uid: account.uid().as_raw(), gid: account.gid().as_raw() }))
+}
 
-    fn cancel(&self, _environment: EnvironmentId, _operation_id: String) -> OperationFuture<'_, ()> {
-        Box::pin(async { Err(OperationsError::Elsewhere) })
+/// The runner's ID, drawn at the first start and kept in the data directory.
+fn runner_id(directory: &DataDirectory) -> Result<RunnerId, AppError> {
+    let path = directory.runner_id();
+    let failed = |error: std::io::Error| AppError::Runner(format!("{}: {error}", path.display()));
+    match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map_err(|_| {
+            AppError::Runner(format!("{} does not hold a runner's ID; bring it back from a backup", path.display()))
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let id = RunnerId::generate();
+            let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+            writeln!(file, "{id}").and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+            file.persist(&path).map_err(|error| failed(error.error))?;
+            Ok(id)
+        }
+        Err(error) => Err(failed(error)),
     }
 }

@@ -40,6 +40,8 @@ pub(super) fn router<H: Health>(services: Services, health: HealthServer<H>, rea
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // So that clients that know nothing can read the details of an error.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = Routes::new(TokenServiceServer::new(services.tokens))
         .add_service(UserServiceServer::new(services.users))

@@ -9,7 +9,7 @@ use crate::domain::{
         Content, DesiredPhase, Environment, EnvironmentClass, EnvironmentFilter, NAME_LIMIT, NewEnvironment, Phase,
     },
     exec::{COMMAND_LIMIT, Command, CommandOutput, LONGEST_TIMEOUT, Operations, OperationsError},
-    ids::{ClassId, EnvironmentId, EnvironmentTokenId, PrincipalId},
+    ids::{ClassId, EnvironmentId, EnvironmentTokenId, PrincipalId, RunnerId},
     page::{Page, PageRequest},
     principal::Actor,
     secret::Secret,
@@ -69,14 +69,14 @@ pub struct CreateEnvironment {
 pub struct Environments {
     store: Store,
     keys: Arc<SigningKeys>,
-    operations: Arc<dyn Operations>,
+    local: Option<(RunnerId, Arc<dyn Operations>)>,
 }
 
 impl Environments {
-    /// On a store; commands are carried out by `operations`.
+    /// On a store; commands are carried out in the environments of this server's own runner.
     #[must_use]
-    pub fn new(store: Store, keys: Arc<SigningKeys>, operations: Arc<dyn Operations>) -> Self {
-        Self { store, keys, operations }
+    pub fn new(store: Store, keys: Arc<SigningKeys>, local: Option<(RunnerId, Arc<dyn Operations>)>) -> Self {
+        Self { store, keys, local }
     }
 
     /// Asks for an environment, and returns at once.
@@ -231,9 +231,9 @@ impl Environments {
             let problem = format!("must be at most {}", LONGEST_TIMEOUT.as_secs());
             return Err(ServiceError::invalid("timeout_seconds", problem));
         }
-        self.expect_running(actor, id).await?;
+        let operations = self.operations(actor, id).await?;
         self.store.audit_act(&AuditEvent::of(actor, Action::EnvironmentExec, rpc, subject(id))).await?;
-        Ok(self.operations.exec(id, command).await?)
+        Ok(operations.exec(id, command).await?)
     }
 
     /// Ends a command that was started with this operation ID.
@@ -250,18 +250,25 @@ impl Environments {
         if operation_id.is_empty() {
             return Err(ServiceError::invalid("operation_id", "must not be empty"));
         }
-        self.expect_running(actor, id).await?;
+        let operations = self.operations(actor, id).await?;
         self.store.audit_act(&AuditEvent::of(actor, Action::EnvironmentExecCancel, rpc, subject(id))).await?;
-        Ok(self.operations.cancel(id, operation_id).await?)
+        Ok(operations.cancel(id, operation_id).await?)
     }
 
-    async fn expect_running(&self, actor: &Actor, id: EnvironmentId) -> Result<(), ServiceError> {
+    /// Who carries out operations in an environment that is running, on this server's runner.
+    async fn operations(&self, actor: &Actor, id: EnvironmentId) -> Result<&dyn Operations, ServiceError> {
         let environment = self
             .store
             .environment_get(actor.organization_id, Some(actor.principal_id), id)
             .await?
             .ok_or_else(|| ServiceError::not_found("environment", id))?;
-        if environment.phase == Phase::Running { Ok(()) } else { Err(OperationsError::NotRunning.into()) }
+        if environment.phase != Phase::Running {
+            return Err(OperationsError::NotRunning.into());
+        }
+        match &self.local {
+            Some((runner, operations)) if *runner == environment.runner_id => Ok(operations.as_ref()),
+            Some(_) | None => Err(OperationsError::Elsewhere.into()),
+        }
     }
 }
 

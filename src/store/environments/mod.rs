@@ -69,7 +69,7 @@ pub struct PhaseWrite {
     pub failure: Option<String>,
     /// The files have come: the branch, if any, and the commit, if any.
     pub content: Option<(Option<String>, Option<String>)>,
-    /// What does not hold as it should; none leaves it as it was.
+    /// What does not hold as it should; an empty one takes the last one back, none leaves it as it was.
     pub warning: Option<String>,
 }
 
@@ -301,7 +301,9 @@ impl Store {
                             environments::commit.eq(commit),
                         )
                     }),
-                    write.warning.as_ref().map(|warning| environments::warning_message.eq(Some(warning))),
+                    write.warning.as_ref().map(|warning| {
+                        environments::warning_message.eq(Some(warning).filter(|warning| !warning.is_empty()))
+                    }),
                 ))
                 .execute(connection)
                 .await?;

@@ -1,0 +1,293 @@
+//! The loop that moves each environment of a runner from its phase to its desired phase.
+//!
+//! It takes no input: woken by PostgreSQL's notifications, by a timer and by its own steps that end, it looks at what is
+//! stored and at what is there, and takes the next step. Every step can be taken again, so a crash anywhere is mended by
+//! looking again. A step carries the epoch it was decided on; when somebody changes their mind, it is broken off.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::{AbortHandle, Id, JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::runner::{Failure, Resources, Runner};
+use crate::{
+    domain::{
+        environment::{DesiredPhase, Environment, FAILURE_MESSAGE_LIMIT, Phase},
+        ids::{ClassId, EnvironmentId, OrganizationId, RunnerId},
+    },
+    store::{PhaseWrite, Store, StoreError},
+};
+
+/// Announces changes of environments; the payload is the ID of their runner.
+const CHANNEL: &str = "latchkey_environments";
+/// How often it looks without being woken.
+const EVERY: Duration = Duration::from_secs(5);
+/// How long it waits for PostgreSQL to come back.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Workspaces that are filled at once.
+const CLONES: usize = 8;
+
+/// Looks after the environments of one runner.
+#[derive(Clone)]
+pub struct Reconciler {
+    runner_id: RunnerId,
+    organization: OrganizationId,
+    store: Store,
+    runner: Arc<dyn Runner>,
+    clones: Arc<Semaphore>,
+}
+
+/// A step under way.
+struct Busy {
+    id: EnvironmentId,
+    epoch: i64,
+    abort: AbortHandle,
+}
+
+impl Reconciler {
+    /// For a runner of an organization.
+    #[must_use]
+    pub fn new(runner_id: RunnerId, organization: OrganizationId, store: Store, runner: Arc<dyn Runner>) -> Self {
+        Self { runner_id, organization, store, runner, clones: Arc::new(Semaphore::new(CLONES)) }
+    }
+
+    /// Works until it is told to stop. Steps under way are broken off; environments go on running.
+    pub async fn run(self, stop: CancellationToken) {
+        let wake = Arc::new(Notify::new());
+        let listener = tokio::spawn(self.clone().listen(Arc::clone(&wake)));
+        stop.run_until_cancelled(self.work(&wake)).await;
+        listener.abort();
+    }
+
+    /// Wakes the loop at each notification, and after each time that some may have been missed.
+    async fn listen(self, wake: Arc<Notify>) {
+        let own = self.runner_id.to_string();
+        loop {
+            let lost = match self.store.listen(CHANNEL).await {
+                Ok(mut notifications) => {
+                    wake.notify_one();
+                    loop {
+                        match notifications.next().await {
+                            Ok(notification) if notification.payload == own => wake.notify_one(),
+                            Ok(_) => {}
+                            Err(error) => break error,
+                        }
+                    }
+                }
+                Err(error) => error,
+            };
+            tracing::debug!(error = %lost, "not listening; looking now and then meanwhile");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn work(&self, wake: &Notify) {
+        let mut steps = JoinSet::new();
+        let mut busy: HashMap<Id, Busy> = HashMap::new();
+        let mut has_swept = false;
+        loop {
+            if !has_swept {
+                has_swept = self.sweep().await;
+            }
+            let pause = match self.pass(&mut steps, &mut busy).await {
+                Ok(()) => EVERY,
+                Err(error) => {
+                    tracing::warn!(%error, "environments cannot be looked after right now");
+                    PAUSE
+                }
+            };
+            tokio::select! {
+                () = wake.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+                Some(ended) = steps.join_next_with_id(), if !steps.is_empty() => finish(ended, &mut busy),
+            }
+            while let Some(ended) = steps.try_join_next_with_id() {
+                finish(ended, &mut busy);
+            }
+        }
+    }
+
+    /// Takes the next step of every environment that needs one and has none under way.
+    async fn pass(&self, steps: &mut JoinSet<EnvironmentId>, busy: &mut HashMap<Id, Busy>) -> Result<(), StoreError> {
+        let environments = self.store.environments_to_reconcile(self.runner_id).await?;
+        if environments.is_empty() {
+            return Ok(());
+        }
+        let classes: HashMap<ClassId, Resources> = self
+            .store
+            .class_list(self.organization)
+            .await?
+            .iter()
+            .map(|class| (class.id, Resources::from(class)))
+            .collect();
+        for environment in environments {
+            if let Some(step) = busy.values().find(|step| step.id == environment.id) {
+                if step.epoch != environment.epoch {
+                    step.abort.abort();
+                }
+                continue;
+            }
+            let Some(resources) = classes.get(&environment.class_id).copied() else { continue };
+            let (id, epoch) = (environment.id, environment.epoch);
+            let reconciler = self.clone();
+            let abort = steps.spawn(async move {
+                if let Err(error) = reconciler.step(environment, resources).await {
+                    tracing::warn!(environment = %id, %error, "a step could not be written down");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                id
+            });
+            busy.insert(abort.id(), Busy { id, epoch, abort });
+        }
+        Ok(())
+    }
+
+    /// Removes what is left of environments that nobody knows any more. True once that is done.
+    async fn sweep(&self) -> bool {
+        let left = match self.runner.environments().await {
+            Ok(left) => left,
+            Err(failure) => {
+                tracing::warn!(%failure, "what is left of environments cannot be listed");
+                return true;
+            }
+        };
+        let Ok(known) = self.store.environment_ids_of_runner(self.runner_id).await else { return false };
+        for environment in left.into_iter().filter(|id| !known.contains(id)) {
+            tracing::info!(%environment, "removing what is left of an environment that is no more");
+            if let Err(failure) = self.runner.delete(environment).await {
+                tracing::warn!(%environment, %failure, "what is left of an environment cannot be removed");
+            }
+        }
+        true
+    }
+
+    async fn step(&self, environment: Environment, resources: Resources) -> Result<(), StoreError> {
+        match environment.desired_phase {
+            DesiredPhase::Deleted => self.delete(&environment).await,
+            DesiredPhase::Stopped => self.stop(&environment).await,
+            DesiredPhase::Running if environment.phase == Phase::Running => self.look(&environment).await,
+            DesiredPhase::Running => self.bring_up(&environment, resources).await,
+        }
+    }
+
+    async fn delete(&self, environment: &Environment) -> Result<(), StoreError> {
+        if !self.enter(environment, Phase::Deleting).await? {
+            return Ok(());
+        }
+        match self.runner.delete(environment.id).await {
+            Ok(()) => self.store.environment_remove(environment.id).await,
+            Err(failure) => {
+                // It stays as it is, and is tried again.
+                tracing::warn!(environment = %environment.id, %failure, "an environment cannot be deleted");
+                tokio::time::sleep(EVERY).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn stop(&self, environment: &Environment) -> Result<(), StoreError> {
+        if environment.content_ready && !self.enter(environment, Phase::Stopping).await? {
+            return Ok(());
+        }
+        match self.runner.stop(environment.id).await {
+            Ok(()) => {
+                self.store
+                    .environment_phase_write(environment.id, &PhaseWrite::phase(environment.epoch, Phase::Stopped))
+                    .await?;
+            }
+            Err(failure) => {
+                tracing::warn!(environment = %environment.id, %failure, "an environment cannot be stopped");
+                tokio::time::sleep(EVERY).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// One that should run and did: does it still?
+    async fn look(&self, environment: &Environment) -> Result<(), StoreError> {
+        match self.runner.observe(environment.id).await {
+            Ok(seen) if seen.is_running => Ok(()),
+            Ok(_) => {
+                let message = "the environment's processes ended unexpectedly; start it again".to_owned();
+                self.give_up(environment, message).await
+            }
+            Err(failure) => {
+                tracing::warn!(environment = %environment.id, %failure, "an environment cannot be looked at");
+                Ok(())
+            }
+        }
+    }
+
+    async fn bring_up(&self, environment: &Environment, resources: Resources) -> Result<(), StoreError> {
+        if !environment.content_ready {
+            if !self.enter(environment, Phase::Creating).await? {
+                return Ok(());
+            }
+            let created = {
+                let _place = self.clones.acquire().await;
+                self.runner.create(environment.id, &environment.content, &resources).await
+            };
+            match created {
+                Ok(checkout) => {
+                    let content = Some((checkout.branch, checkout.commit));
+                    let write = PhaseWrite { content, ..PhaseWrite::phase(environment.epoch, Phase::Starting) };
+                    if !self.store.environment_phase_write(environment.id, &write).await? {
+                        return Ok(());
+                    }
+                }
+                Err(failure) => return self.fail(environment, &failure).await,
+            }
+        } else if !self.enter(environment, Phase::Starting).await? {
+            return Ok(());
+        }
+        match self.runner.start(environment.id, &resources).await {
+            Ok(started) => {
+                let warning = Some(started.warning.unwrap_or_default());
+                let write = PhaseWrite { warning, ..PhaseWrite::phase(environment.epoch, Phase::Running) };
+                self.store.environment_phase_write(environment.id, &write).await?;
+                Ok(())
+            }
+            Err(failure) => self.fail(environment, &failure).await,
+        }
+    }
+
+    async fn fail(&self, environment: &Environment, failure: &Failure) -> Result<(), StoreError> {
+        tracing::info!(environment = %environment.id, kind = ?failure.kind(), "an environment could not be brought up");
+        // Half of an environment must not go on running.
+        if let Err(failure) = self.runner.stop(environment.id).await {
+            tracing::warn!(environment = %environment.id, %failure, "a failed environment cannot be stopped");
+        }
+        self.give_up(environment, failure.to_string()).await
+    }
+
+    async fn give_up(&self, environment: &Environment, message: String) -> Result<(), StoreError> {
+        let failure = Some(message.chars().take(FAILURE_MESSAGE_LIMIT).collect());
+        let write = PhaseWrite { failure, ..PhaseWrite::phase(environment.epoch, Phase::Stopped) };
+        self.store.environment_phase_write(environment.id, &write).await?;
+        Ok(())
+    }
+
+    /// Writes that a phase was entered, unless it is so already. False if somebody changed their mind.
+    async fn enter(&self, environment: &Environment, phase: Phase) -> Result<bool, StoreError> {
+        if environment.phase == phase {
+            return Ok(true);
+        }
+        self.store.environment_phase_write(environment.id, &PhaseWrite::phase(environment.epoch, phase)).await
+    }
+}
+
+fn finish(ended: Result<(Id, EnvironmentId), JoinError>, busy: &mut HashMap<Id, Busy>) {
+    let task = match ended {
+        Ok((task, _)) => task,
+        Err(error) => {
+            if error.is_panic() {
+                tracing::error!(%error, "a step of an environment broke off");
+            }
+            error.id()
+        }
+    };
+    busy.remove(&task);
+}

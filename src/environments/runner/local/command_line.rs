@@ -1,0 +1,113 @@
+//! The sandbox, as bubblewrap's arguments: every namespace of its own, no capability, no further user namespace, a
+//! root built from pieces of this machine's that hold no secrets, read-only but for the environment's own directories.
+
+use std::{
+    ffi::OsString,
+    fs,
+    os::fd::RawFd,
+    path::{Path, PathBuf},
+};
+
+use super::state::Directory;
+use crate::environments::supervisor::{SUBCOMMAND, task::places};
+
+/// The user and group that processes inside see themselves as. Outside they are the account's.
+const USER_INSIDE: &str = "1000";
+/// The most bytes of temporary files.
+const TEMPORARY_BYTES: u64 = 1 << 30;
+/// The most bytes of shared memory.
+const SHARED_MEMORY_BYTES: u64 = 256 << 20;
+
+/// The top-level directories that distributions make links into `/usr`, or directories of their own.
+const SYSTEM_DIRECTORIES: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+/// What programs need of `/etc`: how libraries are found, which certificates are trusted, names of things. No
+/// accounts, no keys, no names of hosts.
+const SYSTEM_CONFIGURATION: [&str; 15] = [
+    "alternatives",
+    "ca-certificates",
+    "crypto-policies",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "magic",
+    "mime.types",
+    "pki/ca-trust",
+    "pki/tls/certs",
+    "protocols",
+    "services",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+];
+
+/// What every sandbox of this server is built from.
+#[derive(Debug, Clone)]
+pub(super) struct Ingredients {
+    /// The `latchkey` binary, where the account can read it.
+    pub(super) binary: PathBuf,
+    /// The directory of the files that [`SHARED_FILES`] names.
+    pub(super) shared: PathBuf,
+}
+
+/// Files in the shared directory, and where they are inside.
+pub(super) const SHARED_FILES: [(&str, &str); 7] = [
+    ("passwd", "/etc/passwd"),
+    ("group", "/etc/group"),
+    ("hosts", "/etc/hosts"),
+    ("nsswitch.conf", "/etc/nsswitch.conf"),
+    ("gitconfig", "/etc/gitconfig"),
+    ("clone.gitconfig", places::CLONE_CONFIG),
+    // Always there, perhaps empty and unused.
+    ("ca.crt", places::CERTIFICATES),
+];
+
+/// Bubblewrap's arguments for one task of the supervisor's (in JSON).
+pub(super) fn arguments(ingredients: &Ingredients, directory: &Directory, task: &str, status: RawFd) -> Vec<OsString> {
+    let mut line = Line(Vec::new());
+    line.add(["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]);
+    line.add(["--unshare-cgroup-try", "--uid", USER_INSIDE, "--gid", USER_INSIDE, "--hostname", "environment"]);
+    line.add(["--cap-drop", "ALL", "--disable-userns", "--new-session", "--clearenv", "--as-pid-1"]);
+    line.add(["--json-status-fd", &status.to_string()]);
+
+    line.add(["--ro-bind", "/usr", "/usr"]);
+    for name in SYSTEM_DIRECTORIES {
+        let path = Path::new("/").join(name);
+        if let Ok(target) = fs::read_link(&path) {
+            line.paths("--symlink", &target, &path);
+        } else if path.is_dir() {
+            line.paths("--ro-bind", &path, &path);
+        }
+    }
+    for name in SYSTEM_CONFIGURATION {
+        let path = Path::new("/etc").join(name);
+        line.paths("--ro-bind-try", &path, &path);
+    }
+    for (name, inside) in SHARED_FILES {
+        line.paths("--ro-bind", &ingredients.shared.join(name), Path::new(inside));
+    }
+    line.paths("--ro-bind", &ingredients.binary, Path::new(places::BINARY));
+
+    line.add(["--dev", "/dev"]);
+    line.add(["--size", &SHARED_MEMORY_BYTES.to_string(), "--perms", "1777", "--tmpfs", "/dev/shm"]);
+    line.add(["--remount-ro", "/dev", "--proc", "/proc"]);
+    line.add(["--size", &TEMPORARY_BYTES.to_string(), "--perms", "1777", "--tmpfs", "/tmp"]);
+    line.add(["--dir", "/var", "--symlink", "../tmp", "/var/tmp"]);
+    line.paths("--bind", &directory.workspace(), Path::new(places::WORKSPACE));
+    line.paths("--bind", &directory.home(), Path::new(places::HOME));
+    line.paths("--bind", &directory.run(), Path::new(places::RUN));
+    line.paths("--ro-bind", &directory.egress(), Path::new(places::EGRESS));
+    line.add(["--remount-ro", "/", "--chdir", "/", "--", places::BINARY, SUBCOMMAND, task]);
+    line.0
+}
+
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn add<const N: usize>(&mut self, arguments: [&str; N]) {
+        self.0.extend(arguments.map(OsString::from));
+    }
+
+    fn paths(&mut self, option: &str, from: &Path, to: &Path) {
+        self.0.extend([option.into(), from.as_os_str().to_owned(), to.as_os_str().to_owned()]);
+    }
+}

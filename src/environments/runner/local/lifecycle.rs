@@ -1,0 +1,305 @@
+//! One environment on this machine: what is known of it, and what can be done with it.
+
+use std::{fs::File, io::Read, time::Duration};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use tokio::time::Instant;
+
+use super::{
+    Shared,
+    cgroups::{Controller, Group},
+    launcher::{read_log, storage},
+    outcome,
+    process::Process,
+    state::{self, Directory, SandboxRecord, State},
+};
+use crate::{
+    domain::environment::{Content, GitSource, GitTarget},
+    environments::{
+        egress::{Policy, Proxy},
+        runner::{Checkout, ContentState, Failure, FailureKind, Observation, Resources, Started},
+        supervisor::{
+            client::{Client, ConnectError},
+            task::{CloneTarget, CloneTask, REPORT_LIMIT, ServeTask, Task, WipeTask, places},
+        },
+    },
+};
+
+/// How long a supervisor may take to listen.
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Between two tries to reach it; it takes some 20 ms in all.
+const READY_INTERVAL: Duration = Duration::from_millis(2);
+
+/// One environment.
+#[derive(Debug)]
+pub(super) struct Slot {
+    directory: Directory,
+    /// None until what is on disk was taken over.
+    known: Option<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    state: State,
+    /// The sandbox of `state.sandbox`.
+    process: Option<Process>,
+    /// Its way out.
+    egress: Option<Proxy>,
+}
+
+impl Slot {
+    pub(super) fn new(directory: Directory) -> Self {
+        Self { directory, known: None }
+    }
+
+    /// Reads what is on disk, once: goes on with a sandbox that takes commands, ends every other one.
+    pub(super) async fn take_over(&mut self, shared: &Shared) -> Result<(), Failure> {
+        if self.known.is_some() {
+            return Ok(());
+        }
+        let mut known = Known { state: self.directory.load().map_err(storage)?, process: None, egress: None };
+        let record = known.state.sandbox.as_ref().filter(|record| record.serves);
+        if let Some(record) = record {
+            known.process = Process::adopt(&record.identity).map_err(storage)?;
+        }
+        if known.process.is_some() {
+            known.egress = Some(listen(shared, &self.directory, &shared.command_policy)?);
+        } else {
+            shared.launcher.clear(&self.directory).await?;
+            known.state.sandbox = None;
+        }
+        self.known = Some(known);
+        Ok(())
+    }
+
+    pub(super) fn observe(&mut self) -> Observation {
+        let known = self.known();
+        let content = match &known.state.content {
+            state::Content::Absent => ContentState::Absent,
+            state::Content::Incomplete => ContentState::Incomplete,
+            state::Content::Ready { checkout, .. } => ContentState::Ready(checkout.clone()),
+        };
+        Observation { content, is_running: known.serves() }
+    }
+
+    pub(super) async fn create(
+        &mut self,
+        shared: &Shared,
+        content: &Content,
+        resources: &Resources,
+    ) -> Result<Checkout, Failure> {
+        if let state::Content::Ready { checkout, .. } = &self.known().state.content {
+            return Ok(checkout.clone());
+        }
+        self.stop(shared).await?;
+        shared.launcher.make_directories(&self.directory).map_err(storage)?;
+        if self.known().state.content == state::Content::Incomplete {
+            self.wipe(shared).await?;
+        }
+        self.known().state.content = state::Content::Incomplete;
+        self.save()?;
+        let (checkout, directory) = match content {
+            Content::Empty => (Checkout::default(), None),
+            Content::Git { source, .. } => {
+                (self.clone_into(shared, source, resources).await?, Some(source.directory().to_owned()))
+            }
+        };
+        self.known().state.content = state::Content::Ready { checkout: checkout.clone(), directory };
+        self.save()?;
+        Ok(checkout)
+    }
+
+    async fn clone_into(
+        &mut self,
+        shared: &Shared,
+        source: &GitSource,
+        resources: &Resources,
+    ) -> Result<Checkout, Failure> {
+        let egress = listen(shared, &self.directory, &shared.clone_policy)?;
+        let group = shared.launcher.limit(&self.directory, resources);
+        let process = shared.launcher.launch(&self.directory, &Task::Clone(task(source)), group).await?;
+        // Ends with this function, however that ends.
+        let process = KillOnDrop(process);
+        let over = tokio::time::timeout(shared.clone_timeout, process.0.gone()).await;
+        shared.launcher.end(&self.directory, &process.0).await?;
+        match over {
+            Err(_) => {
+                let message = format!("the clone took longer than {} s", shared.clone_timeout.as_secs());
+                Err(Failure::new(FailureKind::TimedOut, message))
+            }
+            Ok(Err(error)) => Err(storage(error)),
+            Ok(Ok(())) => match read_report(&self.directory) {
+                Some(report) => outcome::read(source, &report, &egress.refusals()),
+                None => Err(outcome::without_report(&egress.refusals()).with_excerpt(&read_log(&self.directory))),
+            },
+        }
+    }
+
+    pub(super) async fn start(&mut self, shared: &Shared, resources: &Resources) -> Result<Started, Failure> {
+        let state::Content::Ready { directory, .. } = self.known().state.content.clone() else {
+            return Err(Failure::new(FailureKind::NotCreated, "the environment has no files yet"));
+        };
+        if !self.known().serves() {
+            self.stop(shared).await?;
+            let group = shared.launcher.limit(&self.directory, resources);
+            let (process_limit, warning) = without_groups(&group, resources);
+            let working_directory = match directory {
+                Some(directory) => format!("{}/{directory}", places::WORKSPACE),
+                None => places::WORKSPACE.to_owned(),
+            };
+            let task = ServeTask { working_directory, process_limit, no_proxy: shared.no_proxy.clone() };
+            self.known().egress = Some(listen(shared, &self.directory, &shared.command_policy)?);
+            let process = shared.launcher.launch(&self.directory, &Task::Serve(task), group).await?;
+            let record = SandboxRecord { serves: true, identity: process.identity().clone(), warning };
+            self.known().process = Some(process);
+            self.known().state.sandbox = Some(record);
+            self.save()?;
+        }
+        if let Err(failure) = self.ready(shared).await {
+            self.stop(shared).await?;
+            return Err(failure);
+        }
+        let warning = self.known().state.sandbox.as_ref().and_then(|record| record.warning.clone());
+        Ok(Started { warning })
+    }
+
+    /// Waits until the supervisor takes commands.
+    async fn ready(&mut self, shared: &Shared) -> Result<(), Failure> {
+        let run = self.directory.run();
+        let deadline = Instant::now() + READY_TIMEOUT;
+        loop {
+            if !self.known().serves() {
+                let failure =
+                    Failure::new(FailureKind::SandboxFailed, "the supervisor of the environment ended at once");
+                return Err(failure.with_excerpt(&read_log(&self.directory)));
+            }
+            match Client::connect(&run, shared.launcher.owner()).await {
+                Ok(_) => return Ok(()),
+                Err(ConnectError::NotRunning) if Instant::now() < deadline => {}
+                // What an earlier run left in the socket's place, or the socket before it is the supervisor's: the
+                // supervisor clears the directory first.
+                Err(ConnectError::NotASocket(_) | ConnectError::Io(_)) if Instant::now() < deadline => {}
+                Err(error) => {
+                    let failure =
+                        Failure::new(FailureKind::SandboxFailed, "the supervisor of the environment does not answer");
+                    return Err(failure.with_excerpt(&error.to_string()));
+                }
+            }
+            tokio::time::sleep(READY_INTERVAL).await;
+        }
+    }
+
+    pub(super) async fn stop(&mut self, shared: &Shared) -> Result<(), Failure> {
+        match &self.known().process {
+            Some(process) => {
+                // What is alive stays known until it is not: the next try begins here again.
+                let process = process.try_clone().map_err(storage)?;
+                shared.launcher.end(&self.directory, &process).await?;
+            }
+            None => shared.launcher.clear(&self.directory).await?,
+        }
+        let known = self.known();
+        known.process = None;
+        known.egress = None;
+        if known.state.sandbox.take().is_some() {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn delete(&mut self, shared: &Shared) -> Result<(), Failure> {
+        if self.directory.path().exists() {
+            self.stop(shared).await?;
+            shared.launcher.make_directories(&self.directory).map_err(storage)?;
+            self.known().state.content = state::Content::Incomplete;
+            self.save()?;
+            self.wipe(shared).await?;
+            let directory = self.directory.clone();
+            directory.remove().map_err(storage)?;
+        }
+        self.known = Some(Known { state: State::default(), process: None, egress: None });
+        Ok(())
+    }
+
+    /// Empties the directories that are the sandbox's, in a sandbox.
+    async fn wipe(&self, shared: &Shared) -> Result<(), Failure> {
+        let directories = [places::WORKSPACE, places::HOME, places::RUN].map(str::to_owned).to_vec();
+        shared.launcher.run(&self.directory, &Task::Wipe(WipeTask { directories })).await
+    }
+
+    fn save(&mut self) -> Result<(), Failure> {
+        let directory = self.directory.clone();
+        directory.save(&self.known().state).map_err(storage)
+    }
+
+    fn known(&mut self) -> &mut Known {
+        self.known.as_mut().expect("a slot is taken over before it is given out")
+    }
+}
+
+impl Known {
+    fn serves(&self) -> bool {
+        self.process.as_ref().is_some_and(Process::is_alive)
+    }
+}
+
+/// A process that is of no use to anybody when nobody waits for it.
+struct KillOnDrop(Process);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        // One that cannot be killed now is found by the next call for this environment.
+        let _ = self.0.kill();
+    }
+}
+
+fn listen(shared: &Shared, directory: &Directory, policy: &Policy) -> Result<Proxy, Failure> {
+    Proxy::listen(&directory.egress(), places::EGRESS_SOCKET, policy.clone(), shared.egress).map_err(storage)
+}
+
+fn task(source: &GitSource) -> CloneTask {
+    CloneTask {
+        remote_url: source.remote_url.clone(),
+        upstream_url: source.upstream_url.clone(),
+        target: match source.target.clone() {
+            GitTarget::RemoteHead => CloneTarget::RemoteHead,
+            GitTarget::RemoteBranch(branch) => CloneTarget::RemoteBranch(branch),
+            GitTarget::LocalBranch(branch) => CloneTarget::LocalBranch(branch),
+            GitTarget::RemoteCommit(commit) => CloneTarget::RemoteCommit(commit),
+            GitTarget::RemoteTag(tag) => CloneTarget::RemoteTag(tag),
+        },
+        directory: source.directory().to_owned(),
+    }
+}
+
+/// Reads the report of a clone, whose sandbox is gone: a regular file and no link, and no more of it than a report has.
+fn read_report(directory: &Directory) -> Option<Vec<u8>> {
+    let path = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let run = openat(CWD, directory.run(), OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let report = openat(&run, places::REPORT, path, Mode::empty()).ok()?;
+    if FileType::from_raw_mode(fstat(&report).ok()?.st_mode) != FileType::RegularFile {
+        return None;
+    }
+    let mut text = Vec::new();
+    File::from(report).take(REPORT_LIMIT as u64).read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
+/// What is done about limits that no control group holds: processes are counted in another way, and what is left is
+/// said.
+fn without_groups(group: &Group, resources: &Resources) -> (Option<u32>, Option<String>) {
+    let process_limit = group.missing.contains(&Controller::Pids).then_some(resources.processes);
+    let rest: Vec<&str> = group
+        .missing
+        .iter()
+        .filter(|controller| **controller != Controller::Pids)
+        .map(|controller| controller.described())
+        .collect();
+    let warning = (!rest.is_empty()).then(|| {
+        format!(
+            "the limits of the class on {} are not enforced: the server can write to no control group for them",
+            rest.join(" and ")
+        )
+    });
+    (process_limit, warning)
+}

@@ -1,0 +1,205 @@
+//! Environments on this machine: a directory for the files, a sandbox for the processes, a supervisor inside.
+//!
+//! - [`setup`]: what a server needs before its first environment, and the errors that say what is missing;
+//! - `lifecycle`: one environment, from its creation to its removal;
+//! - `launcher`: starts and ends sandboxes; the only part that needs privileges;
+//! - `command_line`, `cgroups`, `process`, `state`, `git_config`, `outcome`: what these are made of.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    net::IpAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::{Checkout, Failure, Observation, Resources, Runner, RunnerFuture, Started};
+use crate::{
+    domain::{
+        environment::Content,
+        exec::{Command, CommandOutput, OperationFuture, Operations, OperationsError},
+        ids::EnvironmentId,
+    },
+    environments::{
+        egress,
+        supervisor::client::{Client, ConnectError},
+    },
+};
+
+mod cgroups;
+mod command_line;
+mod git_config;
+mod launcher;
+mod lifecycle;
+mod outcome;
+mod process;
+mod setup;
+mod state;
+
+pub use git_config::GitConfigError;
+pub use setup::SetupError;
+
+use launcher::{Launcher, storage};
+use lifecycle::Slot;
+use state::Directory;
+
+/// An unprivileged account, for sandboxes alone: nothing else on the machine belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// User ID.
+    pub uid: u32,
+    /// Group ID.
+    pub gid: u32,
+}
+
+/// What a local runner is told.
+#[derive(Debug, Clone)]
+pub struct LocalConfig {
+    /// The server's data directory. Environments are in `environments` below it. Where sandboxes have an account of
+    /// their own, that must be able to pass through it (mode 0711).
+    pub data_dir: PathBuf,
+    /// What sandboxes run as; none for the server's own user, which must not be root.
+    pub account: Option<Account>,
+    /// The `latchkey` binary, whose hidden subcommand is the supervisor.
+    pub binary: PathBuf,
+    /// The operator's Git configuration.
+    pub git_config: Option<PathBuf>,
+    /// Public addresses of this server that its network interfaces do not have.
+    pub own_addresses: Vec<IpAddr>,
+    /// The longest that a clone may take.
+    pub clone_timeout: Duration,
+    /// What one environment may ask of its egress proxy.
+    pub egress: egress::Limits,
+}
+
+/// The local runner. Dropping it leaves its environments running: the next one in the same data directory finds them.
+/// As long as it lives, no other one gets the data directory.
+#[derive(Debug)]
+pub struct LocalRunner {
+    shared: Arc<Shared>,
+    slots: Mutex<HashMap<EnvironmentId, Arc<tokio::sync::Mutex<Slot>>>>,
+    _lock: File,
+}
+
+/// What every environment of this runner shares.
+#[derive(Debug)]
+struct Shared {
+    launcher: Launcher,
+    /// The parent of all environments' directories.
+    environments: PathBuf,
+    clone_policy: egress::Policy,
+    command_policy: egress::Policy,
+    egress: egress::Limits,
+    clone_timeout: Duration,
+    /// Hosts that commands reach without the proxy.
+    no_proxy: String,
+}
+
+impl Shared {
+    fn directory(&self, environment: EnvironmentId) -> Directory {
+        Directory::new(self.environments.join(environment.to_string()))
+    }
+}
+
+impl LocalRunner {
+    /// Brings up a runner: checks that this machine can start sandboxes, takes over environments that an earlier server
+    /// left running, and ends what that had half done.
+    ///
+    /// # Errors
+    /// [`SetupError`] says what is missing and what to do.
+    pub async fn open(config: LocalConfig) -> Result<Self, SetupError> {
+        let (shared, lock) = setup::prepare(config).await?;
+        let runner = Self { shared: Arc::new(shared), slots: Mutex::default(), _lock: lock };
+        for environment in runner.on_disk().map_err(|failure| SetupError::Adoption(failure.to_string()))? {
+            // One that cannot be taken over must not keep the others away; observing it says what is wrong.
+            if let Err(failure) = runner.slot(environment).await {
+                tracing::warn!(%environment, %failure, "an environment could not be taken over");
+            }
+        }
+        Ok(runner)
+    }
+
+    /// The environment's place, taken over from what is on disk when it is first asked for; for one caller at a time.
+    async fn slot(&self, environment: EnvironmentId) -> Result<OwnedMutexGuard<Slot>, Failure> {
+        let slot =
+            Arc::clone(
+                self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(environment).or_insert_with(|| {
+                    Arc::new(tokio::sync::Mutex::new(Slot::new(self.shared.directory(environment))))
+                }),
+            );
+        let mut slot = slot.lock_owned().await;
+        slot.take_over(&self.shared).await?;
+        Ok(slot)
+    }
+
+    fn on_disk(&self) -> Result<Vec<EnvironmentId>, Failure> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.shared.environments).map_err(storage)? {
+            let name = entry.map_err(storage)?.file_name();
+            // What is no identifier is what environments share.
+            found.extend(name.to_str().and_then(|name| name.parse::<EnvironmentId>().ok()));
+        }
+        Ok(found)
+    }
+
+    async fn client(&self, environment: EnvironmentId) -> Result<Client, OperationsError> {
+        let run = self.shared.directory(environment).run();
+        Client::connect(&run, self.shared.launcher.owner()).await.map_err(|error| match error {
+            ConnectError::NotRunning => OperationsError::NotRunning,
+            ConnectError::NotASocket(_) | ConnectError::Io(_) | ConnectError::Protocol(_) | ConnectError::TimedOut => {
+                OperationsError::Unreachable(error.to_string())
+            }
+        })
+    }
+}
+
+impl Runner for LocalRunner {
+    fn create<'a>(
+        &'a self,
+        environment: EnvironmentId,
+        content: &'a Content,
+        resources: &'a Resources,
+    ) -> RunnerFuture<'a, Checkout> {
+        Box::pin(async move { self.slot(environment).await?.create(&self.shared, content, resources).await })
+    }
+
+    fn start<'a>(&'a self, environment: EnvironmentId, resources: &'a Resources) -> RunnerFuture<'a, Started> {
+        Box::pin(async move { self.slot(environment).await?.start(&self.shared, resources).await })
+    }
+
+    fn stop(&self, environment: EnvironmentId) -> RunnerFuture<'_, ()> {
+        Box::pin(async move { self.slot(environment).await?.stop(&self.shared).await })
+    }
+
+    fn delete(&self, environment: EnvironmentId) -> RunnerFuture<'_, ()> {
+        Box::pin(async move {
+            let mut slot = self.slot(environment).await?;
+            slot.delete(&self.shared).await?;
+            drop(slot);
+            // Whoever waits for it still finds it empty; who comes later begins anew.
+            self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(&environment);
+            Ok(())
+        })
+    }
+
+    fn observe(&self, environment: EnvironmentId) -> RunnerFuture<'_, Observation> {
+        Box::pin(async move { Ok(self.slot(environment).await?.observe()) })
+    }
+
+    fn environments(&self) -> RunnerFuture<'_, Vec<EnvironmentId>> {
+        Box::pin(async move { self.on_disk() })
+    }
+}
+
+impl Operations for LocalRunner {
+    fn exec(&self, environment: EnvironmentId, command: Command) -> OperationFuture<'_, CommandOutput> {
+        Box::pin(async move { self.client(environment).await?.exec(command).await })
+    }
+
+    fn cancel(&self, environment: EnvironmentId, operation_id: String) -> OperationFuture<'_, ()> {
+        Box::pin(async move { self.client(environment).await?.cancel(operation_id).await })
+    }
+}

@@ -1,0 +1,192 @@
+//! What a clone's end means: in our words, from what the proxy refused, and from what git said.
+
+use super::super::{Checkout, Failure, FailureKind};
+use crate::{
+    domain::environment::{GitSource, GitTarget},
+    domain::text::is_unprintable,
+    environments::{
+        egress::Refusal,
+        supervisor::task::{CloneFailure, CloneReport, CloneStep},
+    },
+};
+
+/// The most characters of a branch's name that are believed.
+const BRANCH_LIMIT: usize = 2048;
+
+/// Reads a report: what was checked out, or why nothing was. The report comes from inside of a sandbox and is believed
+/// as far as its form is right; what the proxy refused is the server's own knowledge and goes first.
+pub(super) fn read(source: &GitSource, report: &[u8], refusals: &[Refusal]) -> Result<Checkout, Failure> {
+    let Ok(report) = serde_json::from_slice::<CloneReport>(report) else {
+        return Err(without_report(refusals));
+    };
+    match report.failure {
+        Some(failure) => Err(failed(source, &failure, refusals)),
+        None => {
+            let is_commit =
+                |text: &String| matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let is_branch = |text: &String| text.chars().count() <= BRANCH_LIMIT && !text.chars().any(is_unprintable);
+            Ok(Checkout { branch: report.branch.filter(is_branch), commit: report.commit.filter(is_commit) })
+        }
+    }
+}
+
+/// A clone that ended without a word.
+pub(super) fn without_report(refusals: &[Refusal]) -> Failure {
+    refusals.first().map_or_else(
+        || Failure::new(FailureKind::SandboxFailed, "the clone ended without saying why; start the environment again"),
+        refused,
+    )
+}
+
+fn failed(source: &GitSource, failure: &CloneFailure, refusals: &[Refusal]) -> Failure {
+    let text = failure.text.as_str();
+    match failure.step {
+        CloneStep::Begin => {
+            Failure::new(FailureKind::GitFailed, "git could not be started in the environment").with_excerpt(text)
+        }
+        CloneStep::FindTarget => not_found(&source.target),
+        CloneStep::Fetch => match refusals.first() {
+            Some(refusal) => refused(refusal),
+            None => fetch_failed(source, text),
+        },
+        CloneStep::Checkout => {
+            let (kind, message) = match full(text) {
+                Some(failure) => failure,
+                None => (FailureKind::GitFailed, "the repository's files could not be written".to_owned()),
+            };
+            Failure::new(kind, message).with_excerpt(text)
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> Failure {
+    let kind = match refusal {
+        Refusal::Address { .. } | Refusal::PlainHttp { .. } => FailureKind::AddressRefused,
+        Refusal::Unresolved { .. } => FailureKind::HostNotFound,
+        Refusal::Unreachable { .. } => FailureKind::HostUnreachable,
+    };
+    Failure::new(kind, refusal.to_string())
+}
+
+fn not_found(target: &GitTarget) -> Failure {
+    let (kind, message) = match target {
+        GitTarget::RemoteBranch(branch) => {
+            (FailureKind::BranchNotFound, format!("the repository has no branch {branch:?}"))
+        }
+        GitTarget::RemoteTag(tag) => (FailureKind::TagNotFound, format!("the repository has no tag {tag:?}")),
+        GitTarget::RemoteCommit(commit) => {
+            (FailureKind::CommitNotFound, format!("the repository has no commit {commit}"))
+        }
+        GitTarget::RemoteHead | GitTarget::LocalBranch(_) => {
+            (FailureKind::GitFailed, "the repository has no default branch".to_owned())
+        }
+    };
+    Failure::new(kind, message)
+}
+
+fn full(text: &str) -> Option<(FailureKind, String)> {
+    let is_full = text.contains("No space left on device") || text.contains("Disk quota exceeded");
+    is_full.then(|| (FailureKind::TooLarge, "there is no room for the repository's files".to_owned()))
+}
+
+/// What git says of a fetch; its texts are those of `LC_ALL=C`.
+fn fetch_failed(source: &GitSource, text: &str) -> Failure {
+    let url = source.remote_url.as_str();
+    let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
+    let (kind, message) = if let Some(failure) = full(text) {
+        failure
+    } else if says(&["could not read Username", "could not read Password", "Authentication failed"]) {
+        (
+            FailureKind::AuthenticationRequired,
+            format!(
+                "{url} asks for a user name and a password: it is private, or does not exist; environments can clone public repositories only"
+            ),
+        )
+    } else if says(&["' not found", "The requested URL returned error: 404", "The requested URL returned error: 410"]) {
+        (FailureKind::RepositoryNotFound, format!("there is no repository at {url}; check its spelling"))
+    } else if says(&["The requested URL returned error: 401", "The requested URL returned error: 403"]) {
+        (FailureKind::AccessDenied, format!("the host denies access to {url}"))
+    } else if says(&[
+        "SSL certificate",
+        "certificate verif",
+        "SSL: no alternative",
+        "self-signed certificate",
+        "self signed certificate",
+    ]) {
+        (FailureKind::CertificateNotTrusted, format!("the certificate of {url} is not trusted"))
+    } else if says(&["is this a git repository?", "invalid server response", "does not appear to be a git repository"])
+    {
+        (FailureKind::NotARepository, format!("{url} is no Git repository; check its spelling"))
+    } else if says(&["Operation too slow", "Operation timed out", "Connection timed out", "Timeout was reached"]) {
+        (FailureKind::TimedOut, format!("the host of {url} sends nothing, or too slowly; try again later"))
+    } else if says(&["Could not resolve host"]) {
+        (FailureKind::HostNotFound, format!("the host of {url} does not resolve to an address; check its spelling"))
+    } else if says(&["Failed to connect", "Couldn't connect", "Connection refused"]) {
+        (FailureKind::HostUnreachable, format!("the host of {url} takes no connection; try again later"))
+    } else {
+        (FailureKind::GitFailed, format!("git could not clone {url}"))
+    };
+    Failure::new(kind, message).with_excerpt(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> GitSource {
+        GitSource::new("https://git.example/a/b", None, GitTarget::RemoteHead, None).unwrap()
+    }
+
+    fn report(step: CloneStep, text: &str) -> Vec<u8> {
+        let failure = Some(CloneFailure { step, text: text.to_owned() });
+        serde_json::to_vec(&CloneReport { branch: None, commit: None, failure }).unwrap()
+    }
+
+    #[test]
+    fn what_git_says_is_understood() {
+        use FailureKind::{
+            AccessDenied, AuthenticationRequired, CertificateNotTrusted, GitFailed, NotARepository, RepositoryNotFound,
+            TimedOut, TooLarge,
+        };
+        for (text, kind) in [
+            ("remote: Not Found\nfatal: repository 'https://git.example/a/b/' not found", RepositoryNotFound),
+            (
+                "fatal: could not read Username for 'https://git.example': terminal prompts disabled",
+                AuthenticationRequired,
+            ),
+            ("fatal: unable to access 'https://git.example/a/b/': The requested URL returned error: 403", AccessDenied),
+            (
+                "fatal: unable to access 'x': server certificate verification failed. CAfile: none CRLfile: none",
+                CertificateNotTrusted,
+            ),
+            ("fatal: https://git.example/a/b/info/refs not valid: is this a git repository?", NotARepository),
+            ("error: RPC failed; curl 28 Operation too slow. Less than 1000 bytes/sec", TimedOut),
+            ("fatal: write error: No space left on device", TooLarge),
+            ("fatal: early EOF", GitFailed),
+        ] {
+            let failure = read(&source(), &report(CloneStep::Fetch, text), &[]).unwrap_err();
+            assert_eq!(failure.kind(), kind, "{text}");
+            assert!(failure.excerpt().is_some_and(|excerpt| !excerpt.contains('\n')));
+        }
+    }
+
+    #[test]
+    fn what_the_proxy_refused_goes_before_what_git_says() {
+        let refusal = Refusal::Unresolved { host: "git.example".into() };
+        let report = report(CloneStep::Fetch, "fatal: repository 'x' not found");
+        let failure = read(&source(), &report, std::slice::from_ref(&refusal)).unwrap_err();
+        assert_eq!(failure.kind(), FailureKind::HostNotFound);
+        assert_eq!(read(&source(), b"", &[refusal]).unwrap_err().kind(), FailureKind::HostNotFound);
+    }
+
+    #[test]
+    fn a_report_is_believed_no_further_than_its_form() {
+        for text in ["", "{", "[]", "{\"branch\":3}"] {
+            let failure = read(&source(), text.as_bytes(), &[]).unwrap_err();
+            assert_eq!(failure.kind(), FailureKind::SandboxFailed, "{text}");
+        }
+        let report =
+            CloneReport { branch: Some("main\u{1b}[2J".into()), commit: Some("; rm -rf".into()), failure: None };
+        assert_eq!(read(&source(), &serde_json::to_vec(&report).unwrap(), &[]), Ok(Checkout::default()));
+    }
+}

@@ -1,0 +1,171 @@
+//! Talks to the supervisor of an environment. What comes back is hostile input: bounded, and passed on as text alone.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+    path::Path,
+    time::Duration,
+};
+
+use hyper_util::rt::TokioIo;
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use tokio::net::UnixStream;
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+
+use super::task::places;
+use crate::{
+    domain::exec::{Command, CommandOutput, DEFAULT_TIMEOUT, LONGEST_TIMEOUT, OUTPUT_LIMIT, OperationsError},
+    environments::excerpt::{EXCERPT_LIMIT, excerpt},
+    pb::supervisor::v1::{CancelExecRequest, ExecRequest, environment_ops_service_client::EnvironmentOpsServiceClient},
+};
+
+/// The most bytes of an answer: two streams with their notes.
+const ANSWER_LIMIT: usize = 2 * OUTPUT_LIMIT + 64 * 1024;
+/// The most bytes of an answer's headers.
+const HEADER_LIMIT: u32 = 16 * 1024;
+/// The longest wait for a connection, and for an answer that takes no work.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a command's end may take beyond its own time: the group is asked, then killed, then waited for.
+const ENDING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why there is no connection to a supervisor.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Nobody listens: the environment does not run, or not yet.
+    #[error("nobody listens")]
+    NotRunning,
+    /// There is something else than the supervisor's socket in its place.
+    #[error("{0}")]
+    NotASocket(&'static str),
+    /// The operating system says no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// What listens does not speak HTTP/2.
+    #[error("no HTTP/2 connection: {0}")]
+    Protocol(#[from] tonic::transport::Error),
+    /// No answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+}
+
+impl From<rustix::io::Errno> for ConnectError {
+    fn from(error: rustix::io::Errno) -> Self {
+        Self::Io(error.into())
+    }
+}
+
+/// A connection to one supervisor.
+#[derive(Debug, Clone)]
+pub struct Client(EnvironmentOpsServiceClient<Channel>);
+
+impl Client {
+    /// Connects to the socket in `run`, the directory that the environment writes to. `owner` is the user ID that the
+    /// environment runs as: whatever else is in the socket's place is refused, and links are not followed.
+    ///
+    /// # Errors
+    /// [`ConnectError`]
+    pub async fn connect(run: &Path, owner: u32) -> Result<Self, ConnectError> {
+        let connected = async {
+            let socket = open_socket(run, owner)?;
+            let stream = match UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await {
+                Ok(stream) => stream,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Err(ConnectError::NotRunning),
+                Err(error) => return Err(error.into()),
+            };
+            let mut stream = Some(TokioIo::new(stream));
+            let connector = tower::service_fn(move |_| {
+                // One connection: a second one would have to open the socket again.
+                let stream = stream.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
+                async move { stream }
+            });
+            let channel = Endpoint::from_static("http://environment")
+                .http2_max_header_list_size(HEADER_LIMIT)
+                .initial_stream_window_size(1024 * 1024)
+                .initial_connection_window_size(2 * 1024 * 1024)
+                .connect_with_connector(connector)
+                .await?;
+            Ok(Self(EnvironmentOpsServiceClient::new(channel).max_decoding_message_size(ANSWER_LIMIT)))
+        };
+        tokio::time::timeout(SHORT_TIMEOUT, connected).await.map_err(|_| ConnectError::TimedOut)?
+    }
+
+    /// Runs a command to its end. Dropping the future ends the command and its process group.
+    ///
+    /// # Errors
+    /// [`OperationsError`]
+    pub async fn exec(mut self, command: Command) -> Result<CommandOutput, OperationsError> {
+        let timeout = if command.timeout.is_zero() { DEFAULT_TIMEOUT } else { command.timeout.min(LONGEST_TIMEOUT) };
+        // A part of a second counts as a whole one: zero would ask for the default.
+        let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
+        let request = ExecRequest {
+            operation_id: command.operation_id,
+            command: command.command,
+            working_directory: command.working_directory,
+            timeout_seconds: i32::try_from(seconds).unwrap_or(i32::MAX),
+        };
+        let answer = tokio::time::timeout(timeout + ENDING_TIMEOUT, self.0.exec(request)).await;
+        let answer = answer.map_err(|_| OperationsError::Unreachable("no answer in time".to_owned()))?;
+        let output = answer.map_err(|status| failed(&status, timeout))?.into_inner();
+        if !(0..=255).contains(&output.exit_code) {
+            return Err(OperationsError::Unreachable("the exit code is none".to_owned()));
+        }
+        Ok(CommandOutput { exit_code: output.exit_code, stdout: output.stdout, stderr: output.stderr })
+    }
+
+    /// Ends the command with this operation ID.
+    ///
+    /// # Errors
+    /// [`OperationsError`]
+    pub async fn cancel(mut self, operation_id: String) -> Result<(), OperationsError> {
+        let answer = tokio::time::timeout(SHORT_TIMEOUT, self.0.cancel_exec(CancelExecRequest { operation_id })).await;
+        let answer = answer.map_err(|_| OperationsError::Unreachable("no answer in time".to_owned()))?;
+        answer.map(drop).map_err(|status| failed(&status, SHORT_TIMEOUT))
+    }
+}
+
+/// Opens the supervisor's socket without following links, and makes sure that it is one, of the right owner. The
+/// descriptor stands for this very file, whatever is put in its place afterwards.
+fn open_socket(run: &Path, owner: u32) -> Result<OwnedFd, ConnectError> {
+    let path = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = |at: &OwnedFd| openat(at, places::SUPERVISOR_SOCKET, path, Mode::empty());
+    let directory = openat(CWD, run, path | OFlags::DIRECTORY, Mode::empty());
+    let socket = match directory.and_then(|directory| open(&directory)) {
+        Ok(socket) => socket,
+        Err(rustix::io::Errno::NOENT) => return Err(ConnectError::NotRunning),
+        Err(error) => return Err(error.into()),
+    };
+    let status = fstat(&socket)?;
+    if FileType::from_raw_mode(status.st_mode) != FileType::Socket {
+        return Err(ConnectError::NotASocket("the supervisor's socket is no socket"));
+    }
+    if status.st_uid != owner {
+        return Err(ConnectError::NotASocket("the supervisor's socket belongs to somebody else"));
+    }
+    Ok(socket)
+}
+
+/// Nothing of a status is passed on but its code and, cleaned, its text.
+fn failed(status: &Status, timeout: Duration) -> OperationsError {
+    let text = excerpt(status.message(), EXCERPT_LIMIT);
+    match status.code() {
+        Code::DeadlineExceeded => OperationsError::TimedOut(timeout),
+        Code::Cancelled => OperationsError::Cancelled,
+        Code::InvalidArgument | Code::AlreadyExists | Code::FailedPrecondition | Code::ResourceExhausted => {
+            OperationsError::Invalid(text)
+        }
+        Code::Ok
+        | Code::Unknown
+        | Code::NotFound
+        | Code::PermissionDenied
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => OperationsError::Unreachable(format!("{:?}: {text}", status.code())),
+    }
+}
