@@ -5,6 +5,7 @@
     unused_qualifications,
     unreachable_pub,
     clippy::all,
+    clippy::missing_errors_doc,
     clippy::restriction,
     reason = "generated code"
 )]

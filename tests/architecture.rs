@@ -18,7 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     // The contract's list of RPCs, for the test that each has a policy.
     ("auth", &["domain", "pb::FILE_DESCRIPTOR_SET"]),
-    ("grpc", &["service", "domain", "auth::Caller", "pb"]),
+    ("grpc", &["service", "domain", "auth::Caller", "auth::Refusal", "pb"]),
     ("connect", &[]),
     ("environments", &["domain", "store", "pb"]),
     ("web", &["service", "domain", "auth::Caller"]),

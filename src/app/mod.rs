@@ -3,6 +3,7 @@
 pub mod admin;
 mod database;
 mod environments;
+mod housekeeping;
 mod http;
 mod listen;
 mod readiness;
@@ -98,7 +99,6 @@ async fn serve(
     crate::store::migrate(database.owner()).await?;
     let organization = database.first_organization().await?;
     let store = Store::new(database.serving().clone())?;
-    store.audit_prepare_partitions().await?;
     let keys = Arc::new(signing_keys::load(&config.data, database.directory(), database.is_embedded(), &store).await?);
     let missing = check_signing_keys(&store, &keys).await?;
 
@@ -111,6 +111,7 @@ async fn serve(
         let (recorder, recording) = (recorder.clone(), recording.clone());
         async move { recorder.run(recording).await }
     });
+    tasks.spawn(housekeeping::run(store.clone(), working.clone()));
     let operations = environments::start(&config, database, organization, &store, &working, &mut tasks).await?;
 
     let public_url: Arc<str> = config.public_url.clone().unwrap_or_else(|| format!("http://{address}")).into();

@@ -69,7 +69,6 @@ impl EnvironmentOpsService for EnvironmentOpsApi {
 }
 
 /// The policy lets nobody in here without a token for an environment.
-#[expect(clippy::result_large_err, reason = "tonic's handlers answer with a Status")]
 fn environment(caller: &Caller) -> Result<EnvironmentId, Status> {
     caller.environment().ok_or_else(|| Status::internal("internal error"))
 }

@@ -24,7 +24,6 @@ pub use tokens::TokenApi;
 pub use users::UserApi;
 
 /// The caller that the auth layer left with the request.
-#[expect(clippy::result_large_err, reason = "tonic's handlers answer with a Status")]
 fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     // None would mean that a service was registered outside the auth layer: refuse whatever it is.
     request.extensions().get::<Caller>().cloned().ok_or_else(|| {

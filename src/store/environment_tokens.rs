@@ -1,7 +1,7 @@
 //! Credentials for the operations of one environment.
 
 use diesel::{
-    ExpressionMethods,
+    ExpressionMethods, QueryDsl,
     dsl::sql,
     sql_types::{Timestamptz, Uuid as SqlUuid},
 };
@@ -16,8 +16,7 @@ use crate::domain::{
 };
 
 impl Store {
-    /// Makes a credential for one environment, good for an hour and no longer than its parent. Takes with it those that have
-    /// ended: they serve nobody, and clients make a new one for each command.
+    /// Makes a credential for one environment, good for an hour and no longer than its parent.
     ///
     /// # Errors
     /// [`MintError`]; a constraint of that name when the environment or the parent has just gone.
@@ -30,12 +29,6 @@ impl Store {
         event: &AuditEvent,
     ) -> Result<Secret, MintError> {
         writing!(self, async |connection| -> Result<Secret, MintError> {
-            diesel::sql_query(
-                "DELETE FROM environment_tokens WHERE id IN (
-                     SELECT id FROM environment_tokens WHERE expires_at < now() LIMIT 100 FOR UPDATE SKIP LOCKED)",
-            )
-            .execute(connection)
-            .await?;
             let (generation, minted) = mint(connection, keys, CredentialKind::EnvironmentToken, id.uuid()).await?;
             diesel::insert_into(environment_tokens::table)
                 .values((
@@ -54,6 +47,26 @@ impl Store {
                 .await?;
             audit::insert(connection, event).await?;
             Ok(minted.text)
+        })
+    }
+
+    /// Removes credentials that have ended: clients make a new one for each command. One server at a time does it.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn environment_tokens_clear(&self) -> Result<(), StoreError> {
+        writing!(self, async |connection| -> Result<(), StoreError> {
+            let locked: bool = diesel::select(sql::<diesel::sql_types::Bool>(
+                "pg_try_advisory_xact_lock(hashtext('latchkey ended environment tokens'))",
+            ))
+            .get_result(connection)
+            .await?;
+            if locked {
+                diesel::delete(environment_tokens::table.filter(environment_tokens::expires_at.lt(diesel::dsl::now)))
+                    .execute(connection)
+                    .await?;
+            }
+            Ok(())
         })
     }
 }

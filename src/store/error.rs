@@ -1,6 +1,6 @@
 //! What can go wrong with PostgreSQL, sorted by what the caller can do about it.
 
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 
 /// An error of the store. Its texts are for logs; people get the message of the use case.
 #[derive(Debug, thiserror::Error)]
@@ -37,16 +37,13 @@ impl StoreError {
     /// A query on a connection that turned out to be closed, or prepared before the tables changed: nothing was read, and
     /// another connection may do better at once.
     pub(super) fn is_stale(error: &DieselError) -> bool {
-        match error {
-            DieselError::DatabaseError(
-                DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection,
-                _,
-            ) => true,
-            DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
+        let DieselError::DatabaseError(kind, information) = error else { return false };
+        match kind {
+            DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection => true,
+            _ => {
                 information.message().starts_with("terminating connection")
                     || information.message() == "cached plan must not change result type"
             }
-            _other => false,
         }
     }
 
@@ -62,33 +59,38 @@ impl StoreError {
 
 impl From<DieselError> for StoreError {
     fn from(error: DieselError) -> Self {
-        match error {
-            DieselError::DatabaseError(kind, information) => {
-                let message = information.message().to_owned();
-                match kind {
-                    DatabaseErrorKind::UniqueViolation
-                    | DatabaseErrorKind::ForeignKeyViolation
-                    | DatabaseErrorKind::NotNullViolation
-                    | DatabaseErrorKind::CheckViolation
-                    | DatabaseErrorKind::RestrictViolation
-                    | DatabaseErrorKind::ExclusionViolation => {
-                        Self::Constraint(information.constraint_name().map_or(message, str::to_owned))
-                    }
-                    DatabaseErrorKind::UnableToSendCommand
-                    | DatabaseErrorKind::ClosedConnection
-                    | DatabaseErrorKind::ReadOnlyTransaction
-                    | DatabaseErrorKind::SerializationFailure => Self::Unavailable(message),
-                    _ if PASSING.iter().any(|start| message.starts_with(start)) => Self::Unavailable(message),
-                    _ => match information.constraint_name() {
-                        Some(name) => Self::Constraint(name.to_owned()),
-                        None => Self::Query(message),
-                    },
-                }
+        if let DieselError::DatabaseError(kind, information) = error {
+            return Self::from_database(&kind, information.as_ref());
+        }
+        if let DieselError::DeserializationError(error) = error {
+            return Self::Corrupt(error.to_string());
+        }
+        if matches!(error, DieselError::NotFound) {
+            return Self::NoRow;
+        }
+        if matches!(error, DieselError::BrokenTransactionManager) {
+            return Self::Unavailable("the transaction broke off".to_owned());
+        }
+        Self::Query(error.to_string())
+    }
+}
+
+impl StoreError {
+    fn from_database(kind: &DatabaseErrorKind, information: &(dyn DatabaseErrorInformation + Send + Sync)) -> Self {
+        let message = information.message().to_owned();
+        match kind {
+            DatabaseErrorKind::UnableToSendCommand
+            | DatabaseErrorKind::ClosedConnection
+            | DatabaseErrorKind::ReadOnlyTransaction
+            | DatabaseErrorKind::SerializationFailure => Self::Unavailable(message),
+            _ if PASSING.iter().any(|start| message.starts_with(start)) => Self::Unavailable(message),
+            DatabaseErrorKind::NotNullViolation => {
+                Self::Constraint(information.column_name().map_or(message, str::to_owned))
             }
-            DieselError::NotFound => Self::NoRow,
-            DieselError::BrokenTransactionManager => Self::Unavailable("the transaction broke off".to_owned()),
-            DieselError::DeserializationError(error) => Self::Corrupt(error.to_string()),
-            error => Self::Query(error.to_string()),
+            _ => match information.constraint_name() {
+                Some(name) => Self::Constraint(name.to_owned()),
+                None => Self::Query(message),
+            },
         }
     }
 }

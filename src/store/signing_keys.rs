@@ -130,10 +130,7 @@ impl Store {
             audit::insert(connection, event).await?;
             Ok(true)
         })
-        .or_else(|error| match error {
-            StoreError::NoRow => Ok(false),
-            error => Err(error),
-        })
+        .or_else(|error| if matches!(error, StoreError::NoRow) { Ok(false) } else { Err(error) })
     }
 
     /// Revokes a key with every token made with it; works without the key. Returns how many tokens that were, or none if

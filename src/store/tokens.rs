@@ -360,10 +360,7 @@ pub(super) fn time_of(key: PageKey) -> OffsetDateTime {
 
 /// Turns 'no row' into none; diesel's own way needs diesel's error.
 pub(super) fn not_found<T>(error: StoreError) -> Result<Option<T>, StoreError> {
-    match error {
-        StoreError::NoRow => Ok(None),
-        error => Err(error),
-    }
+    if matches!(error, StoreError::NoRow) { Ok(None) } else { Err(error) }
 }
 
 impl From<diesel::result::Error> for TokenCreateError {

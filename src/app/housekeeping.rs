@@ -1,0 +1,22 @@
+//! What must be done now and then, whoever asks for what.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::store::Store;
+
+const EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// Makes the audit log's partitions of the months to come, and clears ended environment tokens away. Begins at once.
+pub(super) async fn run(store: Store, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(EVERY);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        if let Err(error) = store.audit_prepare_partitions().await {
+            tracing::warn!(%error, "the audit log's next partitions cannot be made right now");
+        }
+        if let Err(error) = store.environment_tokens_clear().await {
+            tracing::warn!(%error, "ended environment tokens cannot be cleared away right now");
+        }
+    }
+}
