@@ -40,7 +40,15 @@ impl StoreError {
         let DieselError::DatabaseError(kind, information) = error else { return false };
         match kind {
             DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection => true,
-            _ => {
+            DatabaseErrorKind::UniqueViolation
+            | DatabaseErrorKind::ForeignKeyViolation
+            | DatabaseErrorKind::SerializationFailure
+            | DatabaseErrorKind::ReadOnlyTransaction
+            | DatabaseErrorKind::RestrictViolation
+            | DatabaseErrorKind::NotNullViolation
+            | DatabaseErrorKind::CheckViolation
+            | DatabaseErrorKind::ExclusionViolation
+            | _ => {
                 information.message().starts_with("terminating connection")
                     || information.message() == "cached plan must not change result type"
             }
@@ -87,7 +95,12 @@ impl StoreError {
             DatabaseErrorKind::NotNullViolation => {
                 Self::Constraint(information.column_name().map_or(message, str::to_owned))
             }
-            _ => match information.constraint_name() {
+            DatabaseErrorKind::UniqueViolation
+            | DatabaseErrorKind::ForeignKeyViolation
+            | DatabaseErrorKind::RestrictViolation
+            | DatabaseErrorKind::CheckViolation
+            | DatabaseErrorKind::ExclusionViolation
+            | _ => match information.constraint_name() {
                 Some(name) => Self::Constraint(name.to_owned()),
                 None => Self::Query(message),
             },

@@ -1,0 +1,1 @@
+//! The audit log: what is written, when, and who may read it.

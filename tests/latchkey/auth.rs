@@ -1,0 +1,1 @@
+//! Who is let in: every way to present a token, good and bad.

@@ -1,0 +1,1 @@
+//! Every constraint that SQL holds, violated once.

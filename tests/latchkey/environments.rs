@@ -1,0 +1,1 @@
+//! Environments on the local runner, through the API.

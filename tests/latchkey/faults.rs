@@ -1,0 +1,1 @@
+//! PostgreSQL away, replicas side by side, races.

@@ -1,0 +1,1 @@
+//! The secret of a token is nowhere but with its holder.

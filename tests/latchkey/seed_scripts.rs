@@ -1,0 +1,1 @@
+//! The scripts of the user guide, to the letter.

@@ -1,0 +1,1 @@
+//! Signing keys: start-up checks, rotation, revocation.

@@ -1,0 +1,30 @@
+//! What every test starts from: a database of its own, a server of its own, and callers.
+
+#![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
+
+mod cluster;
+mod database;
+mod rpc;
+mod server;
+
+pub use database::TestDatabase;
+pub use rpc::{Api, details};
+pub use server::{ServerOptions, TestServer};
+
+use std::{future::Future, time::Duration};
+
+/// How long something may take that should happen at once; only a broken test waits that long.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// Waits until something is so, asking again and again: for what gives no sign of its own.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, asking).await.unwrap_or_else(|_| panic!("still waiting after {SOON:?}: {what}"))
+}

@@ -1,0 +1,86 @@
+//! Generated clients of every service, with a token or without.
+
+use latchkey::pb::{
+    gitpod::v1::{
+        CreatePersonalAccessTokenRequest, CreatePersonalAccessTokenResponse,
+        environment_service_client::EnvironmentServiceClient, event_service_client::EventServiceClient,
+        identity_service_client::IdentityServiceClient, token_service_client::TokenServiceClient,
+        user_service_client::UserServiceClient,
+    },
+    supervisor::v1::environment_ops_service_client::EnvironmentOpsServiceClient,
+};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// Sends a token along.
+#[derive(Clone)]
+pub struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+type Client = InterceptedService<Channel, Bearer>;
+
+/// Clients on one connection.
+#[derive(Clone)]
+pub struct Api {
+    pub tokens: TokenServiceClient<Client>,
+    pub users: UserServiceClient<Client>,
+    pub identity: IdentityServiceClient<Client>,
+    pub events: EventServiceClient<Client>,
+    pub environments: EnvironmentServiceClient<Client>,
+    pub operations: EnvironmentOpsServiceClient<Client>,
+}
+
+impl Api {
+    /// Connects; sends `authorization: Bearer TOKEN` if there is a token.
+    pub async fn connect(url: &str, token: Option<&str>) -> Self {
+        Self::connect_with(url, token.map(|token| format!("Bearer {token}")).as_deref()).await
+    }
+
+    /// Connects; sends this authorization header.
+    pub async fn connect_with(url: &str, authorization: Option<&str>) -> Self {
+        let channel = Endpoint::from_shared(url.to_owned()).unwrap().connect().await.unwrap();
+        let bearer = Bearer(authorization.map(|text| text.parse().unwrap()));
+        Self {
+            tokens: TokenServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            users: UserServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            identity: IdentityServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            events: EventServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            environments: EnvironmentServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            operations: EnvironmentOpsServiceClient::with_interceptor(channel, bearer)
+                .max_decoding_message_size(64 * 1024 * 1024),
+        }
+    }
+
+    /// Makes a token, with everything by default.
+    pub async fn create_token(&mut self, description: &str) -> CreatePersonalAccessTokenResponse {
+        let request = CreatePersonalAccessTokenRequest { description: description.to_owned(), ..Default::default() };
+        self.tokens.create_personal_access_token(request).await.unwrap().into_inner()
+    }
+
+    /// Whether the token is good now: who it is, or why not.
+    pub async fn whoami(&mut self) -> Result<String, Status> {
+        let identity = self
+            .identity
+            .get_authenticated_identity(latchkey::pb::gitpod::v1::GetAuthenticatedIdentityRequest {})
+            .await?;
+        Ok(identity.into_inner().subject.unwrap().id)
+    }
+}
+
+/// What a status says beyond its message: `google.rpc` details.
+pub fn details(status: &Status) -> ErrorDetails {
+    status.get_error_details()
+}

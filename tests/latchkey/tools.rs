@@ -1,0 +1,1 @@
+//! grpcurl and buf curl, through reflection alone.
