@@ -1,5 +1,7 @@
 //! The server as its users meet it: the real binary, a real PostgreSQL, real clients.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says so by breaking off")]
+
 mod support;
 
 mod admin;

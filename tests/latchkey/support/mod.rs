@@ -1,6 +1,6 @@
 //! What every test starts from: a database of its own, a server of its own, and callers.
 
-#![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test takes what it needs")]
 
 mod cluster;
 mod database;
