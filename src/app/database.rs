@@ -20,6 +20,9 @@ pub const FIRST_USER: &str = "admin@localhost";
 /// How long a server waits for a command on the same data directory to finish.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether the embedded PostgreSQL still runs.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// The PostgreSQL of a server, for as long as it serves.
 pub struct Database {
     owner: StoreConfig,
@@ -102,6 +105,24 @@ impl Database {
             owner.user_create(&user, &event).await?;
         }
         Ok(organization)
+    }
+
+    /// Starts the embedded PostgreSQL again whenever it has ended, such as killed for want of memory. Never ready.
+    pub async fn keep_running(&self) {
+        let Some((cluster, lock)) = &self.embedded else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(LOOK).await;
+            match cluster.postmaster_pid().await {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    tracing::error!("the embedded PostgreSQL has ended and is started again");
+                    if let Err(error) = cluster.ensure_running(lock).await {
+                        tracing::error!(%error, "the embedded PostgreSQL cannot be started");
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the embedded PostgreSQL cannot be looked at"),
+            }
+        }
     }
 
     /// Stops the embedded PostgreSQL in good order.

@@ -142,7 +142,10 @@ async fn serve(
             .map_err(|error| AppError::Listen(listen, error))?;
     }
     started(address);
-    listen::serve(listener, service, &config.limits, shutdown).await;
+    tokio::select! {
+        () = listen::serve(listener, service, &config.limits, shutdown) => {}
+        () = database.keep_running() => {}
+    }
     working.cancel();
     while tasks.join_next().await.is_some() {}
     recording.cancel();
