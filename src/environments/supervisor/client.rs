@@ -17,7 +17,9 @@ use tonic::{
 
 use super::task::places;
 use crate::{
-    domain::exec::{Command, CommandOutput, DEFAULT_TIMEOUT, LONGEST_TIMEOUT, OUTPUT_LIMIT, OperationsError},
+    domain::exec::{
+        COMMAND_LIMIT, Command, CommandOutput, DEFAULT_TIMEOUT, LONGEST_TIMEOUT, OUTPUT_LIMIT, OperationsError,
+    },
     environments::excerpt::{EXCERPT_LIMIT, excerpt},
     pb::supervisor::v1::{CancelExecRequest, ExecRequest, environment_ops_service_client::EnvironmentOpsServiceClient},
 };
@@ -97,6 +99,10 @@ impl Client {
     /// # Errors
     /// [`OperationsError`]
     pub async fn exec(mut self, command: Command) -> Result<CommandOutput, OperationsError> {
+        if command.command.len() > COMMAND_LIMIT {
+            // The other end would refuse it as well, but could not say why: it does not read that far.
+            return Err(OperationsError::Invalid(format!("command: is longer than {COMMAND_LIMIT} bytes")));
+        }
         let timeout = if command.timeout.is_zero() { DEFAULT_TIMEOUT } else { command.timeout.min(LONGEST_TIMEOUT) };
         // A part of a second counts as a whole one: zero would ask for the default.
         let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);

@@ -57,8 +57,19 @@ pub(super) async fn run(
             _ = &mut cancel => break Ended::Cancelled,
         }
     };
-    drop((stdout, stderr));
-    group.end().await;
+    // Read on: a full pipe, or a broken one, would end the command before it has heard that it should.
+    let read_on = async {
+        loop {
+            tokio::select! {
+                () = stdout.read() => {}
+                () = stderr.read() => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = group.end() => {}
+        () = read_on => {}
+    }
     Ok(Err(ended))
 }
 

@@ -1,6 +1,6 @@
 //! Takes commands until it is killed.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use futures::stream;
 use tokio::net::UnixListener;
@@ -29,8 +29,13 @@ pub(super) async fn run(task: ServeTask) -> io::Result<()> {
     // The server may be somebody else; the directories above keep everybody else out.
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666))?;
     let connections = stream::unfold(listener, async |listener| {
-        let connection = listener.accept().await.map(|(stream, _)| stream);
-        Some((connection, listener))
+        loop {
+            match listener.accept().await {
+                Ok((connection, _)) => return Some((io::Result::Ok(connection), listener)),
+                // Out of descriptors, used up from inside most likely: no reason to end the environment.
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
     });
     let operations = EnvironmentOpsServiceServer::new(Operations::new(reaper, task))
         .max_decoding_message_size(REQUEST_LIMIT)

@@ -79,9 +79,9 @@ mod tests {
         fs::write(directory.join("a/b/file"), "x").unwrap();
         symlink(&outside, directory.join("link")).unwrap();
         symlink(&outside, directory.join("a/b/c/link")).unwrap();
-        fs::set_permissions(directory.join("a/b/c"), fs::Permissions::from_mode(0)).unwrap();
-        fs::set_permissions(directory.join("a/b"), fs::Permissions::from_mode(0)).unwrap();
-        fs::set_permissions(&directory, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(directory.join("a/b/c"), fs::Permissions::from_mode(0o000)).unwrap();
+        fs::set_permissions(directory.join("a/b"), fs::Permissions::from_mode(0o000)).unwrap();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o000)).unwrap();
         empty(&directory).unwrap();
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
         assert!(outside.join("kept").exists());

@@ -5,7 +5,6 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf},
-    thread,
     time::Duration,
 };
 
@@ -111,14 +110,14 @@ impl Cgroups {
         group
     }
 
-    /// Removes the group `name`, whose processes are gone. Blocks for a moment if the kernel has not noticed yet.
-    pub(super) fn remove(&self, name: &str) {
+    /// Removes the group `name`, whose processes are gone. Waits for a moment if the kernel has not noticed yet.
+    pub(super) async fn remove(&self, name: &str) {
         for (_, _, parent) in &self.found {
             // A group that stays behind costs nothing but its name, and the next start takes it.
             for _ in 0..50 {
                 match fs::remove_dir(parent.join(name)) {
                     Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                        thread::sleep(Duration::from_millis(10));
+                        tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                     Ok(()) | Err(_) => break,
                 }

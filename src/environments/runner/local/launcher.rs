@@ -175,7 +175,7 @@ impl Launcher {
         let cleared: io::Result<()> =
             tokio::time::timeout(END_TIMEOUT, cleared).await.map_err(|_| not_ended("they do not end"))?;
         cleared.map_err(storage)?;
-        self.cgroups.remove(&name(directory));
+        self.cgroups.remove(&name(directory)).await;
         Ok(())
     }
 }

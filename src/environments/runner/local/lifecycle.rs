@@ -1,6 +1,10 @@
 //! One environment on this machine: what is known of it, and what can be done with it.
 
-use std::{fs::File, io::Read, time::Duration};
+use std::{
+    fs::File,
+    io::{self, Read},
+    time::Duration,
+};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use tokio::time::Instant;
@@ -97,7 +101,7 @@ impl Slot {
             self.wipe(shared).await?;
         }
         self.known().state.content = state::Content::Incomplete;
-        self.save()?;
+        self.save().await?;
         let (checkout, directory) = match content {
             Content::Empty => (Checkout::default(), None),
             Content::Git { source, .. } => {
@@ -105,7 +109,7 @@ impl Slot {
             }
         };
         self.known().state.content = state::Content::Ready { checkout: checkout.clone(), directory };
-        self.save()?;
+        self.save().await?;
         Ok(checkout)
     }
 
@@ -153,7 +157,7 @@ impl Slot {
             let record = SandboxRecord { serves: true, identity: process.identity().clone(), warning };
             self.known().process = Some(process);
             self.known().state.sandbox = Some(record);
-            self.save()?;
+            self.save().await?;
         }
         if let Err(failure) = self.ready(shared).await {
             self.stop(shared).await?;
@@ -202,7 +206,7 @@ impl Slot {
         known.process = None;
         known.egress = None;
         if known.state.sandbox.take().is_some() {
-            self.save()?;
+            self.save().await?;
         }
         Ok(())
     }
@@ -212,10 +216,10 @@ impl Slot {
             self.stop(shared).await?;
             shared.launcher.make_directories(&self.directory).map_err(storage)?;
             self.known().state.content = state::Content::Incomplete;
-            self.save()?;
+            self.save().await?;
             self.wipe(shared).await?;
             let directory = self.directory.clone();
-            directory.remove().map_err(storage)?;
+            blocking(move || directory.remove()).await?;
         }
         self.known = Some(Known { state: State::default(), process: None, egress: None });
         Ok(())
@@ -227,9 +231,9 @@ impl Slot {
         shared.launcher.run(&self.directory, &Task::Wipe(WipeTask { directories })).await
     }
 
-    fn save(&mut self) -> Result<(), Failure> {
-        let directory = self.directory.clone();
-        directory.save(&self.known().state).map_err(storage)
+    async fn save(&mut self) -> Result<(), Failure> {
+        let (directory, state) = (self.directory.clone(), self.known().state.clone());
+        blocking(move || directory.save(&state)).await
     }
 
     fn known(&mut self) -> &mut Known {
@@ -251,6 +255,11 @@ impl Drop for KillOnDrop {
         // One that cannot be killed now is found by the next call for this environment.
         let _ = self.0.kill();
     }
+}
+
+/// Does what waits for the disk, away from what must not wait.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(storage)?.map_err(storage)
 }
 
 fn listen(shared: &Shared, directory: &Directory, policy: &Policy) -> Result<Proxy, Failure> {

@@ -179,8 +179,11 @@ impl Runner for LocalRunner {
             let mut slot = self.slot(environment).await?;
             slot.delete(&self.shared).await?;
             drop(slot);
-            // Whoever waits for it still finds it empty; who comes later begins anew.
-            self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(&environment);
+            // Whoever waits for it keeps it: there must not be two of one environment.
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            if slots.get(&environment).is_some_and(|slot| Arc::strong_count(slot) == 1) {
+                slots.remove(&environment);
+            }
             Ok(())
         })
     }
