@@ -1,0 +1,232 @@
+//! What a sandbox keeps from the code in it, and what commands in it get.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support {
+    pub(crate) mod git_server;
+    pub(crate) mod machine;
+}
+
+use std::{fs, time::Duration};
+
+use latchkey::{
+    domain::{
+        environment::Content,
+        exec::{Command, OUTPUT_LIMIT, Operations, OperationsError},
+        ids::EnvironmentId,
+    },
+    environments::runner::{Resources, Runner},
+};
+use support::machine::{Machine, command, exec, processes_with, running};
+
+#[tokio::test]
+async fn nothing_of_the_machine_gets_in() {
+    let machine = Machine::new().await;
+    let secret = machine.config.data_dir.join("secret");
+    fs::write(&secret, "hunter2").unwrap();
+    // A descriptor that every child would inherit.
+    let open = fs::File::open(&secret).unwrap();
+    rustix::io::fcntl_setfd(&open, rustix::io::FdFlags::empty()).unwrap();
+    let runner = machine.runner().await;
+    let id = running(&runner).await;
+    let said = async |text: &str| exec(&runner, id, text).await.stdout;
+
+    // Descriptors: a command has its three; the supervisor does not show its own.
+    assert_eq!(said("ls /proc/self/fd | tr '\\n' ' '").await, "0 1 2 3 ", "and that of ls");
+    assert_eq!(said("ls -l /proc/self/fd; cat /proc/*/fdinfo/*").await.find("secret"), None);
+    assert_eq!(exec(&runner, id, "ls /proc/1/fd/ || cat /proc/1/environ || cat /proc/1/mem").await.exit_code, 1);
+    drop(open);
+
+    // The environment's variables are exactly ours. `PWD` and `_` are the shell's.
+    let variables = said("env | cut -d= -f1 | grep -v -x -e PWD -e _ | sort | tr '\\n' ' '").await;
+    let ours =
+        "HOME HTTPS_PROXY HTTP_PROXY LANG LOGNAME NO_PROXY PATH SHELL TERM USER http_proxy https_proxy no_proxy ";
+    assert_eq!(variables, ours);
+
+    // Files: nothing of the data directory, of /etc's secrets, of other people's homes; nothing can be written but
+    // what is the environment's.
+    let data = machine.config.data_dir.display();
+    for path in [format!("{data}"), "/etc/shadow".into(), "/root".into(), "/etc/ssl/private".into(), "/sys".into()] {
+        assert_eq!(exec(&runner, id, &format!("ls {path}")).await.exit_code, 2, "{path}");
+    }
+    for path in ["/", "/usr", "/etc", "/dev", "/run", "/run/egress", "/opt/latchkey", "/var", "/home"] {
+        assert_ne!(exec(&runner, id, &format!("touch {path}/x")).await.exit_code, 0, "{path}");
+    }
+    for path in ["/workspace", "/home/dev", "/tmp", "/var/tmp", "/dev/shm"] {
+        assert_eq!(exec(&runner, id, &format!("touch {path}/x")).await.exit_code, 0, "{path}");
+    }
+    assert_ne!(exec(&runner, id, "echo >> /opt/latchkey/latchkey").await.exit_code, 0);
+
+    // Processes: only its own. Identity: nobody of the machine's.
+    assert_eq!(said("ps -e -o comm= | sort -u | tr '\\n' ' '").await, "latchkey ps sh sort tr ");
+    assert_eq!(said("id -u; id -g; id -G").await, "1000\n1000\n1000\n");
+
+    // Network: its own loopback.
+    assert_eq!(said("tail -n +3 /proc/net/dev | cut -d: -f1").await.trim(), "lo");
+    runner.delete(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn rights_cannot_be_had_inside() {
+    let machine = Machine::new().await;
+    let runner = machine.runner().await;
+    let id = running(&runner).await;
+    let capabilities = exec(&runner, id, "grep -E '^(Cap|NoNewPrivs)' /proc/self/status").await.stdout;
+    for line in capabilities.lines() {
+        let (name, value) = line.split_once(":\t").unwrap();
+        assert_eq!(value.trim_start_matches('0'), if name == "NoNewPrivs" { "1" } else { "" }, "{line}");
+    }
+    for text in [
+        "unshare --user true",
+        "unshare --user --map-root-user --mount mount -t tmpfs none /mnt",
+        "unshare --mount true",
+        "mount -t tmpfs none /tmp",
+        "nsenter --target 1 --mount true",
+        "kill -KILL 1 && sleep 0.2 && kill -0 1 && false",
+        "chroot / true",
+        "hostname other",
+    ] {
+        assert_ne!(exec(&runner, id, text).await.exit_code, 0, "{text}");
+    }
+    // Process 1 is still there.
+    assert_eq!(exec(&runner, id, "true").await.exit_code, 0);
+    runner.delete(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn output_is_bounded_and_becomes_text() {
+    let machine = Machine::new().await;
+    let runner = machine.runner().await;
+    let id = running(&runner).await;
+    let output =
+        exec(&runner, id, "head -c 20000000 /dev/zero | tr '\\0' x; head -c 8388608 /dev/zero | tr '\\0' y >&2").await;
+    assert_eq!(output.exit_code, 0);
+    assert!(output.stdout.starts_with(&"x".repeat(OUTPUT_LIMIT)));
+    assert_eq!(&output.stdout[OUTPUT_LIMIT..], "\n[latchkey: cut off here, after 8 MiB]\n");
+    assert_eq!(output.stderr, "y".repeat(OUTPUT_LIMIT), "exactly the limit is not cut");
+    let output = exec(&runner, id, "printf 'a\\377b'; head -c 30000000 /dev/urandom >&2").await;
+    assert_eq!(output.stdout, "a\u{FFFD}b\n[latchkey: bytes that are not UTF-8 were replaced by U+FFFD]\n");
+    assert!(output.stderr.len() < OUTPUT_LIMIT + 200 && output.stderr.contains("cut off here"));
+    // A command is over when it exits, whoever it leaves behind with its output open.
+    let output = exec(&runner, id, "sleep 1000 & echo done").await;
+    assert_eq!((output.exit_code, output.stdout.as_str()), (0, "done\n"));
+    runner.delete(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_command_that_runs_out_of_time_or_is_cancelled_takes_its_descendants_with_it() {
+    let machine = Machine::new().await;
+    let runner = machine.runner().await;
+    let id = running(&runner).await;
+    let marker = |number: u32| format!("31536000.{number}{}", id.uuid().as_u128());
+    // A shell, a child, a grandchild; all of them deaf to SIGTERM.
+    let stubborn = |number| {
+        let marker = marker(number);
+        Command {
+            operation_id: format!("operation {number}"),
+            timeout: Duration::from_secs(if number == 1 { 1 } else { 60 }),
+            ..command(&format!("trap '' TERM; sh -c 'sleep {marker} & sleep {marker}; true' & sleep {marker}; true"))
+        }
+    };
+    assert_eq!(runner.exec(id, stubborn(1)).await, Err(OperationsError::TimedOut(Duration::from_secs(1))));
+    assert_eq!(processes_with(&marker(1)), Vec::<String>::new());
+
+    let all_run = async |number| {
+        while processes_with(&format!("sleep {}", marker(number))).iter().filter(|line| !line.contains("sh ")).count()
+            < 3
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let cancel = async {
+        all_run(2).await;
+        let taken = runner.exec(id, Command { timeout: Duration::from_secs(5), ..stubborn(2) }).await;
+        assert!(matches!(&taken, Err(OperationsError::Invalid(text)) if text.contains("operation_id")), "{taken:?}");
+        runner.cancel(id, "operation 2".into()).await.unwrap();
+        runner.cancel(id, "operation 2".into()).await.unwrap();
+        runner.cancel(id, "unknown".into()).await.unwrap();
+    };
+    let (result, ()) = tokio::join!(runner.exec(id, stubborn(2)), cancel);
+    assert_eq!(result, Err(OperationsError::Cancelled));
+    assert_eq!(processes_with(&marker(2)), Vec::<String>::new());
+
+    // The caller goes away.
+    tokio::select! {
+        result = runner.exec(id, stubborn(3)) => panic!("{result:?}"),
+        () = all_run(3) => {}
+    }
+    while !processes_with(&marker(3)).is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Who hears SIGTERM can put things in order.
+    let polite = Command {
+        timeout: Duration::from_secs(1),
+        ..command("trap 'echo bye > /tmp/bye; exit' TERM; while :; do sleep 0.01; done")
+    };
+    assert!(matches!(runner.exec(id, polite).await, Err(OperationsError::TimedOut(_))));
+    assert_eq!(exec(&runner, id, "cat /tmp/bye").await.stdout, "bye\n");
+    runner.delete(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_run_says_so() {
+    let machine = Machine::new().await;
+    let runner = machine.runner().await;
+    let id = running(&runner).await;
+    for (bad, words) in [
+        (command(" "), "command"),
+        (command("true\0"), "command"),
+        (command(&"x".repeat(200_000)), "command"),
+        (Command { working_directory: "relative".into(), ..command("true") }, "working_directory"),
+        (Command { working_directory: "/no/such".into(), ..command("true") }, "working_directory"),
+    ] {
+        let result = runner.exec(id, bad).await;
+        let is_said = matches!(&result, Err(OperationsError::Invalid(text)) if text.contains(words));
+        assert!(is_said, "{result:?}");
+    }
+    let elsewhere = Command { working_directory: "/usr/bin".into(), ..command("pwd") };
+    assert_eq!(runner.exec(id, elsewhere).await.unwrap().stdout, "/usr/bin\n");
+    assert_eq!(exec(&runner, id, "no-such-command").await.exit_code, 127);
+    // Orphans are collected: none is left as a zombie.
+    exec(&runner, id, "for i in 1 2 3 4 5; do (sleep 0 &) ; done; true").await;
+    assert_eq!(exec(&runner, id, "sleep 0.05; ps -e -o stat= | grep -c Z").await.stdout, "0\n");
+    runner.delete(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_limits_of_a_class_hold_or_their_absence_is_said() {
+    let machine = Machine::new().await;
+    let runner = machine.runner().await;
+    let id = EnvironmentId::generate();
+    let resources = Resources { cpu_millicores: 1000, memory_bytes: 256 << 20, processes: 40 };
+    runner.create(id, &Content::Empty, &resources).await.unwrap();
+    let started = runner.start(id, &resources).await.unwrap();
+    // Processes are always counted.
+    let bomb = "i=0; while [ $i -lt 100 ]; do sleep 5 & i=$((i+1)); done; ps -e | grep -c sleep";
+    let said = exec(&runner, id, &format!("({bomb}) 2>/dev/null; true")).await.stdout;
+    assert!(said.trim().parse::<u32>().unwrap_or(0) < 40, "{said}");
+    let warning = started.warning.unwrap_or_default();
+    if !warning.contains("memory") {
+        runner.stop(id).await.unwrap();
+        runner.start(id, &resources).await.unwrap();
+        let hog = exec(&runner, id, "head -c 600000000 /dev/zero | tail -c 500000000 | wc -c").await;
+        assert_ne!(hog.stdout.trim(), "500000000");
+        // The hog went, and nobody else.
+        assert_eq!(exec(&runner, id, "true").await.exit_code, 0);
+    }
+    runner.delete(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn trees_that_resist_are_removed() {
+    let machine = Machine::new().await;
+    let runner = machine.runner().await;
+    let id = running(&runner).await;
+    // Deeper than a path can be long (built from the inside out), closed, and with links out of it.
+    let deep = "cd /workspace; n=$(printf 'n%.0s' $(seq 200)); mkdir inner; \
+                for i in $(seq 40); do mkdir outer && mv inner outer/$n && mv outer inner || exit 1; done; \
+                ln -s / root; ln -s ../../../.. up; mkdir closed; touch closed/x; chmod 0 closed";
+    assert_eq!(exec(&runner, id, deep).await.exit_code, 0);
+    runner.delete(id).await.unwrap();
+    assert!(!machine.directory_of(id).exists());
+}
