@@ -10,7 +10,7 @@ use crate::{
     config::DataArgs,
     domain::{
         audit::{Action, AuditActor, AuditEvent, Subject, SubjectType},
-        ids::{OrganizationId, PrincipalId, RequestId, TokenId},
+        ids::{OrganizationId, PrincipalId, TokenId},
         page::PageRequest,
         principal::{Origin, PrincipalRecord, Role},
         text,
@@ -128,11 +128,6 @@ pub async fn run_migrations(data: &DataArgs, out: &mut (impl Write + Send)) -> R
     Ok(())
 }
 
-/// The operator's acts come from no peer.
-pub(super) fn origin() -> Origin {
-    Origin { peer: None, user_agent: None, request_id: RequestId::generate() }
-}
-
 async fn act(
     data: &DataArgs,
     config: &StoreConfig,
@@ -175,7 +170,7 @@ struct Operator {
 impl Operator {
     fn event(&self, action: Action, rpc: &'static str, subject_type: SubjectType, id: uuid::Uuid) -> AuditEvent {
         AuditEvent {
-            actor: AuditActor::Operator(origin()),
+            actor: AuditActor::Operator(Origin::of_operator()),
             organization_id: self.organization,
             action,
             rpc,

@@ -8,7 +8,7 @@ use crate::{
     domain::{
         audit::{Action, AuditActor, AuditEvent, Subject, SubjectType},
         ids::{OrganizationId, PrincipalId},
-        principal::Role,
+        principal::{Origin, Role},
     },
     embedded::{Cluster, ClusterConfig, DataDirectory, DataDirectoryLock, Role as DatabaseRole},
     store::{NewUser, Store, StoreConfig},
@@ -96,7 +96,7 @@ impl Database {
                 role: Role::Admin,
             };
             let event = AuditEvent {
-                actor: AuditActor::Operator(super::admin::origin()),
+                actor: AuditActor::Operator(Origin::of_operator()),
                 organization_id: organization,
                 action: Action::UserCreate,
                 rpc: "latchkey serve",

@@ -99,6 +99,14 @@ pub struct Origin {
     pub request_id: RequestId,
 }
 
+impl Origin {
+    /// Of the operator's command line: no peer.
+    #[must_use]
+    pub fn of_operator() -> Self {
+        Self { peer: None, user_agent: None, request_id: RequestId::generate() }
+    }
+}
+
 /// A principal that acts, with everything an audit entry says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {

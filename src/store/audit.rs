@@ -11,9 +11,10 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    Store, StoreError, columns, reading,
+    Store, StoreError, columns,
+    keyset::{key_of, time_of},
+    reading,
     schema::audit_logs,
-    tokens::{key_of, time_of},
     writing,
 };
 use crate::domain::{

@@ -9,6 +9,7 @@ use crate::domain::{
     audit::{Outcome, SubjectType},
     environment::{DesiredPhase, Phase},
     principal::{PrincipalKind, PrincipalStatus, Role},
+    token::Generation,
 };
 
 pub(super) fn principal_kind(text: &str) -> Result<PrincipalKind, StoreError> {
@@ -88,4 +89,10 @@ pub(super) fn digest(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {
 /// An address as PostgreSQL's `inet` has it; IPv4 addresses in IPv6 clothes are undressed.
 pub(super) fn inet(address: IpAddr) -> IpNet {
     IpNet::from(address.to_canonical())
+}
+
+pub(super) fn generation(number: i16) -> Result<Generation, StoreError> {
+    u8::try_from(number)
+        .map(Generation::new)
+        .map_err(|_| StoreError::Corrupt(format!("signing_keys.generation is {number}")))
 }

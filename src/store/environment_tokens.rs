@@ -7,7 +7,7 @@ use diesel::{
 };
 use diesel_async::RunQueryDsl;
 
-use super::{MintError, Store, StoreError, audit, schema::environment_tokens, tokens::mint, writing};
+use super::{MintError, Store, StoreError, audit, mint::mint, schema::environment_tokens, writing};
 use crate::domain::{
     audit::AuditEvent,
     ids::{EnvironmentId, EnvironmentTokenId, TokenId},
@@ -68,11 +68,5 @@ impl Store {
             }
             Ok(())
         })
-    }
-}
-
-impl From<diesel::result::Error> for MintError {
-    fn from(error: diesel::result::Error) -> Self {
-        StoreError::from(error).into()
     }
 }

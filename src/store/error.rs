@@ -107,3 +107,8 @@ impl StoreError {
         }
     }
 }
+
+/// Turns 'no row' into none; diesel's own way needs diesel's error.
+pub(super) fn not_found<T>(error: StoreError) -> Result<Option<T>, StoreError> {
+    if matches!(error, StoreError::NoRow) { Ok(None) } else { Err(error) }
+}

@@ -11,8 +11,10 @@ mod credentials;
 mod environment_tokens;
 mod environments;
 mod error;
+mod keyset;
 mod last_used;
 mod migrations;
+mod mint;
 mod notifications;
 mod organizations;
 mod runners;
@@ -33,11 +35,12 @@ pub use environments::{EnvironmentChange, EnvironmentCreateError, PhaseWrite};
 pub use error::StoreError;
 pub use last_used::TokenUse;
 pub use migrations::{MigrateError, migrate};
+pub use mint::MintError;
 pub use notifications::{Notification, Notifications};
 pub use organizations::NewUser;
 pub use runners::NewClass;
 pub use signing_keys::{KeyState, SigningKeyRecord};
-pub use tokens::{MintError, NewToken, TokenCreateError, TokenDelete, TokenScope};
+pub use tokens::{NewToken, TokenCreateError, TokenDelete, TokenScope};
 
 /// PostgreSQL, through a pool of connections of the serving role. Cheap to clone.
 #[derive(Clone)]

@@ -6,9 +6,10 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    Store, StoreError, audit, columns, reading,
+    Store, StoreError, audit, columns,
+    error::not_found,
+    reading,
     schema::{organizations, principals},
-    tokens::not_found,
     writing,
 };
 use crate::domain::{

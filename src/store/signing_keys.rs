@@ -53,12 +53,6 @@ pub struct SigningKeyRecord {
     pub state: KeyState,
 }
 
-pub(super) fn generation(number: i16) -> Result<Generation, StoreError> {
-    u8::try_from(number)
-        .map(Generation::new)
-        .map_err(|_| StoreError::Corrupt(format!("signing_keys.generation is {number}")))
-}
-
 impl Store {
     /// The signing keys that the database knows of, by number.
     ///
@@ -74,7 +68,7 @@ impl Store {
         rows.into_iter()
             .map(|(number, check_value, state)| {
                 Ok(SigningKeyRecord {
-                    generation: generation(number)?,
+                    generation: columns::generation(number)?,
                     check_value: CheckValue::from_bytes(columns::digest(check_value)?),
                     state: KeyState::parse(&state)?,
                 })

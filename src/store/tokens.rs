@@ -6,21 +6,25 @@ use diesel::{
     dsl::{now, sql},
     sql_types::{Bool, Timestamptz, Uuid as SqlUuid},
 };
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    Store, StoreError, audit, columns, reading,
-    schema::{personal_access_tokens, principals, signing_keys, token_last_used},
+    MintError, Store, StoreError, audit, columns,
+    error::not_found,
+    keyset::{key_of, time_of},
+    mint::mint,
+    reading,
+    schema::{personal_access_tokens, principals, token_last_used},
     writing,
 };
 use crate::domain::{
     audit::AuditEvent,
     ids::{OrganizationId, PrincipalId, TokenId},
-    page::{Page, PageKey, PageRequest},
+    page::{Page, PageRequest},
     secret::Secret,
-    token::{CreateToken, CredentialKind, Generation, LastUsed, Minted, SigningKeys, Token},
+    token::{CreateToken, CredentialKind, LastUsed, SigningKeys, Token},
 };
 
 /// A token to be made.
@@ -40,23 +44,6 @@ pub struct NewToken {
     pub asked: CreateToken,
     /// Live tokens that its principal may have at the most, this one included.
     pub limit: u32,
-}
-
-/// Why a credential could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum MintError {
-    /// No signing key is active.
-    #[error("no signing key is active")]
-    NoActiveKey,
-    /// The active signing key is not on this server.
-    #[error("this server does not have the active signing key, generation {0}")]
-    KeyNotHere(Generation),
-    /// The system gives no randomness.
-    #[error("the system's random source failed")]
-    Random,
-    /// PostgreSQL.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// Why a token could not be made.
@@ -320,47 +307,6 @@ impl Store {
 /// Now, but never before the token was made: a transaction that began earlier has an earlier `now()`.
 pub(super) fn revocation_time() -> diesel::expression::SqlLiteral<diesel::sql_types::Nullable<Timestamptz>> {
     sql("greatest(now(), created_at)")
-}
-
-/// Makes a credential with the active key, and holds on to the key's state until the transaction ends: a key that is
-/// revoked meanwhile has this credential among those it takes with it.
-pub(super) async fn mint(
-    connection: &mut AsyncPgConnection,
-    keys: &SigningKeys,
-    kind: CredentialKind,
-    id: Uuid,
-) -> Result<(Generation, Minted), MintError> {
-    let generation: Option<i16> = signing_keys::table
-        .filter(signing_keys::state.eq("active"))
-        .select(signing_keys::generation)
-        .for_share()
-        .first(connection)
-        .await
-        .optional()
-        .map_err(StoreError::from)?;
-    let generation = generation.ok_or(MintError::NoActiveKey)?;
-    let generation = super::signing_keys::generation(generation)?;
-    match keys.mint(kind, generation, id) {
-        Ok(Some(minted)) => Ok((generation, minted)),
-        Ok(None) => Err(MintError::KeyNotHere(generation)),
-        Err(_) => Err(MintError::Random),
-    }
-}
-
-pub(super) fn key_of(created_at: OffsetDateTime, id: Uuid) -> PageKey {
-    let micros = created_at.unix_timestamp_nanos() / 1000;
-    PageKey { created_at_micros: i64::try_from(micros).unwrap_or(i64::MAX), id }
-}
-
-/// The page token was checked to be a time when it was read.
-pub(super) fn time_of(key: PageKey) -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(key.created_at_micros) * 1000)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
-}
-
-/// Turns 'no row' into none; diesel's own way needs diesel's error.
-pub(super) fn not_found<T>(error: StoreError) -> Result<Option<T>, StoreError> {
-    if matches!(error, StoreError::NoRow) { Ok(None) } else { Err(error) }
 }
 
 impl From<diesel::result::Error> for TokenCreateError {

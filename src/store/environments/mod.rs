@@ -13,9 +13,11 @@ use row::{EnvironmentRow, NewRow};
 use uuid::Uuid;
 
 use super::{
-    Store, StoreError, audit, reading,
+    Store, StoreError, audit,
+    error::not_found,
+    keyset::{key_of, time_of},
+    reading,
     schema::{environment_classes, environments, principals, runners},
-    tokens::{key_of, not_found, time_of},
     writing,
 };
 use crate::domain::{
