@@ -1,6 +1,7 @@
 //! Whether this server can do its work, for balancers and people.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -14,6 +15,7 @@ use tonic_health::{
 };
 
 use crate::{
+    auth::policy::{POLICIES, Who},
     domain::token::{Generation, SigningKeys},
     service::check_signing_keys,
     store::Store,
@@ -61,7 +63,9 @@ pub(super) async fn watch(
             watched.set(problem);
             report(&reporter, &watched).await;
         }
-        reporter.set_service_status("", ServingStatus::NotServing).await;
+        for name in names() {
+            reporter.set_service_status(name, ServingStatus::NotServing).await;
+        }
     });
     (readiness, health)
 }
@@ -71,9 +75,16 @@ fn without(missing: &[Generation]) -> Option<String> {
     (!missing.is_empty()).then(|| format!("this server lacks the signing keys of generation {}", missing.join(", ")))
 }
 
+/// The server as a whole (no name), verification, and each service of the contract: today they stand and fall together.
+fn names() -> BTreeSet<&'static str> {
+    let services =
+        POLICIES.iter().filter(|policy| policy.who != Who::Public).filter_map(|policy| policy.rpc.split('/').next());
+    services.chain(["", VERIFICATION]).collect()
+}
+
 async fn report(reporter: &HealthReporter, readiness: &Readiness) {
     let status = if readiness.problem().is_none() { ServingStatus::Serving } else { ServingStatus::NotServing };
-    for name in ["", VERIFICATION] {
+    for name in names() {
         reporter.set_service_status(name, status).await;
     }
 }
