@@ -23,10 +23,16 @@ pub enum KeyCheckError {
 /// # Errors
 /// [`KeyCheckError`]
 pub async fn check_signing_keys(store: &Store, keys: &SigningKeys) -> Result<Vec<Generation>, KeyCheckError> {
-    for (generation, check_value) in keys.check_values() {
-        store.signing_key_add(generation, check_value).await?;
+    let mut known = store.signing_key_list().await?;
+    let is_new = |generation: Generation| !known.iter().any(|key| key.generation == generation);
+    let new: Vec<_> = keys.check_values().filter(|(generation, _)| is_new(*generation)).collect();
+    if !new.is_empty() {
+        for (generation, check_value) in new {
+            store.signing_key_add(generation, check_value).await?;
+        }
+        // Another server may have been first.
+        known = store.signing_key_list().await?;
     }
-    let known = store.signing_key_list().await?;
     for (generation, check_value) in keys.check_values() {
         if known.iter().any(|key| key.generation == generation && key.check_value != check_value) {
             return Err(KeyCheckError::Differs(generation));
