@@ -21,8 +21,8 @@ use latchkey::{
     },
 };
 use support::{
-    git_server::Manners,
-    machine::{Machine, RESOURCES, command, exec, processes_with, repository, running, sandbox, try_exec},
+    git_server::{GitServer, Manners},
+    machine::{Machine, RESOURCES, command, eventually, exec, processes_with, repository, running, sandbox, try_exec},
 };
 
 #[tokio::test]
@@ -123,12 +123,9 @@ async fn what_a_server_had_half_done_is_ended_and_done_again() {
     let id = EnvironmentId::generate();
     let content = repository("owner/slow", GitTarget::RemoteHead);
     let mut create = runner.create(id, &content, &RESOURCES);
-    // Until the clone has reached the server.
-    while machine.git.requests().is_empty() {
-        tokio::select! {
-            result = &mut create => panic!("{result:?}"),
-            () = tokio::time::sleep(Duration::from_millis(1)) => {}
-        }
+    tokio::select! {
+        result = &mut create => panic!("{result:?}"),
+        () = eventually("the clone reaches the server", || !machine.git.requests().is_empty()) => {}
     }
     // As a crash would leave it: nobody's destructor runs.
     std::mem::forget(create);
@@ -142,16 +139,12 @@ async fn what_a_server_had_half_done_is_ended_and_done_again() {
     // Given up while it was under way: the sandbox ends without being asked for again.
     let seen = machine.git.requests().len();
     let mut create = runner.create(id, &content, &RESOURCES);
-    while machine.git.requests().len() == seen {
-        tokio::select! {
-            result = &mut create => panic!("{result:?}"),
-            () = tokio::time::sleep(Duration::from_millis(1)) => {}
-        }
+    tokio::select! {
+        result = &mut create => panic!("{result:?}"),
+        () = eventually("the clone reaches the server", || machine.git.requests().len() > seen) => {}
     }
     drop(create);
-    while sandbox(&machine.directory_of(id)).is_some() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    eventually("the sandbox ends", || sandbox(&machine.directory_of(id)).is_none()).await;
 
     machine.git.set_manners("owner/slow", Manners::Plain);
     runner.create(id, &content, &RESOURCES).await.unwrap();
@@ -283,6 +276,32 @@ async fn a_clone_that_fails_says_why() {
         runner.delete(id).await.unwrap();
         assert!(!machine.directory_of(id).exists());
     }
+}
+
+#[tokio::test]
+async fn https_is_trusted_by_the_operators_certificates() {
+    let machine = Machine::new().await;
+    let git = GitServer::start_tls().await;
+    let commit = git.add_repository("owner/name", &[("a", "1")]);
+    let config = machine.config.git_config.clone().unwrap();
+    let (id, content) = (EnvironmentId::generate(), repository("owner/name", GitTarget::RemoteHead));
+
+    fs::write(&config, git.rewriting("https://github.com/")).unwrap();
+    let runner = machine.runner().await;
+    let failure = runner.create(id, &content, &RESOURCES).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::CertificateNotTrusted, "{failure}");
+    drop(runner);
+
+    let certificates = machine.config.data_dir.join("ca.pem");
+    fs::write(&certificates, git.certificate()).unwrap();
+    let text = format!("{}[http]\n\tsslCAInfo = {}\n", git.rewriting("https://github.com/"), certificates.display());
+    fs::write(&config, text).unwrap();
+    let runner = machine.runner().await;
+    assert_eq!(runner.create(id, &content, &RESOURCES).await.unwrap().commit, Some(commit));
+    runner.start(id, &RESOURCES).await.unwrap();
+    let fetch = exec(&runner, id, "env -u NO_PROXY -u no_proxy git fetch").await;
+    assert_eq!(fetch.exit_code, 0, "commands trust them too: {}", fetch.stderr);
+    runner.delete(id).await.unwrap();
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use latchkey::{
     },
     environments::runner::{Resources, Runner},
 };
-use support::machine::{Machine, command, exec, processes_with, running};
+use support::machine::{Machine, command, eventually, exec, processes_with, running};
 
 #[tokio::test]
 async fn nothing_of_the_machine_gets_in() {
@@ -132,11 +132,9 @@ async fn a_command_that_runs_out_of_time_or_is_cancelled_takes_its_descendants_w
     assert_eq!(processes_with(&marker(1)), Vec::<String>::new());
 
     let all_run = async |number| {
-        while processes_with(&format!("sleep {}", marker(number))).iter().filter(|line| !line.contains("sh ")).count()
-            < 3
-        {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let sleeping = format!("sleep {}", marker(number));
+        let is_sleep = |line: &String| !line.contains("sh ");
+        eventually("all run", || processes_with(&sleeping).iter().filter(|line| is_sleep(line)).count() == 3).await;
     };
     let cancel = async {
         all_run(2).await;
@@ -155,9 +153,7 @@ async fn a_command_that_runs_out_of_time_or_is_cancelled_takes_its_descendants_w
         result = runner.exec(id, stubborn(3)) => panic!("{result:?}"),
         () = all_run(3) => {}
     }
-    while !processes_with(&marker(3)).is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("all end", || processes_with(&marker(3)).is_empty()).await;
     // Who hears SIGTERM can put things in order.
     let polite = Command {
         timeout: Duration::from_secs(1),

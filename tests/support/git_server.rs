@@ -17,7 +17,19 @@ use axum::{
     http::{Request, Response, StatusCode, header},
 };
 use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt, net::TcpListener, task::JoinHandle};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        self,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    },
+    server::TlsStream,
+};
 
 /// What a repository does when it is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,6 +49,8 @@ pub(crate) enum Manners {
 /// The server.
 pub(crate) struct GitServer {
     address: std::net::SocketAddr,
+    /// The server's certificate, in PEM, if it has one.
+    certificate: Option<String>,
     site: Arc<Site>,
     task: JoinHandle<()>,
 }
@@ -52,16 +66,43 @@ impl GitServer {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let site = Arc::new(Site { directory, manners: Mutex::default(), requests: Mutex::default() });
-        let router = Router::new().fallback(answer).with_state(Arc::clone(&site));
+        let (site, router) = site();
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, site, task }
+        Self { address, certificate: None, site, task }
     }
 
-    /// `http://127.0.0.1:PORT`, without a final slash.
+    /// The same, with TLS, and a certificate for `localhost` that nobody trusts unless told to.
+    pub(crate) async fn start_tls() -> Self {
+        let (certificate, key) = self_signed();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        let (site, router) = site();
+        let listener = TlsListener { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) };
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { address, certificate: Some(certificate), site, task }
+    }
+
+    /// `http://127.0.0.1:PORT` or `https://localhost:PORT`, without a final slash.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        match self.certificate {
+            Some(_) => format!("https://localhost:{}", self.address.port()),
+            None => format!("http://{}", self.address),
+        }
+    }
+
+    /// The certificate to trust, in PEM.
+    pub(crate) fn certificate(&self) -> &str {
+        self.certificate.as_deref().unwrap_or_default()
     }
 
     /// The port.
@@ -140,6 +181,52 @@ impl GitServer {
 impl Drop for GitServer {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+fn site() -> (Arc<Site>, Router) {
+    let directory = tempfile::tempdir().unwrap();
+    let site = Arc::new(Site { directory, manners: Mutex::default(), requests: Mutex::default() });
+    let router = Router::new().fallback(answer).with_state(Arc::clone(&site));
+    (site, router)
+}
+
+/// A certificate for `localhost`, and its key, in PEM.
+fn self_signed() -> (String, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+        .args(["-keyout", "key.pem", "-out", "certificate.pem"])
+        .current_dir(directory.path())
+        .output()
+        .expect("openssl is installed");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
+    (read("certificate.pem"), read("key.pem"))
+}
+
+struct TlsListener {
+    tcp: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl axum::serve::Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = self.tcp.accept().await.unwrap();
+            // Who does not trust the certificate goes away; the next one may.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.tcp.local_addr()
     }
 }
 

@@ -113,6 +113,16 @@ pub(crate) fn processes_with(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// Waits until something is so that gives no sign of its own; only a broken test waits for long.
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let asking = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), asking).await.unwrap_or_else(|_| panic!("still waiting: {what}"));
+}
+
 /// A repository of the test's own server, under its public name.
 pub(crate) fn repository(name: &str, target: GitTarget) -> Content {
     let source = GitSource::new(&format!("https://github.com/{name}"), None, target, None).unwrap();

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -40,6 +41,11 @@ pub(super) struct Slot {
     directory: Directory,
     /// None until what is on disk was taken over.
     known: Option<Known>,
+    /// How many states there have been to write.
+    states: u64,
+    /// Which of them was written last. A write goes on when nobody waits for it any more: it must not come after,
+    /// or into, a later one.
+    written: Arc<Mutex<u64>>,
 }
 
 #[derive(Debug)]
@@ -53,7 +59,7 @@ struct Known {
 
 impl Slot {
     pub(super) fn new(directory: Directory) -> Self {
-        Self { directory, known: None }
+        Self { directory, known: None, states: 0, written: Arc::default() }
     }
 
     /// Reads what is on disk, once: goes on with a sandbox that takes commands, ends every other one.
@@ -232,8 +238,18 @@ impl Slot {
     }
 
     async fn save(&mut self) -> Result<(), Failure> {
+        self.states += 1;
+        let (number, written) = (self.states, Arc::clone(&self.written));
         let (directory, state) = (self.directory.clone(), self.known().state.clone());
-        blocking(move || directory.save(&state)).await
+        blocking(move || {
+            let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+            if *written < number {
+                directory.save(&state)?;
+                *written = number;
+            }
+            Ok(())
+        })
+        .await
     }
 
     fn known(&mut self) -> &mut Known {
