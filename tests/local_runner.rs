@@ -283,19 +283,15 @@ async fn https_is_trusted_by_the_operators_certificates() {
     let machine = Machine::new().await;
     let git = GitServer::start_tls().await;
     let commit = git.add_repository("owner/name", &[("a", "1")]);
-    let config = machine.config.git_config.clone().unwrap();
     let (id, content) = (EnvironmentId::generate(), repository("owner/name", GitTarget::RemoteHead));
 
-    fs::write(&config, git.rewriting("https://github.com/")).unwrap();
+    fs::write(machine.config.git_config.as_ref().unwrap(), git.rewriting("https://github.com/")).unwrap();
     let runner = machine.runner().await;
     let failure = runner.create(id, &content, &RESOURCES).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::CertificateNotTrusted, "{failure}");
     drop(runner);
 
-    let certificates = machine.config.data_dir.join("ca.pem");
-    fs::write(&certificates, git.certificate()).unwrap();
-    let text = format!("{}[http]\n\tsslCAInfo = {}\n", git.rewriting("https://github.com/"), certificates.display());
-    fs::write(&config, text).unwrap();
+    machine.lead_to(&git);
     let runner = machine.runner().await;
     assert_eq!(runner.create(id, &content, &RESOURCES).await.unwrap().commit, Some(commit));
     runner.start(id, &RESOURCES).await.unwrap();
@@ -305,20 +301,34 @@ async fn https_is_trusted_by_the_operators_certificates() {
 }
 
 #[tokio::test]
-async fn http_that_the_operator_did_not_ask_for_is_refused() {
+async fn a_redirect_does_not_lead_out_of_the_rules() {
     let machine = Machine::new().await;
-    // A host of the operator's that leads elsewhere: git follows, the proxy does not.
-    let config = format!(
-        "{}[url \"http://localhost:{}/\"]\n\tinsteadOf = https://other.example/\n",
-        machine.git.rewriting("https://github.com/"),
-        1
-    );
-    fs::write(machine.config.git_config.as_ref().unwrap(), config).unwrap();
+    let runner = machine.runner().await;
+    for (to, words) in [
+        // Plain http is for the operator's own rewrites: here there is one, so that git itself would follow.
+        ("http://1.1.1.1", "only https is allowed"),
+        ("http://localhost:1", "only https is allowed"),
+        ("https://192.168.0.1", "private"),
+        ("https://169.254.169.254", "metadata"),
+    ] {
+        machine.git.set_manners("owner/elsewhere", Manners::Elsewhere(to));
+        let id = EnvironmentId::generate();
+        let content = repository("owner/elsewhere", GitTarget::RemoteHead);
+        let failure = runner.create(id, &content, &RESOURCES).await.unwrap_err();
+        assert_eq!(failure.kind(), FailureKind::AddressRefused, "{failure}");
+        assert!(failure.message().contains(words), "{failure}");
+        runner.delete(id).await.unwrap();
+    }
+    // Where the operator rewrites to nothing but https, git asks nobody over http.
+    let git = GitServer::start_tls().await;
+    git.set_manners("owner/elsewhere", Manners::Elsewhere("http://1.1.1.1"));
+    machine.lead_to(&git);
+    drop(runner);
     let runner = machine.runner().await;
     let id = EnvironmentId::generate();
-    let source = GitSource::new("https://other.example/a/b", None, GitTarget::RemoteHead, None).unwrap();
-    let failure = runner.create(id, &Content::Git { source, context_url: None }, &RESOURCES).await.unwrap_err();
-    assert_eq!(failure.kind(), FailureKind::HostUnreachable, "{failure}");
+    let content = repository("owner/elsewhere", GitTarget::RemoteHead);
+    let failure = runner.create(id, &content, &RESOURCES).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::GitFailed, "git's own refusal: {failure}");
     runner.delete(id).await.unwrap();
 }
 

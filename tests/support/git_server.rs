@@ -44,6 +44,8 @@ pub(crate) enum Manners {
     Silent,
     /// Answers, but no Git.
     WebPage,
+    /// Sends the caller on to this URL.
+    Elsewhere(&'static str),
 }
 
 /// The server.
@@ -270,6 +272,13 @@ async fn answer(State(site): State<Arc<Site>>, request: Request<Body>) -> Respon
             return answer.header(header::WWW_AUTHENTICATE, "Basic realm=\"git\"").body(Body::empty()).unwrap();
         }
         Manners::Forbidden => return plain(StatusCode::FORBIDDEN, "no"),
+        Manners::Elsewhere(url) => {
+            let answer = Response::builder().status(StatusCode::FOUND);
+            return answer
+                .header(header::LOCATION, format!("{url}{path}?service=git-upload-pack"))
+                .body(Body::empty())
+                .unwrap();
+        }
         Manners::Silent => std::future::pending().await,
         Manners::WebPage => {
             return plain(
