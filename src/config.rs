@@ -25,9 +25,20 @@ pub struct DataArgs {
     /// Use this PostgreSQL instead of the embedded one, such as postgresql://latchkey@db.example/latchkey
     #[arg(long, global = true, env = "LATCHKEY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
+    /// As whom to migrate and administer, if not as who serves: the owner of the tables [default: the database URL]
+    #[arg(long, global = true, env = "LATCHKEY_OWNER_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub owner_database_url: Option<String>,
     /// File of signing keys [default: signing-keys in $CREDENTIALS_DIRECTORY or in the data directory]
     #[arg(long, global = true, env = "LATCHKEY_SIGNING_KEYS", value_name = "FILE")]
     pub signing_keys: Option<PathBuf>,
+}
+
+impl DataArgs {
+    /// How the operator's commands connect to the operator's own PostgreSQL, if that is what is used.
+    #[must_use]
+    pub fn owner_url(&self) -> Option<&str> {
+        self.database_url.as_ref().map(|url| self.owner_database_url.as_ref().unwrap_or(url).as_str())
+    }
 }
 
 /// What `latchkey serve` takes.
@@ -48,9 +59,6 @@ pub struct ServeArgs {
     /// Address and port to tell Prometheus metrics on; 'off' for none
     #[arg(long, env = "LATCHKEY_METRICS_LISTEN", value_name = "ADDR", default_value = DEFAULT_METRICS_LISTEN)]
     pub metrics_listen: String,
-    /// Connection for migrations, as the owner of the tables [default: the database URL]
-    #[arg(long, env = "LATCHKEY_OWNER_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub owner_database_url: Option<String>,
     /// Live tokens that a user may have at the most
     #[arg(long, env = "LATCHKEY_TOKENS_PER_USER", value_name = "N", default_value = "100")]
     pub tokens_per_user: String,
@@ -107,8 +115,6 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// Where the data is.
     pub data: DataArgs,
-    /// As whom migrations run, if not as who serves.
-    pub owner_database_url: Option<String>,
     /// Whether environments run on this machine.
     pub local_runner: bool,
     /// The operator's Git configuration.
@@ -146,6 +152,12 @@ impl ServeArgs {
                  --insecure-listen"
             ));
         }
+        if listen.is_some_and(|listen| listen.ip().is_unspecified()) && self.public_url.is_none() {
+            mistakes.push(format!(
+                "--listen {}: clients cannot be sent there; say with --public-url what they write to reach the server",
+                self.listen
+            ));
+        }
         let metrics_listen = match self.metrics_listen.as_str() {
             "off" => None,
             text => address("--metrics-listen", text, &mut mistakes),
@@ -163,7 +175,6 @@ impl ServeArgs {
                 public_url,
                 metrics_listen,
                 data: self.data,
-                owner_database_url: self.owner_database_url,
                 local_runner,
                 git_config,
                 limits: Limits { tokens_per_user, ..Limits::default() },
@@ -232,7 +243,9 @@ mod tests {
     fn cleartext_that_others_can_reach_must_be_asked_for() {
         assert!(check(&["--listen", "0.0.0.0:8080"]).is_err());
         assert!(check(&["--listen", "[::]:8080"]).is_err());
-        assert!(check(&["--listen", "0.0.0.0:8080", "--insecure-listen"]).is_ok());
+        let listen = ["--listen", "0.0.0.0:8080", "--insecure-listen"];
+        assert!(check(&listen).is_err(), "clients cannot be sent to 0.0.0.0");
+        assert!(check(&[&listen[..], &["--public-url", "https://latchkey.example"]].concat()).is_ok());
         for loopback in ["127.0.0.1:0", "[::1]:8080", "localhost:8080", "[::ffff:127.0.0.1]:1"] {
             assert!(check(&["--listen", loopback]).is_ok(), "{loopback}");
         }

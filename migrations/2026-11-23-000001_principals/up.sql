@@ -5,10 +5,23 @@
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'latchkey_serving') THEN
-        CREATE ROLE latchkey_serving NOLOGIN;
+        BEGIN
+            CREATE ROLE latchkey_serving NOLOGIN;
+        EXCEPTION
+            WHEN duplicate_object OR unique_violation THEN
+                NULL;
+            WHEN insufficient_privilege THEN
+                RAISE EXCEPTION 'the role latchkey_serving is missing and % may not create it; have an administrator run: CREATE ROLE latchkey_serving NOLOGIN; GRANT latchkey_serving TO %', current_user, current_user;
+        END;
     END IF;
-EXCEPTION WHEN duplicate_object OR unique_violation THEN
-    NULL;
+    -- Who serves with the owner's login puts on the serving role. Needless where the serving role has a login of its own.
+    IF NOT pg_has_role(current_user, 'latchkey_serving', 'MEMBER') THEN
+        BEGIN
+            EXECUTE format('GRANT latchkey_serving TO %I', current_user);
+        EXCEPTION WHEN insufficient_privilege THEN
+            NULL;
+        END;
+    END IF;
 END
 $$;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;

@@ -8,6 +8,11 @@ CREATE TABLE signing_keys (
     -- verifying: servers check tokens with it; active: new tokens are made with it as well; revoked: no more.
     state text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
+    -- When tokens were first made with it: there are none of a key that never was active.
+    activated_at timestamptz,
+    revoked_at timestamptz,
+    CONSTRAINT signing_keys_activated_at CHECK (state <> 'active' OR activated_at IS NOT NULL),
+    CONSTRAINT signing_keys_revoked_at CHECK ((state = 'revoked') = (revoked_at IS NOT NULL)),
     CONSTRAINT signing_keys_generation CHECK (generation BETWEEN 1 AND 255),
     CONSTRAINT signing_keys_check_value CHECK (octet_length(check_value) = 32),
     CONSTRAINT signing_keys_state CHECK (state IN ('verifying', 'active', 'revoked'))
@@ -41,7 +46,8 @@ CREATE TABLE personal_access_tokens (
         CHECK (char_length(description) BETWEEN 1 AND 255 AND description !~ '[[:cntrl:]]'),
     -- 1 minute to 90 days. An infinite time would be no end at all, and is nothing that a program can read.
     CONSTRAINT personal_access_tokens_expires_at
-        CHECK (expires_at BETWEEN created_at + interval '1 minute' AND created_at + interval '90 days'),
+        -- By difference: adding days to a time means another time in zones that change their clocks.
+        CHECK (expires_at - created_at BETWEEN interval '1 minute' AND interval '90 days'),
     CONSTRAINT personal_access_tokens_finite CHECK (isfinite(created_at) AND isfinite(expires_at)),
     CONSTRAINT personal_access_tokens_revoked_at CHECK (revoked_at >= created_at AND isfinite(revoked_at))
 );
@@ -81,6 +87,6 @@ CREATE TABLE token_last_used (
     CONSTRAINT token_last_used_user_agent CHECK (char_length(user_agent) <= 255)
 ) WITH (fillfactor = 70);
 
-GRANT SELECT, INSERT, UPDATE (state) ON signing_keys TO latchkey_serving;
+GRANT SELECT, INSERT, UPDATE (state, activated_at) ON signing_keys TO latchkey_serving;
 GRANT SELECT, INSERT, UPDATE (revoked_at, description) ON personal_access_tokens TO latchkey_serving;
 GRANT SELECT, INSERT, UPDATE (last_used_at, peer, user_agent) ON token_last_used TO latchkey_serving;

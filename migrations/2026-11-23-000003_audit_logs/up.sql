@@ -44,7 +44,9 @@ CREATE TABLE audit_logs_default PARTITION OF audit_logs DEFAULT;
 -- Makes the partitions of this month and the next three. A month whose first entries already went to the default
 -- partition stays there. Runs with the owner's rights, so that the serving role need not have them.
 CREATE FUNCTION audit_logs_prepare_partitions() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = pg_catalog, public AS $$
+    -- Months are UTC's, whoever calls. Adding a partition waits for everybody who reads the log, and everybody who writes
+    -- waits behind it: rather not now.
+    SET search_path = pg_catalog, public SET timezone = 'UTC' SET lock_timeout = '200ms' AS $$
 DECLARE
     first_day timestamptz;
     partition text;

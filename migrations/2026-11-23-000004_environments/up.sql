@@ -120,7 +120,7 @@ CREATE TABLE environment_tokens (
     CONSTRAINT environment_tokens_digest CHECK (octet_length(digest) = 32),
     -- An hour at the most.
     CONSTRAINT environment_tokens_expires_at
-        CHECK (expires_at > created_at AND expires_at <= created_at + interval '1 hour' AND isfinite(created_at))
+        CHECK (expires_at > created_at AND expires_at - created_at <= interval '1 hour' AND isfinite(created_at))
 );
 
 -- Those of a deleted environment, and those that have ended.

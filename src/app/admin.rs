@@ -1,6 +1,6 @@
 //! The operator's commands: whoever may run them on the server's machine may do anything.
 
-use std::{io::Write, time::Duration};
+use std::{borrow::Cow, io::Write, time::Duration};
 
 use clap::Subcommand;
 use time::format_description::well_known::Rfc3339;
@@ -96,7 +96,7 @@ pub async fn run(data: &DataArgs, command: AdminCommand, out: &mut (impl Write +
             .map_err(|_| signing_keys::SigningKeyError::Random)?;
         return print(out, line.expose());
     }
-    if let Some(url) = &data.database_url {
+    if let Some(url) = data.owner_url() {
         return act(data, &StoreConfig::parse(url)?, command, out).await;
     }
     let session = CommandSession::begin(&data_directory(data)?, ClusterConfig::default(), PATIENCE).await?;
@@ -113,7 +113,7 @@ pub async fn run(data: &DataArgs, command: AdminCommand, out: &mut (impl Write +
 /// # Errors
 /// [`AppError`]
 pub async fn run_migrations(data: &DataArgs, out: &mut (impl Write + Send)) -> Result<(), AppError> {
-    let names = if let Some(url) = &data.database_url {
+    let names = if let Some(url) = data.owner_url() {
         migrate(&StoreConfig::parse(url)?).await?
     } else {
         let session = CommandSession::begin(&data_directory(data)?, ClusterConfig::default(), PATIENCE).await?;
@@ -168,12 +168,18 @@ struct Operator {
 }
 
 impl Operator {
-    fn event(&self, action: Action, rpc: &'static str, subject_type: SubjectType, id: uuid::Uuid) -> AuditEvent {
+    fn event(
+        &self,
+        action: Action,
+        command: impl Into<Cow<'static, str>>,
+        subject_type: SubjectType,
+        id: uuid::Uuid,
+    ) -> AuditEvent {
         AuditEvent {
             actor: AuditActor::Operator(Origin::of_operator()),
             organization_id: self.organization,
             action,
-            rpc,
+            rpc: command.into(),
             subject: Subject { subject_type, id },
         }
     }
@@ -272,25 +278,33 @@ impl Operator {
     }
 
     async fn activate(&self, generation: Generation) -> Result<(), AppError> {
-        let event = self.generation_event(Action::GenerationActivate, "latchkey admin activate-generation");
+        let event = self
+            .generation_event(Action::GenerationActivate, format!("latchkey admin activate-generation {generation}"));
         if self.store.signing_key_activate(generation, &event).await? {
             return Ok(());
         }
         Err(AppError::Refused(format!(
-            "generation {generation} is not known, or is active or revoked already; start a server that has it first"
+            "generation {generation} is not known, or is revoked; start every server with it first"
         )))
     }
 
     async fn revoke_generation(&self, generation: Generation) -> Result<usize, AppError> {
-        let event = self.generation_event(Action::GenerationRevoke, "latchkey admin revoke-generation");
-        self.store
-            .signing_key_revoke(generation, &event)
-            .await?
-            .ok_or_else(|| AppError::Refused(format!("no signing key of generation {generation} is known")))
+        let event =
+            self.generation_event(Action::GenerationRevoke, format!("latchkey admin revoke-generation {generation}"));
+        if !self.store.signing_key_revoke(generation, &event).await? {
+            return Err(AppError::Refused(format!("no signing key of generation {generation} is known")));
+        }
+        let mut tokens = 0;
+        loop {
+            match self.store.signing_key_tokens_revoke(generation).await? {
+                0 => return Ok(tokens),
+                some => tokens += some,
+            }
+        }
     }
 
-    fn generation_event(&self, action: Action, rpc: &'static str) -> AuditEvent {
-        self.event(action, rpc, SubjectType::Organization, self.organization.uuid())
+    fn generation_event(&self, action: Action, command: String) -> AuditEvent {
+        self.event(action, command, SubjectType::Organization, self.organization.uuid())
     }
 }
 

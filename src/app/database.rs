@@ -36,10 +36,10 @@ impl Database {
     ///
     /// # Errors
     /// [`AppError`]
-    pub async fn open(data: &DataArgs, owner_url: Option<&str>) -> Result<Self, AppError> {
-        if let Some(url) = &data.database_url {
-            let serving = StoreConfig::parse(url)?;
-            let owner = owner_url.map_or_else(|| Ok(serving.clone()), StoreConfig::parse)?;
+    pub async fn open(data: &DataArgs) -> Result<Self, AppError> {
+        if let (Some(serving), Some(owner)) = (&data.database_url, data.owner_url()) {
+            let serving = StoreConfig::parse(serving)?;
+            let owner = StoreConfig::parse(owner)?;
             let directory = data.data_dir.as_ref().map(DataDirectory::open).transpose()?;
             return Ok(Self { owner, serving, directory, embedded: None });
         }
@@ -99,7 +99,7 @@ impl Database {
                 actor: AuditActor::Operator(Origin::of_operator()),
                 organization_id: organization,
                 action: Action::UserCreate,
-                rpc: "latchkey serve",
+                rpc: "latchkey serve".into(),
                 subject: Subject { subject_type: SubjectType::User, id: id.uuid() },
             };
             owner.user_create(&user, &event).await?;

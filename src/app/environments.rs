@@ -17,7 +17,10 @@ use crate::{
     environments::{
         egress,
         reconciler::Reconciler,
-        runner::local::{Account, LocalConfig, LocalRunner},
+        runner::{
+            Runner,
+            local::{Account, LocalConfig, LocalRunner},
+        },
     },
     service::default_classes,
     store::Store,
@@ -54,6 +57,17 @@ pub(super) async fn start(
     };
     let runner = Arc::new(LocalRunner::open(local).await.map_err(|error| failed(&error))?);
     let runner_id = runner_id(directory)?;
+    let left = runner.environments().await.map_err(|error| failed(&error))?;
+    let is_known = store.runner_known(runner_id).await?;
+    if !is_known && !left.is_empty() {
+        // Removing what the database does not know would remove everything.
+        return Err(AppError::Runner(format!(
+            "{} holds {} environments of the runner {runner_id}, which this database does not know; use the database that they \
+             were made with, or another data directory",
+            directory.path().display(),
+            left.len()
+        )));
+    }
     store.runner_ensure(runner_id, organization, "local", &default_classes()).await?;
     let reconciler = Reconciler::new(runner_id, organization, store.clone(), Arc::clone(&runner) as _);
     tasks.spawn(reconciler.run(stop.clone()));

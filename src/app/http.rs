@@ -1,12 +1,10 @@
 //! What is served where.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{Router, routing::get};
 use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{net::TcpListener, task::JoinSet};
-use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
@@ -64,21 +62,7 @@ pub(super) fn router<H: Health>(services: Services, health: HealthServer<H>, rea
 }
 
 /// Tells the metrics, on a listener of their own: they are not for callers.
-pub(super) async fn serve_metrics(
-    listen: SocketAddr,
-    metrics: Option<&'static PrometheusHandle>,
-    stop: &CancellationToken,
-    tasks: &mut JoinSet<()>,
-) -> std::io::Result<()> {
-    let listener = TcpListener::bind(listen).await?;
-    let router = Router::new()
-        .route("/metrics", get(move || async move { metrics.map(PrometheusHandle::render).unwrap_or_default() }));
-    let stop = stop.clone();
-    tasks.spawn(async move {
-        let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "the metrics listener broke off");
-        }
-    });
-    Ok(())
+pub(super) fn metrics(metrics: Option<&'static PrometheusHandle>) -> Router {
+    Router::new()
+        .route("/metrics", get(move || async move { metrics.map(PrometheusHandle::render).unwrap_or_default() }))
 }

@@ -12,7 +12,10 @@ mod trace;
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    task::{JoinError, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 use tower::Layer;
 
@@ -31,9 +34,19 @@ pub use signing_keys::SigningKeyError;
 /// Why the server does not start, or ends.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The address cannot be listened on.
-    #[error("cannot listen on {0}: {1}; is another server running? --listen takes another address")]
-    Listen(SocketAddr, std::io::Error),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}; is another server running? {flag} takes another address")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// The flag that chooses it.
+        flag: &'static str,
+        /// What the operating system says.
+        error: std::io::Error,
+    },
+    /// A part of the server that works in the background broke off.
+    #[error("a background task broke off; the logs say more")]
+    Task,
     /// The embedded PostgreSQL.
     #[error(transparent)]
     Embedded(#[from] crate::embedded::EmbeddedError),
@@ -65,7 +78,11 @@ pub enum AppError {
 /// # Errors
 /// [`AppError::Listen`]
 pub async fn listen(config: &Config) -> Result<TcpListener, AppError> {
-    TcpListener::bind(config.listen).await.map_err(|error| AppError::Listen(config.listen, error))
+    bind(config.listen, "--listen").await
+}
+
+async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address).await.map_err(|error| AppError::Listen { address, flag, error })
 }
 
 /// Serves on a listener until `shutdown` is ready, then ends what is under way in good order. Calls `started` once
@@ -79,18 +96,30 @@ pub async fn run(
     started: impl FnOnce(SocketAddr),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AppError> {
-    let address = listener.local_addr().map_err(|error| AppError::Listen(config.listen, error))?;
+    let address =
+        listener.local_addr().map_err(|error| AppError::Listen { address: config.listen, flag: "--listen", error })?;
+    // Before the database is started, so that a taken port is found at once.
+    let metrics_listener = match config.metrics_listen {
+        Some(address) => Some(bind(address, "--metrics-listen").await?),
+        None => None,
+    };
     let metrics = telemetry::metrics();
-    let database = Database::open(&config.data, config.owner_database_url.as_deref()).await?;
-    let outcome = serve(config, address, listener, &database, metrics, started, shutdown).await;
-    database.close().await?;
-    outcome
+    let database = Database::open(&config.data).await?;
+    let listeners = Listeners { address, api: listener, metrics: metrics_listener };
+    let outcome = serve(config, listeners, &database, metrics, started, shutdown).await;
+    let closed = database.close().await;
+    outcome.and(closed)
+}
+
+struct Listeners {
+    address: SocketAddr,
+    api: TcpListener,
+    metrics: Option<TcpListener>,
 }
 
 async fn serve(
     config: Config,
-    address: SocketAddr,
-    listener: TcpListener,
+    Listeners { address, api, metrics: metrics_listener }: Listeners,
     database: &Database,
     metrics: Option<&'static metrics_exporter_prometheus::PrometheusHandle>,
     started: impl FnOnce(SocketAddr),
@@ -99,6 +128,10 @@ async fn serve(
     crate::store::migrate(database.owner()).await?;
     let organization = database.first_organization().await?;
     let store = Store::new(database.serving().clone())?;
+    // Connections of its own: nobody's long lists keep tokens from being verified.
+    let mut verifying = database.serving().clone();
+    verifying.connections = 4;
+    let verifying = Store::new(verifying)?;
     let keys = Arc::new(signing_keys::load(&config.data, database.directory(), database.is_embedded(), &store).await?);
     let missing = check_signing_keys(&store, &keys).await?;
 
@@ -107,7 +140,7 @@ async fn serve(
     let recording = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let recorder = QueuedRecorder::new(store.clone());
-    let recorder_task = tokio::spawn({
+    let mut recorder_task = tokio::spawn({
         let (recorder, recording) = (recorder.clone(), recording.clone());
         async move { recorder.run(recording).await }
     });
@@ -124,8 +157,9 @@ async fn serve(
         environments: EnvironmentApi::new(environments.clone(), public_url),
         operations: EnvironmentOpsApi::new(environments),
     };
-    let (readiness, health) = readiness::watch(store.clone(), Arc::clone(&keys), missing, &working, &mut tasks).await;
-    let source = Arc::new(StoredCredentials::new(store.clone()));
+    let (readiness, health, draining) =
+        readiness::watch(store.clone(), Arc::clone(&keys), missing, &working, &mut tasks).await;
+    let source = Arc::new(StoredCredentials::new(verifying));
     let verifier = Arc::new(Verifier::start(keys, source));
 
     // From the outside in. Trace first: refusals too are counted, and have a request ID. Then auth, which reads headers
@@ -136,21 +170,33 @@ async fn serve(
     let service = AuthLayer::new(verifier, Arc::new(recorder)).layer(service);
     let service = trace::TraceLayer.layer(service);
 
-    if let Some(listen) = config.metrics_listen {
-        http::serve_metrics(listen, metrics, &working, &mut tasks)
-            .await
-            .map_err(|error| AppError::Listen(listen, error))?;
+    if let Some(listener) = metrics_listener {
+        let (limits, working) = (config.limits.clone(), working.clone());
+        tasks.spawn(async move { listen::serve(listener, http::metrics(metrics), &limits, working.cancelled()).await });
     }
     started(address);
-    tokio::select! {
-        () = listen::serve(listener, service, &config.limits, shutdown) => {}
-        () = database.keep_running() => {}
-    }
+    let outcome = tokio::select! {
+        () = listen::serve(api, service, &config.limits, async { shutdown.await; draining.drain().await }) => Ok(()),
+        () = database.keep_running() => Ok(()),
+        // None of them ends before it is told to; without one of them the server would be half a server.
+        Some(ended) = tasks.join_next() => broken(&ended),
+        ended = &mut recorder_task => broken(&ended),
+    };
     working.cancel();
-    while tasks.join_next().await.is_some() {}
-    recording.cancel();
-    if let Err(error) = recorder_task.await {
-        tracing::error!(%error, "the recorder broke off");
+    let ending = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(config.limits.shutdown, ending).await.is_err() {
+        tracing::warn!("some background tasks did not end in time and are broken off");
+        tasks.shutdown().await;
     }
-    Ok(())
+    recording.cancel();
+    if !recorder_task.is_finished() && tokio::time::timeout(config.limits.shutdown, &mut recorder_task).await.is_err() {
+        tracing::warn!("what was seen last could not be written in time");
+        recorder_task.abort();
+    }
+    outcome
+}
+
+fn broken(ended: &Result<(), JoinError>) -> Result<(), AppError> {
+    tracing::error!(?ended, "a background task broke off");
+    Err(AppError::Task)
 }

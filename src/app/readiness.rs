@@ -17,7 +17,7 @@ use tonic_health::{
 use crate::{
     auth::policy::{POLICIES, Who},
     domain::token::{Generation, SigningKeys},
-    service::check_signing_keys,
+    service::{KeyCheckError, check_signing_keys},
     store::Store,
 };
 
@@ -42,32 +42,48 @@ impl Readiness {
     }
 }
 
-/// Looks now and then. Returns what it last saw, and the health service that tells it.
+/// Says that the server is about to end.
+pub(super) struct Draining(HealthReporter);
+
+impl Draining {
+    /// From now on: so that balancers send nothing new while what is under way ends.
+    pub(super) async fn drain(self) {
+        for name in names() {
+            self.0.set_service_status(name, ServingStatus::NotServing).await;
+        }
+    }
+}
+
+/// Looks now and then. Returns what it last saw, the health service that tells it, and how to say that it is over.
 pub(super) async fn watch(
     store: Store,
     keys: Arc<SigningKeys>,
     missing: Vec<Generation>,
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
-) -> (Arc<Readiness>, HealthServer<impl Health>) {
+) -> (Arc<Readiness>, HealthServer<impl Health>, Draining) {
     let readiness = Arc::new(Readiness(Mutex::new(without(&missing))));
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, &readiness).await;
+    let draining = Draining(reporter.clone());
     let (watched, stop) = (Arc::clone(&readiness), stop.clone());
     tasks.spawn(async move {
         while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
             let problem = match check_signing_keys(&store, &keys).await {
                 Ok(missing) => without(&missing),
-                Err(error) => Some(error.to_string()),
+                Err(KeyCheckError::Differs(generation)) => {
+                    Some(format!("the signing key of generation {generation} is not the database's"))
+                }
+                Err(KeyCheckError::Store(error)) => {
+                    tracing::warn!(%error, "not ready");
+                    Some("the database does not answer as it should".to_owned())
+                }
             };
             watched.set(problem);
             report(&reporter, &watched).await;
         }
-        for name in names() {
-            reporter.set_service_status(name, ServingStatus::NotServing).await;
-        }
     });
-    (readiness, health)
+    (readiness, health, draining)
 }
 
 fn without(missing: &[Generation]) -> Option<String> {

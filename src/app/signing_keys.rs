@@ -1,13 +1,14 @@
 //! The file of signing keys.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use rustix::process::geteuid;
+use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use super::AppError;
@@ -120,15 +121,16 @@ fn read(path: &Path, mut file: File) -> Result<SigningKeys, SigningKeyError> {
     SigningKeys::parse(&text).map_err(|error| SigningKeyError::Invalid(path.to_owned(), error))
 }
 
-/// Writes a first key: whole and on disk, or not at all.
+/// Writes a first key: whole and on disk, or not at all; and not over one that somebody else has just written.
 fn create(path: &Path) -> Result<(), SigningKeyError> {
     let failed = |error| SigningKeyError::File(path.to_owned(), error);
     let line = SigningKeys::generate_line(Generation::FIRST).map_err(|_| SigningKeyError::Random)?;
-    let temporary = path.with_extension("new");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(failed)?;
-    file.write_all(line.expose().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    std::fs::rename(&temporary, path).map_err(failed)?;
     let directory = path.parent().unwrap_or(Path::new("."));
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+    let mut file = NamedTempFile::new_in(directory).map_err(failed)?;
+    file.write_all(line.expose().as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(error.error)),
+    }
 }

@@ -53,7 +53,9 @@ where
         let id = RequestId::generate();
         request.extensions_mut().insert(id);
         // Only names that we know: a path is the client's text.
-        let rpc = policy::of_path(request.uri().path()).map_or("other", |policy| policy.rpc);
+        let path = request.uri().path();
+        let path = policy::split_environment(path).map_or(path, |(_, path)| path);
+        let rpc = policy::of_path(path).map_or("other", |policy| policy.rpc);
         let span = tracing::debug_span!("request", %id, rpc);
         let began = Instant::now();
         let answer = self.inner.call(request);

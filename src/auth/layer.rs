@@ -17,7 +17,7 @@ use super::{
     caller::Caller,
     headers,
     policy::{self, Access, Policy, Who},
-    recorder::Recorder,
+    recorder::{QueueFull, Recorder},
     refusal::Refusal,
     verifier::{CredentialSource, Verifier, VerifyError},
 };
@@ -25,8 +25,11 @@ use crate::domain::{
     audit::{Action, Observation, Outcome},
     credential::StoredCredential,
     ids::{EnvironmentId, RequestId},
-    principal::{Credential, Origin},
+    principal::{Actor, Credential, Origin},
 };
+
+/// gRPC's code for a use case that refused.
+const PERMISSION_DENIED: &str = "7";
 
 /// The address of who is at the other end of the connection; set on each request by who accepts connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,55 +94,82 @@ where
         let waiting = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, waiting);
         Box::pin(async move {
-            let request = layer.admit(request).await;
-            inner.call(request).await
+            let (request, policy) = layer.admit(request).await;
+            let caller = request.extensions().get::<Caller>().cloned();
+            let response = inner.call(request).await?;
+            if let (Some(policy), Some(caller)) = (policy, caller) {
+                layer.take_down(policy, &caller, &response);
+            }
+            Ok(response)
         })
     }
 }
 
 impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
-    async fn admit(&self, request: Request<Body>) -> Request<Body> {
+    /// The request as it goes on, and the policy that it was held to.
+    async fn admit(&self, request: Request<Body>) -> (Request<Body>, Option<&'static Policy>) {
         let (mut parts, body) = request.into_parts();
         // Only this layer says who calls.
         parts.extensions.remove::<Caller>();
         parts.extensions.remove::<Refusal>();
         let environment = address_environment(&mut parts);
-        match self.decide(&parts, environment).await {
-            Ok(Some(caller)) => {
-                parts.extensions.insert(caller);
-                Request::from_parts(parts, body)
+        let policy = policy::of_path(parts.uri.path())
+            // An environment's own URL serves its operations, and nothing else.
+            .filter(|policy| environment.is_none() || policy.who == Who::EnvironmentHolder);
+        let decided = match policy {
+            Some(policy) => self.decide(policy, &parts, environment).await,
+            None => Err(Refusal::UnknownRpc),
+        };
+        let body = match decided {
+            Ok(caller) => {
+                if let Some(caller) = caller {
+                    parts.extensions.insert(caller);
+                }
+                body
             }
-            Ok(None) => Request::from_parts(parts, body),
             Err(refusal) => {
                 parts.extensions.insert(refusal);
-                Request::from_parts(parts, Body::empty())
+                Body::empty()
             }
-        }
+        };
+        (Request::from_parts(parts, body), policy)
     }
 
     /// A caller, nobody (for public RPCs), or why not.
-    async fn decide(&self, request: &Parts, environment: Option<EnvironmentId>) -> Result<Option<Caller>, Refusal> {
-        let policy = policy::of_path(request.uri.path()).ok_or(Refusal::UnknownRpc)?;
+    async fn decide(
+        &self,
+        policy: &'static Policy,
+        request: &Parts,
+        environment: Option<EnvironmentId>,
+    ) -> Result<Option<Caller>, Refusal> {
         if policy.who == Who::Public {
             return Ok(None);
         }
         let origin = origin(request);
         let stored = match self.verify(&request.headers).await {
             Ok(stored) => stored,
-            Err(unverified) => return Err(self.refuse(unverified, policy, origin).await),
+            Err(unverified) => return Err(self.refuse(unverified, policy, origin)),
         };
+        self.recorder.room().await.map_err(|QueueFull| Refusal::unavailable())?;
+        self.recorder.used(stored.credential.token_id(), stored.read_at, &origin);
+        let caller = Caller::new(&stored, origin);
         if let Err(why) = permit(policy, &stored, environment) {
-            let seen = observation(&stored, policy, &origin, Action::PermissionDeny, Outcome::Denied, why);
-            self.recorder.observe(seen).await.map_err(|_| Refusal::unavailable())?;
             tracing::info!(rpc = policy.rpc, principal = %stored.principal_id, reason = why, "permission denied");
+            self.recorder.observe(observation(policy, caller.actor(), Action::PermissionDeny, Outcome::Denied, why));
             return Err(Refusal::PermissionDenied(why.to_owned()));
         }
-        if policy.access == Access::Read {
-            let seen = observation(&stored, policy, &origin, Action::Read, Outcome::Succeeded, "");
-            self.recorder.observe(seen).await.map_err(|_| Refusal::unavailable())?;
+        Ok(Some(caller))
+    }
+
+    /// Takes down what came of a request that was let through: reads, and what the use case refused. Acts are in the log
+    /// already, with what they changed.
+    fn take_down(&self, policy: &'static Policy, caller: &Caller, response: &Response<Body>) {
+        if response.headers().get("grpc-status").is_some_and(|code| code == PERMISSION_DENIED) {
+            let why = "not allowed to this caller";
+            self.recorder.observe(observation(policy, caller.actor(), Action::PermissionDeny, Outcome::Denied, why));
+        } else if policy.access == Access::Read {
+            self.recorder.observe(observation(policy, caller.actor(), Action::Read, Outcome::Succeeded, ""));
         }
-        self.recorder.used(stored.credential.token_id(), stored.read_at, &origin);
-        Ok(Some(Caller::new(&stored, origin)))
     }
 
     async fn verify(&self, headers: &HeaderMap) -> Result<StoredCredential, Unverified> {
@@ -147,41 +177,40 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
         self.verifier.verify(text).await.map_err(Unverified::Token)
     }
 
-    async fn refuse(&self, unverified: Unverified, policy: &'static Policy, origin: Origin) -> Refusal {
+    fn refuse(&self, unverified: Unverified, policy: &'static Policy, origin: Origin) -> Refusal {
         let reason = unverified.reason();
         metrics::counter!("latchkey_refusals_total", "reason" => reason).increment(1);
         tracing::debug!(rpc = policy.rpc, peer = ?origin.peer, reason, "refused");
-        let (seen, refusal) = match unverified {
+        match unverified {
             // A call without a credential is a mistake, and not worth a word in the audit log.
-            Unverified::NoToken(_) => return Refusal::stranger(),
+            Unverified::NoToken(_) => Refusal::stranger(),
             Unverified::Token(VerifyError::KeyNotHere(generation)) => {
                 tracing::warn!(%generation, "a token was made with a signing key that this server does not have");
-                return Refusal::unavailable();
+                Refusal::unavailable()
             }
-            Unverified::Token(VerifyError::Unavailable) => return Refusal::unavailable(),
-            Unverified::Token(VerifyError::Ended(stored, ended)) => (
-                observation(&stored, policy, &origin, Action::CredentialRefuse, Outcome::Denied, reason),
-                Refusal::Unauthenticated(ended.message()),
-            ),
-            Unverified::Token(VerifyError::Malformed(_) | VerifyError::Forged) => (
-                Observation {
+            Unverified::Token(VerifyError::Unavailable) => Refusal::unavailable(),
+            Unverified::Token(VerifyError::Ended(stored, ended)) => {
+                let caller = Caller::new(&stored, origin);
+                let seen = observation(policy, caller.actor(), Action::CredentialRefuse, Outcome::Denied, reason);
+                self.recorder.observe(seen);
+                Refusal::Unauthenticated(ended.message())
+            }
+            Unverified::Token(VerifyError::Malformed(_) | VerifyError::Forged) => {
+                // One entry a peer and minute, whatever the stranger tries.
+                self.recorder.observe(Observation {
                     organization_id: None,
                     principal: None,
                     token_id: None,
                     action: Action::CredentialRefuse,
-                    rpc: policy.rpc.to_owned(),
+                    rpc: "",
                     outcome: Outcome::Denied,
-                    reason: reason.to_owned(),
+                    reason: "malformed or forged",
                     peer: origin.peer,
                     user_agent: origin.user_agent,
                     request_id: origin.request_id,
-                },
-                Refusal::stranger(),
-            ),
-        };
-        match self.recorder.observe(seen).await {
-            Ok(()) => refusal,
-            Err(_) => Refusal::unavailable(),
+                });
+                Refusal::stranger()
+            }
         }
     }
 }
@@ -227,12 +256,10 @@ fn permit(policy: &Policy, stored: &StoredCredential, addressed: Option<Environm
     }
 }
 
-/// The operations of an environment are served at `/environments/ID/ops/…`, the URL in its status. Takes the prefix off the
-/// path and says which environment it named.
+/// Takes the prefix of an environment's own URL off the path, and says which environment it named.
 fn address_environment(request: &mut Parts) -> Option<EnvironmentId> {
-    let (id, rpc) = request.uri.path().strip_prefix("/environments/")?.split_once("/ops/")?;
-    let id = id.parse().ok()?;
-    let path: Uri = format!("/{rpc}").parse().ok()?;
+    let (id, rpc) = policy::split_environment(request.uri.path())?;
+    let path: Uri = rpc.parse().ok()?;
     request.uri = path;
     Some(id)
 }
@@ -245,24 +272,17 @@ fn origin(request: &Parts) -> Origin {
     }
 }
 
-fn observation(
-    stored: &StoredCredential,
-    policy: &Policy,
-    origin: &Origin,
-    action: Action,
-    outcome: Outcome,
-    reason: &str,
-) -> Observation {
+fn observation(policy: &Policy, actor: &Actor, action: Action, outcome: Outcome, reason: &'static str) -> Observation {
     Observation {
-        organization_id: Some(stored.organization_id),
-        principal: Some((stored.principal_id, stored.kind)),
-        token_id: Some(stored.credential.token_id()),
+        organization_id: Some(actor.organization_id),
+        principal: Some((actor.principal_id, actor.kind)),
+        token_id: Some(actor.credential.token_id()),
         action,
-        rpc: policy.rpc.to_owned(),
+        rpc: policy.rpc,
         outcome,
-        reason: reason.to_owned(),
-        peer: origin.peer,
-        user_agent: origin.user_agent.clone(),
-        request_id: origin.request_id,
+        reason,
+        peer: actor.origin.peer,
+        user_agent: actor.origin.user_agent.clone(),
+        request_id: actor.origin.request_id,
     }
 }

@@ -4,7 +4,7 @@
 //! batch that has not been sent: the snapshot of one already sent may be older than a revocation that its caller has been
 //! told of.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -20,6 +20,9 @@ const QUEUE: usize = 16 * 1024;
 const WORKERS: usize = 2;
 
 type Answer = Result<Option<StoredCredential>, SourceUnavailable>;
+
+/// How long a lookup may take, the wait included.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Lookup {
     id: Uuid,
@@ -44,7 +47,8 @@ impl Lookups {
     pub(super) async fn find(&self, id: Uuid) -> Answer {
         let (answer, answered) = oneshot::channel();
         self.queue.try_send(Lookup { id, answer }).map_err(|_| SourceUnavailable)?;
-        answered.await.map_err(|_| SourceUnavailable)?
+        // However many wait before it.
+        tokio::time::timeout(PATIENCE, answered).await.map_err(|_| SourceUnavailable)?.map_err(|_| SourceUnavailable)?
     }
 }
 
@@ -62,6 +66,9 @@ async fn work<S: CredentialSource>(
         }
         // Who has gone away meanwhile needs no answer.
         batch.retain(|lookup| !lookup.answer.is_closed());
+        if batch.is_empty() {
+            continue;
+        }
         let mut ids: Vec<Uuid> = batch.iter().map(|lookup| lookup.id).collect();
         ids.sort_unstable();
         ids.dedup();

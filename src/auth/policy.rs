@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
+use crate::domain::ids::EnvironmentId;
+
 /// Who may call an RPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
@@ -79,6 +81,15 @@ static BY_PATH: LazyLock<HashMap<&'static str, &'static Policy>> =
 #[must_use]
 pub fn of_path(path: &str) -> Option<&'static Policy> {
     BY_PATH.get(path.strip_prefix('/')?).copied()
+}
+
+/// The operations of an environment are served at `/environments/ID/ops/…`, the URL in its status: the environment, and the
+/// path of the RPC.
+#[must_use]
+pub fn split_environment(path: &str) -> Option<(EnvironmentId, &str)> {
+    let (id, rest) = path.strip_prefix("/environments/")?.split_at_checked(36)?;
+    let rpc = rest.strip_prefix("/ops")?;
+    if rpc.starts_with('/') { Some((id.parse().ok()?, rpc)) } else { None }
 }
 
 #[cfg(test)]

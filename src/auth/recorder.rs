@@ -12,11 +12,15 @@ pub struct QueueFull;
 
 /// Takes down what is seen, to be written soon.
 pub trait Recorder: Send + Sync + 'static {
-    /// Takes a read or a refusal down for the audit log. Waits for room for a while.
+    /// Waits for a while until there is room for what is about to be seen: nothing is let through that could not be taken
+    /// down.
     ///
     /// # Errors
     /// [`QueueFull`]
-    fn observe(&self, seen: Observation) -> impl Future<Output = Result<(), QueueFull>> + Send;
+    fn room(&self) -> impl Future<Output = Result<(), QueueFull>> + Send;
+
+    /// Takes a read or a refusal down for the audit log.
+    fn observe(&self, seen: Observation);
 
     /// Takes a token's use down. May be forgotten when there is too much of it.
     fn used(&self, token: TokenId, at: OffsetDateTime, origin: &Origin);

@@ -1,6 +1,6 @@
 //! The audit log: who did what, to what, with which token, from where, and whether it was let through.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use time::OffsetDateTime;
 
@@ -145,8 +145,8 @@ pub struct AuditEvent {
     pub organization_id: OrganizationId,
     /// What.
     pub action: Action,
-    /// The full name of the RPC (`package.Service/Method`), or the command.
-    pub rpc: &'static str,
+    /// The full name of the RPC (`package.Service/Method`), or the operator's command.
+    pub rpc: Cow<'static, str>,
     /// To what.
     pub subject: Subject,
 }
@@ -159,7 +159,7 @@ impl AuditEvent {
             organization_id: actor.organization_id,
             actor: AuditActor::Principal(actor.clone()),
             action,
-            rpc,
+            rpc: Cow::Borrowed(rpc),
             subject,
         }
     }
@@ -197,11 +197,11 @@ pub struct Observation {
     /// What.
     pub action: Action,
     /// The full name of the RPC (`package.Service/Method`); empty for what is none of ours.
-    pub rpc: String,
+    pub rpc: &'static str,
     /// Whether it was let through.
     pub outcome: Outcome,
     /// Why it was refused; empty otherwise.
-    pub reason: String,
+    pub reason: &'static str,
     /// From where.
     pub peer: Option<IpAddr>,
     /// What the client calls itself.

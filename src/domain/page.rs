@@ -115,7 +115,8 @@ impl PageKey {
         let micros = u64::from_str_radix(micros, 16).map_err(|_| InvalidPage::UnknownToken)?;
         let id = u128::from_str_radix(id, 16).map_err(|_| InvalidPage::UnknownToken)?;
         let created_at_micros = micros.cast_signed();
-        if time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(created_at_micros) * 1000).is_err() {
+        let time = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(created_at_micros) * 1000);
+        if time.map_or(true, |time| time.year() < 1) {
             return Err(InvalidPage::UnknownToken);
         }
         Ok(Self { created_at_micros, id: Uuid::from_u128(id) })

@@ -42,9 +42,15 @@ pub struct Reconciler {
 
 /// A step under way.
 struct Busy {
-    id: EnvironmentId,
     epoch: i64,
     abort: AbortHandle,
+}
+
+/// Whether something may be left to do for the environment at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Look,
+    Wait,
 }
 
 impl Reconciler {
@@ -86,7 +92,7 @@ impl Reconciler {
 
     async fn work(&self, wake: &Notify) {
         let mut steps = JoinSet::new();
-        let mut busy: HashMap<Id, Busy> = HashMap::new();
+        let mut busy = HashMap::new();
         let mut has_swept = false;
         loop {
             if !has_swept {
@@ -99,19 +105,29 @@ impl Reconciler {
                     PAUSE
                 }
             };
-            tokio::select! {
-                () = wake.notified() => {}
-                () = tokio::time::sleep(pause) => {}
-                Some(ended) = steps.join_next_with_id(), if !steps.is_empty() => finish(ended, &mut busy),
-            }
-            while let Some(ended) = steps.try_join_next_with_id() {
-                finish(ended, &mut busy);
+            let timer = tokio::time::sleep(pause);
+            tokio::pin!(timer);
+            loop {
+                tokio::select! {
+                    () = wake.notified() => break,
+                    () = &mut timer => break,
+                    // A look that found all well is no reason for another.
+                    Some(ended) = steps.join_next_with_id(), if !steps.is_empty() => {
+                        if finish(ended, &mut busy) == Next::Look {
+                            break;
+                        }
+                    }
+                }
             }
         }
     }
 
     /// Takes the next step of every environment that needs one and has none under way.
-    async fn pass(&self, steps: &mut JoinSet<EnvironmentId>, busy: &mut HashMap<Id, Busy>) -> Result<(), StoreError> {
+    async fn pass(
+        &self,
+        steps: &mut JoinSet<(EnvironmentId, Next)>,
+        busy: &mut HashMap<EnvironmentId, Busy>,
+    ) -> Result<(), StoreError> {
         let environments = self.store.environments_to_reconcile(self.runner_id).await?;
         if environments.is_empty() {
             return Ok(());
@@ -124,7 +140,7 @@ impl Reconciler {
             .map(|class| (class.id, Resources::from(class)))
             .collect();
         for environment in environments {
-            if let Some(step) = busy.values().find(|step| step.id == environment.id) {
+            if let Some(step) = busy.get(&environment.id) {
                 if step.epoch != environment.epoch {
                     step.abort.abort();
                 }
@@ -134,13 +150,14 @@ impl Reconciler {
             let (id, epoch) = (environment.id, environment.epoch);
             let reconciler = self.clone();
             let abort = steps.spawn(async move {
-                if let Err(error) = reconciler.step(environment, resources).await {
+                let next = reconciler.step(environment, resources).await;
+                if let Err(error) = &next {
                     tracing::warn!(environment = %id, %error, "a step could not be written down");
                     tokio::time::sleep(PAUSE).await;
                 }
-                id
+                (id, next.unwrap_or(Next::Look))
             });
-            busy.insert(abort.id(), Busy { id, epoch, abort });
+            busy.insert(id, Busy { epoch, abort });
         }
         Ok(())
     }
@@ -164,13 +181,14 @@ impl Reconciler {
         true
     }
 
-    async fn step(&self, environment: Environment, resources: Resources) -> Result<(), StoreError> {
+    async fn step(&self, environment: Environment, resources: Resources) -> Result<Next, StoreError> {
         match environment.desired_phase {
-            DesiredPhase::Deleted => self.delete(&environment).await,
-            DesiredPhase::Stopped => self.stop(&environment).await,
-            DesiredPhase::Running if environment.phase == Phase::Running => self.look(&environment).await,
-            DesiredPhase::Running => self.bring_up(&environment, resources).await,
+            DesiredPhase::Deleted => self.delete(&environment).await?,
+            DesiredPhase::Stopped => self.stop(&environment).await?,
+            DesiredPhase::Running if environment.phase == Phase::Running => return self.look(&environment).await,
+            DesiredPhase::Running => self.bring_up(&environment, resources).await?,
         }
+        Ok(Next::Look)
     }
 
     async fn delete(&self, environment: &Environment) -> Result<(), StoreError> {
@@ -207,16 +225,17 @@ impl Reconciler {
     }
 
     /// One that should run and did: does it still?
-    async fn look(&self, environment: &Environment) -> Result<(), StoreError> {
+    async fn look(&self, environment: &Environment) -> Result<Next, StoreError> {
         match self.runner.observe(environment.id).await {
-            Ok(seen) if seen.is_running => Ok(()),
+            Ok(seen) if seen.is_running => Ok(Next::Wait),
             Ok(_) => {
                 let message = "the environment's processes ended unexpectedly; start it again".to_owned();
-                self.give_up(environment, message).await
+                self.give_up(environment, message).await?;
+                Ok(Next::Look)
             }
             Err(failure) => {
                 tracing::warn!(environment = %environment.id, %failure, "an environment cannot be looked at");
-                Ok(())
+                Ok(Next::Wait)
             }
         }
     }
@@ -279,15 +298,18 @@ impl Reconciler {
     }
 }
 
-fn finish(ended: Result<(Id, EnvironmentId), JoinError>, busy: &mut HashMap<Id, Busy>) {
-    let task = match ended {
-        Ok((task, _)) => task,
+fn finish(ended: Result<(Id, (EnvironmentId, Next)), JoinError>, busy: &mut HashMap<EnvironmentId, Busy>) -> Next {
+    match ended {
+        Ok((_, (id, next))) => {
+            busy.remove(&id);
+            next
+        }
         Err(error) => {
             if error.is_panic() {
                 tracing::error!(%error, "a step of an environment broke off");
             }
-            error.id()
+            busy.retain(|_, step| step.abort.id() != error.id());
+            Next::Look
         }
-    };
-    busy.remove(&task);
+    }
 }

@@ -15,6 +15,9 @@ use crate::domain::{
 use crate::pb::gitpod::v1 as pb;
 use crate::service::ServiceError;
 
+/// The most IDs in one list of a filter.
+const MAX_IDS: usize = 100;
+
 /// Reads an ID.
 pub(super) fn id<T: FromStr>(field: &'static str, text: &str) -> Result<T, ServiceError> {
     text.parse().map_err(|_| ServiceError::Invalid { field, problem: "is not a UUID".to_owned() })
@@ -27,6 +30,10 @@ pub(super) fn optional_id<T: FromStr>(field: &'static str, text: &str) -> Result
 
 /// Reads a list of IDs.
 pub(super) fn ids<T: FromStr>(field: &'static str, texts: &[String]) -> Result<Vec<T>, ServiceError> {
+    if texts.len() > MAX_IDS {
+        let problem = format!("has {} IDs, the most are {MAX_IDS}", texts.len());
+        return Err(ServiceError::Invalid { field, problem });
+    }
     texts.iter().map(|text| id(field, text)).collect()
 }
 
@@ -60,6 +67,7 @@ pub(super) fn time(field: &'static str, at: Timestamp) -> Result<OffsetDateTime,
         .ok()
         .filter(|_| in_range)
         .and_then(|time| time.checked_add(::time::Duration::nanoseconds(at.nanos.into())))
+        .filter(|time| time.year() >= 1)
         .ok_or(ServiceError::Invalid { field, problem: "is not a time between the years 1 and 9999".to_owned() })
 }
 

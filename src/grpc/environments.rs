@@ -5,7 +5,10 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{caller, convert, convert_environment};
-use crate::domain::environment::{DesiredPhase, EnvironmentFilter};
+use crate::domain::{
+    environment::{DesiredPhase, EnvironmentFilter},
+    text,
+};
 use crate::pb::gitpod::v1::{
     CreateEnvironmentAccessTokenRequest, CreateEnvironmentAccessTokenResponse, CreateEnvironmentRequest,
     CreateEnvironmentResponse, DeleteEnvironmentRequest, DeleteEnvironmentResponse, EnvironmentSpec,
@@ -169,8 +172,18 @@ fn filter(filter: list_environments_request::Filter) -> Result<EnvironmentFilter
             .created_before
             .map(|before| convert::time("filter.created_before", before))
             .transpose()?,
-        search: filter.search,
+        search: search(filter.search)?,
     })
+}
+
+/// Part of a name or of a context URL: neither has control characters.
+fn search(text: String) -> Result<String, ServiceError> {
+    if text.is_empty() {
+        return Ok(text);
+    }
+    text::line(&text, 255)
+        .map(|()| text)
+        .map_err(|problem| ServiceError::Invalid { field: "filter.search", problem: problem.to_string() })
 }
 
 /// The list has one order.

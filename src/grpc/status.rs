@@ -25,6 +25,9 @@ impl From<ServiceError> for Status {
                 Self::with_error_details(Code::NotFound, format!("no {what} with ID {id}"), info("NOT_FOUND"))
             }
             ServiceError::Denied(message) => Self::with_error_details(Code::PermissionDenied, message, info("DENIED")),
+            ServiceError::Ended(message) => {
+                Self::with_error_details(Code::Unauthenticated, message, info("UNAUTHENTICATED"))
+            }
             ServiceError::Exhausted(message) => {
                 Self::with_error_details(Code::ResourceExhausted, message, info("LIMIT_REACHED"))
             }

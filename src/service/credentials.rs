@@ -16,11 +16,14 @@ use crate::store::{KeyState, Store};
 /// in that time.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// What was last known of the signing keys elsewhere; an outage is remembered too, so that it costs one query as well.
+type Known = (Instant, Result<Vec<Generation>, SourceUnavailable>);
+
 /// Stored credentials, for the verifier.
 #[derive(Debug)]
 pub struct StoredCredentials {
     store: Store,
-    generations: Mutex<Option<(Instant, Vec<Generation>)>>,
+    generations: Mutex<Option<Known>>,
 }
 
 impl StoredCredentials {
@@ -46,17 +49,16 @@ impl CredentialSource for StoredCredentials {
 
     async fn knows(&self, generation: Generation) -> Result<bool, SourceUnavailable> {
         let mut known = self.generations.lock().await;
-        if let Some((read_at, generations)) = known.as_ref()
-            && read_at.elapsed() < FRESH
-        {
-            return Ok(generations.contains(&generation));
+        if known.as_ref().is_none_or(|(read_at, _)| read_at.elapsed() >= FRESH) {
+            let generations = self.store.signing_key_list().await.map_err(unavailable).map(|keys| {
+                keys.into_iter().filter(|key| key.state != KeyState::Revoked).map(|key| key.generation).collect()
+            });
+            *known = Some((Instant::now(), generations));
         }
-        let keys = self.store.signing_key_list().await.map_err(unavailable)?;
-        let generations: Vec<Generation> =
-            keys.into_iter().filter(|key| key.state != KeyState::Revoked).map(|key| key.generation).collect();
-        let knows = generations.contains(&generation);
-        *known = Some((Instant::now(), generations));
-        Ok(knows)
+        match known.as_ref() {
+            Some((_, Ok(generations))) => Ok(generations.contains(&generation)),
+            Some((_, Err(SourceUnavailable))) | None => Err(SourceUnavailable),
+        }
     }
 }
 

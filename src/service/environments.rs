@@ -1,6 +1,6 @@
 //! Environments: what is wanted of them. What becomes of it, the reconciler sees to.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::ServiceError;
 use crate::domain::{
@@ -11,12 +11,15 @@ use crate::domain::{
     exec::{COMMAND_LIMIT, Command, CommandOutput, LONGEST_TIMEOUT, Operations, OperationsError},
     ids::{ClassId, EnvironmentId, EnvironmentTokenId, PrincipalId, RunnerId},
     page::{Page, PageRequest},
-    principal::Actor,
+    principal::{Actor, Credential},
     secret::Secret,
     text::{self, is_unprintable},
     token::SigningKeys,
 };
-use crate::store::{EnvironmentChange, EnvironmentCreateError, NewClass, Store};
+use crate::store::{EnvironmentChange, EnvironmentCreateError, MintError, NewClass, Store, StoreError};
+
+/// How long a command may go on with a credential that has ended.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 const MEBIBYTE: i64 = 1024 * 1024;
 
@@ -206,7 +209,14 @@ impl Environments {
         let event = AuditEvent::of(actor, Action::EnvironmentTokenCreate, rpc, subject(id));
         let token_id = EnvironmentTokenId::generate();
         let parent = actor.credential.token_id();
-        Ok(self.store.environment_token_create(token_id, environment.id, parent, &self.keys, &event).await?)
+        let made = self.store.environment_token_create(token_id, environment.id, parent, &self.keys, &event).await;
+        made.map_err(|error| match error {
+            // It went, or the parent ended, since they were looked at.
+            MintError::Store(StoreError::Constraint(_)) => ServiceError::not_found("environment", id),
+            error @ (MintError::NoActiveKey | MintError::KeyNotHere(_) | MintError::Random | MintError::Store(_)) => {
+                error.into()
+            }
+        })
     }
 
     /// Runs a command. It is in the audit log before it begins.
@@ -233,7 +243,11 @@ impl Environments {
         }
         let operations = self.operations(actor, id).await?;
         self.store.audit_act(&AuditEvent::of(actor, Action::EnvironmentExec, rpc, subject(id))).await?;
-        Ok(operations.exec(id, command).await?)
+        tokio::select! {
+            output = operations.exec(id, command) => Ok(output?),
+            // Dropping the other future ends the command.
+            ended = self.ended(actor) => Err(ended),
+        }
     }
 
     /// Ends a command that was started with this operation ID.
@@ -253,6 +267,22 @@ impl Environments {
         let operations = self.operations(actor, id).await?;
         self.store.audit_act(&AuditEvent::of(actor, Action::EnvironmentExecCancel, rpc, subject(id))).await?;
         Ok(operations.cancel(id, operation_id).await?)
+    }
+
+    /// Ready when the actor's credential is good no more: what takes long must not outlive it for long.
+    async fn ended(&self, actor: &Actor) -> ServiceError {
+        let Credential::EnvironmentToken { id, .. } = actor.credential else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            // While the database is away nothing is known, and what runs runs on.
+            let Ok(found) = self.store.environment_tokens_find(&[id.uuid()]).await else { continue };
+            let Some((_, stored)) = found.into_iter().next() else {
+                return ServiceError::Ended("the environment is being deleted".to_owned());
+            };
+            if let Err(ended) = stored.judge(stored.read_at) {
+                return ServiceError::Ended(ended.message());
+            }
+        }
     }
 
     /// Who carries out operations in an environment that is running, on this server's runner.
@@ -293,7 +323,7 @@ impl From<OperationsError> for ServiceError {
             OperationsError::NotRunning => Self::Precondition(error.to_string()),
             OperationsError::TimedOut(_) => Self::TimedOut(error.to_string()),
             OperationsError::Cancelled => Self::Cancelled(error.to_string()),
-            OperationsError::Invalid(problem) => Self::Invalid { field: "working_directory", problem },
+            OperationsError::Invalid(problem) => Self::Precondition(problem),
             OperationsError::Elsewhere => Self::unavailable(&OperationsError::Elsewhere.to_string(), "other runner"),
             OperationsError::Unreachable(detail) => {
                 Self::unavailable("the environment does not answer; try again, or stop and start it", detail)

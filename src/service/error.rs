@@ -41,6 +41,8 @@ pub enum ServiceError {
     },
     /// The caller may not.
     Denied(String),
+    /// The caller's credential has ended meanwhile.
+    Ended(String),
     /// A limit is reached: which, and how to get below it.
     Exhausted(String),
     /// It cannot be done in the present state: what to do first.

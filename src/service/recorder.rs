@@ -2,7 +2,8 @@
 //!
 //! Reads and strangers' refusals are counted, refusals of proven holders are kept one by one, uses of tokens as the last of
 //! each. All of it is written every second, so that a crash loses a second at the most. While PostgreSQL is away it waits
-//! here, up to a bound; beyond that, observers wait, and then are told so.
+//! here, each kind up to a bound of its own: beyond it, callers with good tokens wait and are then told so; a holder who
+//! is refused over and over is counted; strangers are dropped, and only a metric tells how many.
 
 use std::{
     collections::HashMap,
@@ -25,11 +26,15 @@ use crate::store::{Store, StoreError, TokenUse};
 
 /// How often what was seen is written.
 const EVERY: Duration = Duration::from_secs(1);
-/// How long an observer waits for room.
+/// How long a caller waits for room.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Different observations, and tokens used, that may wait.
+/// Different tallies of callers, and tokens used, that may wait.
 const ROOM: usize = 20_000;
-/// Observations written in one statement: PostgreSQL takes 65,535 parameters.
+/// Peers of strangers that may wait.
+const STRANGERS: usize = 5_000;
+/// Refusals that are kept one by one until the next write.
+const SINGLE: usize = 1_000;
+/// Observations written in one statement.
 const STATEMENT: usize = 1_000;
 
 /// What makes two observations one, but for how often.
@@ -38,17 +43,22 @@ struct Key {
     token_id: Option<TokenId>,
     principal_id: Option<PrincipalId>,
     action: Action,
-    rpc: String,
+    rpc: &'static str,
     outcome: Outcome,
-    reason: String,
+    reason: &'static str,
     peer: Option<IpAddr>,
 }
 
+type Tallies = HashMap<Key, (Observation, i64)>;
+
 #[derive(Default)]
 struct Waiting {
-    tallies: HashMap<Key, (Observation, i64)>,
+    callers: Tallies,
+    strangers: Tallies,
     single: Vec<Observation>,
     uses: HashMap<TokenId, TokenUse>,
+    /// What is being written, and may come back.
+    in_flight: usize,
 }
 
 struct Shared {
@@ -82,47 +92,71 @@ impl QueuedRecorder {
         self.flush().await;
     }
 
+    /// Writes until all is written or PostgreSQL is found away; what was not written waits on.
     async fn flush(&self) {
-        let taken = std::mem::take(&mut *self.waiting());
-        let Waiting { tallies, single, uses } = taken;
-        let tallies: Vec<(Observation, i64)> = tallies.into_values().collect();
-        for group in tallies.chunks(STATEMENT) {
-            if let Err(error) = self.0.store.audit_tally(group).await {
-                self.put_back(&error, |waiting| {
-                    for (seen, count) in group {
-                        tally(waiting, seen.clone(), *count);
-                    }
-                });
+        let (mut tallies, mut single, mut uses) = {
+            let mut waiting = self.waiting();
+            let mut tallies: Vec<(Observation, i64)> = std::mem::take(&mut waiting.callers).into_values().collect();
+            tallies.extend(std::mem::take(&mut waiting.strangers).into_values());
+            let single = std::mem::take(&mut waiting.single);
+            let uses: Vec<TokenUse> = std::mem::take(&mut waiting.uses).into_values().collect();
+            waiting.in_flight = tallies.len();
+            (tallies, single, uses)
+        };
+        self.write(&mut tallies, &mut single, &mut uses).await;
+        {
+            let mut waiting = self.waiting();
+            waiting.in_flight = 0;
+            for (seen, count) in tallies {
+                waiting.tally(seen, count);
             }
-        }
-        for group in single.chunks(STATEMENT) {
-            if let Err(error) = self.0.store.audit_observations_write(group).await {
-                self.put_back(&error, |waiting| waiting.single.extend_from_slice(group));
-            }
-        }
-        if !uses.is_empty() {
-            let uses: Vec<TokenUse> = uses.into_values().collect();
-            if let Err(error) = self.0.store.last_used_write(uses.clone()).await {
-                self.put_back(&error, |waiting| {
-                    for one in uses {
-                        waiting.uses.entry(one.token_id).or_insert(one);
-                    }
-                });
+            single.append(&mut waiting.single);
+            waiting.single = single;
+            for one in uses {
+                waiting.uses.entry(one.token_id).or_insert(one);
             }
         }
         self.0.written.notify_waiters();
     }
 
-    /// Keeps what could not be written for the next time, unless no time will be better.
-    fn put_back(&self, error: &StoreError, back: impl FnOnce(&mut Waiting)) {
-        match error {
-            StoreError::Unavailable(_) => {
-                tracing::debug!(%error, "what was seen waits to be written");
-                back(&mut self.waiting());
+    /// Takes away what could be written, and what never can be.
+    async fn write(
+        &self,
+        tallies: &mut Vec<(Observation, i64)>,
+        single: &mut Vec<Observation>,
+        uses: &mut Vec<TokenUse>,
+    ) {
+        while !tallies.is_empty() {
+            let group = tallies.len().saturating_sub(STATEMENT);
+            if self.is_to_wait(self.0.store.audit_tally(&tallies[group..]).await) {
+                return;
             }
-            StoreError::NoRow | StoreError::Constraint(_) | StoreError::Corrupt(_) | StoreError::Query(_) => {
+            tallies.truncate(group);
+        }
+        while !single.is_empty() {
+            let group = single.len().min(STATEMENT);
+            if self.is_to_wait(self.0.store.audit_observations_write(&single[..group]).await) {
+                return;
+            }
+            single.drain(..group);
+        }
+        if !uses.is_empty() && !self.is_to_wait(self.0.store.last_used_write(uses.clone()).await) {
+            uses.clear();
+        }
+    }
+
+    /// Whether what was not written may be written another time.
+    fn is_to_wait(&self, written: Result<(), StoreError>) -> bool {
+        match written {
+            Ok(()) => false,
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Query(_) | StoreError::NoRow)) => {
+                tracing::warn!(%error, "what was seen waits to be written");
+                true
+            }
+            Err(error @ (StoreError::Constraint(_) | StoreError::Corrupt(_))) => {
                 metrics::counter!("latchkey_observations_lost_total").increment(1);
                 tracing::error!(%error, "what was seen cannot be written and is lost");
+                false
             }
         }
     }
@@ -132,45 +166,44 @@ impl QueuedRecorder {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes it down if there is room; otherwise gives it back.
-    fn take_down(&self, seen: Observation) -> Option<Observation> {
-        let mut waiting = self.waiting();
-        if waiting.tallies.len() + waiting.single.len() >= ROOM {
-            return Some(seen);
-        }
-        // A holder's refusal is one entry; reads, and what strangers try, are counted.
-        if seen.action == Action::Read || seen.token_id.is_none() {
-            tally(&mut waiting, seen, 1);
-        } else {
-            waiting.single.push(seen);
-        }
-        None
+    fn has_room(&self) -> bool {
+        let waiting = self.waiting();
+        waiting.callers.len() + waiting.in_flight < ROOM
     }
 }
 
-fn tally(waiting: &mut Waiting, seen: Observation, count: i64) {
-    let key = Key {
-        token_id: seen.token_id,
-        principal_id: seen.principal.map(|(id, _)| id),
-        action: seen.action,
-        rpc: seen.rpc.clone(),
-        outcome: seen.outcome,
-        reason: seen.reason.clone(),
-        peer: seen.peer,
-    };
-    waiting.tallies.entry(key).or_insert((seen, 0)).1 += count;
+impl Waiting {
+    fn tally(&mut self, seen: Observation, count: i64) {
+        let key = Key {
+            token_id: seen.token_id,
+            principal_id: seen.principal.map(|(id, _)| id),
+            action: seen.action,
+            rpc: seen.rpc,
+            outcome: seen.outcome,
+            reason: seen.reason,
+            peer: seen.peer,
+        };
+        let is_stranger = seen.principal.is_none();
+        let tallies = if is_stranger { &mut self.strangers } else { &mut self.callers };
+        if is_stranger && tallies.len() >= STRANGERS && !tallies.contains_key(&key) {
+            metrics::counter!("latchkey_observations_dropped_total").increment(1);
+            return;
+        }
+        tallies.entry(key).or_insert((seen, 0)).1 += count;
+    }
 }
 
 impl Recorder for QueuedRecorder {
-    async fn observe(&self, seen: Observation) -> Result<(), QueueFull> {
-        let Some(mut seen) = self.take_down(seen) else { return Ok(()) };
+    async fn room(&self) -> Result<(), QueueFull> {
+        if self.has_room() {
+            return Ok(());
+        }
         let patience = tokio::time::sleep(PATIENCE);
         tokio::pin!(patience);
         loop {
             let written = self.0.written.notified();
-            match self.take_down(seen) {
-                None => return Ok(()),
-                Some(back) => seen = back,
+            if self.has_room() {
+                return Ok(());
             }
             tokio::select! {
                 () = written => {}
@@ -179,6 +212,16 @@ impl Recorder for QueuedRecorder {
                     return Err(QueueFull);
                 }
             }
+        }
+    }
+
+    fn observe(&self, seen: Observation) {
+        let mut waiting = self.waiting();
+        let is_refusal = seen.action != Action::Read && seen.principal.is_some();
+        if is_refusal && waiting.single.len() < SINGLE {
+            waiting.single.push(seen);
+        } else {
+            waiting.tally(seen, 1);
         }
     }
 

@@ -40,7 +40,7 @@ pub async fn check_signing_keys(store: &Store, keys: &SigningKeys) -> Result<Vec
     }
     let missing = known
         .into_iter()
-        .filter(|key| key.state != KeyState::Revoked && !keys.has(key.generation))
+        .filter(|key| key.state != KeyState::Revoked && key.was_active && !keys.has(key.generation))
         .map(|key| key.generation)
         .collect();
     Ok(missing)

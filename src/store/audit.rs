@@ -61,7 +61,7 @@ pub(super) async fn insert(connection: &mut AsyncPgConnection, event: &AuditEven
         actor_kind,
         token_id,
         action: event.action.as_str(),
-        rpc: event.rpc,
+        rpc: &event.rpc,
         subject_type: Some(event.subject.subject_type.as_str()),
         subject_id: Some(event.subject.id),
         outcome: Outcome::Succeeded.as_str(),
@@ -145,11 +145,11 @@ impl Store {
                 actor_kind: seen.principal.map_or("stranger", |(_, kind)| columns::principal_kind_text(kind)),
                 token_id: seen.token_id.map(|id| id.uuid()),
                 action: seen.action.as_str(),
-                rpc: &seen.rpc,
+                rpc: seen.rpc,
                 subject_type: None,
                 subject_id: None,
                 outcome: seen.outcome.as_str(),
-                reason: &seen.reason,
+                reason: seen.reason,
                 peer: seen.peer.map(columns::inet),
                 user_agent: seen.user_agent.as_deref(),
                 request_id: Some(seen.request_id.uuid()),
@@ -209,7 +209,7 @@ impl Store {
                         .sql(")"),
                 );
             }
-            query.load(&mut connection)
+            query.load(connection)
         })?;
         let entries = rows.into_iter().map(EntryRow::entry).collect::<Result<Vec<_>, _>>()?;
         Ok(page.page(entries, |entry| key_of(entry.created_at, entry.id.uuid())))

@@ -66,19 +66,25 @@ impl CredentialRow {
 }
 
 const PERSONAL_ACCESS_TOKENS: &str = "
-    SELECT t.id, NULL::uuid AS environment_id, t.id AS token_id, t.read_only, t.digest, t.expires_at, t.revoked_at,
-           t.organization_id, t.principal_id, p.kind, p.role, p.status, clock_timestamp() AS read_at
-    FROM personal_access_tokens t JOIN principals p ON p.id = t.principal_id
+    SELECT t.id, NULL::uuid AS environment_id, t.id AS token_id, t.read_only, t.digest, t.expires_at,
+           coalesce(t.revoked_at, k.revoked_at) AS revoked_at, t.organization_id, t.principal_id, p.kind, p.role, p.status,
+           clock_timestamp() AS read_at
+    FROM personal_access_tokens t
+    JOIN principals p ON p.id = t.principal_id
+    JOIN signing_keys k ON k.generation = t.key_generation
     WHERE t.id = ANY ($1)";
 
 /// Dead with the environment (its rows go with it, and one told to go is gone), with the parent and with the user.
 const ENVIRONMENT_TOKENS: &str = "
     SELECT e.id, e.environment_id, t.id AS token_id, t.read_only, e.digest, least(e.expires_at, t.expires_at) AS expires_at,
-           t.revoked_at, t.organization_id, t.principal_id, p.kind, p.role, p.status, clock_timestamp() AS read_at
+           coalesce(t.revoked_at, k.revoked_at, o.revoked_at) AS revoked_at, t.organization_id, t.principal_id, p.kind,
+           p.role, p.status, clock_timestamp() AS read_at
     FROM environment_tokens e
     JOIN environments v ON v.id = e.environment_id AND v.desired_phase <> 'deleted'
     JOIN personal_access_tokens t ON t.id = e.parent_token_id
     JOIN principals p ON p.id = t.principal_id
+    JOIN signing_keys k ON k.generation = t.key_generation
+    JOIN signing_keys o ON o.generation = e.key_generation
     WHERE e.id = ANY ($1)";
 
 impl Store {
@@ -104,7 +110,7 @@ impl Store {
         ids: &[Uuid],
     ) -> Result<Vec<(Uuid, StoredCredential)>, StoreError> {
         let rows: Vec<CredentialRow> =
-            reading!(self, |connection| { sql_query(query).bind::<Array<SqlUuid>, _>(ids).load(&mut connection) })?;
+            reading!(self, |connection| { sql_query(query).bind::<Array<SqlUuid>, _>(ids).load(connection) })?;
         rows.into_iter().map(CredentialRow::credential).collect()
     }
 }

@@ -50,7 +50,8 @@ impl Store {
         })
     }
 
-    /// Removes credentials that have ended: clients make a new one for each command. One server at a time does it.
+    /// Removes credentials that ended over a day ago (until then their holders are told so): clients make a new one for each
+    /// command. One server at a time does it.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -62,9 +63,12 @@ impl Store {
             .get_result(connection)
             .await?;
             if locked {
-                diesel::delete(environment_tokens::table.filter(environment_tokens::expires_at.lt(diesel::dsl::now)))
-                    .execute(connection)
-                    .await?;
+                diesel::delete(
+                    environment_tokens::table
+                        .filter(environment_tokens::expires_at.lt(sql::<Timestamptz>("now() - interval '1 day'"))),
+                )
+                .execute(connection)
+                .await?;
             }
             Ok(())
         })

@@ -24,13 +24,14 @@ pub enum StoreError {
 
 /// What PostgreSQL says, in English, while it goes down, comes up, or ends a query that takes too long. Its codes do not
 /// pass through diesel.
-const PASSING: [&str; 6] = [
+const PASSING: [&str; 7] = [
     "terminating connection",
     "the database system is",
     "canceling statement due to",
     "sorry, too many clients",
     "remaining connection slots",
     "could not extend file",
+    "deadlock detected",
 ];
 
 impl StoreError {

@@ -50,6 +50,11 @@ pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>, MigrateError> 
         .run_pending_migrations(MIGRATIONS)
         .map(|versions| versions.iter().map(ToString::to_string).collect())
         .map_err(|error| MigrateError::Failed(error.to_string()))?;
+    // Before anything is written to the log: what is in the default partition stays there. Not worth failing for.
+    let mut connection = harness.into_inner();
+    if let Err(error) = sql_query("SELECT audit_logs_prepare_partitions()").execute(&mut connection).await {
+        tracing::warn!(%error, "the audit log's next partitions cannot be made right now");
+    }
     // The lock goes with the connection.
     Ok(names)
 }

@@ -63,21 +63,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::Query`] when the pool cannot be built.
     pub fn owning(config: StoreConfig) -> Result<Self, StoreError> {
+        let mut config = config;
+        config.deadline = OPERATOR_DEADLINE;
         Ok(Self { pool: connect::pool(&config, config.owning())?, config })
-    }
-
-    /// Asks PostgreSQL for a sign of life.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`]
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        use diesel_async::RunQueryDsl;
-        reading!(self, |connection| diesel::sql_query("SELECT 1").execute(&mut connection)).map(|_| ())
-    }
-
-    /// Drops all pooled connections, such as after PostgreSQL went away.
-    pub fn forget_connections(&self) {
-        self.pool.retain(|_, _| false);
     }
 
     async fn connection(&self) -> Result<Object<AsyncPgConnection>, StoreError> {
@@ -92,11 +80,40 @@ impl Store {
     }
 }
 
+/// A connection on loan. Unless it is given back, it is closed: a caller that goes away leaves a query under way on it, or
+/// an open transaction with its locks.
+struct Lease(Option<Object<AsyncPgConnection>>);
+
+impl Lease {
+    const fn new(connection: Object<AsyncPgConnection>) -> Self {
+        Self(Some(connection))
+    }
+
+    fn connection(&mut self) -> &mut AsyncPgConnection {
+        self.0.as_mut().expect("it is there until it is given back")
+    }
+
+    fn give_back(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(Object::take(connection));
+        }
+    }
+}
+
 impl std::fmt::Debug for Store {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Store").field("config", &self.config).finish_non_exhaustive()
     }
 }
+
+/// How long a query of the operator's may take: revocations must get through, however many there are.
+const OPERATOR_DEADLINE: Duration = Duration::from_secs(10 * 60);
 
 /// How long a query may take when the configuration does not say.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
@@ -107,19 +124,19 @@ macro_rules! reading {
     ($store:expr, |$connection:ident| $query:expr) => {{
         let mut retried = false;
         loop {
-            let mut $connection = $store.connection().await?;
+            let mut lease = $crate::store::Lease::new($store.connection().await?);
+            let $connection = lease.connection();
             match $store.bounded(async { $query.await }).await {
-                Ok(Ok(value)) => break Ok::<_, $crate::store::StoreError>(value),
-                Ok(Err(error)) if !retried && $crate::store::StoreError::is_stale(&error) => {
-                    retried = true;
-                    drop(diesel_async::pooled_connection::deadpool::Object::take($connection));
+                Ok(Ok(value)) => {
+                    lease.give_back();
+                    break Ok::<_, $crate::store::StoreError>(value);
                 }
-                Ok(Err(error)) => break Err($crate::store::StoreError::from(error)),
-                Err(late) => {
-                    // A query is still under way on it.
-                    drop(diesel_async::pooled_connection::deadpool::Object::take($connection));
-                    break Err(late);
+                Ok(Err(error)) if !retried && $crate::store::StoreError::is_stale(&error) => retried = true,
+                Ok(Err(error)) => {
+                    lease.give_back();
+                    break Err($crate::store::StoreError::from(error));
                 }
+                Err(late) => break Err(late),
             }
         }
     }};
@@ -128,17 +145,17 @@ macro_rules! reading {
 /// Runs one transaction: bounded, never repeated. What the body returns as an error rolls it back.
 macro_rules! writing {
     ($store:expr, async |$connection:ident| -> Result<$value:ty, $error:ty> $body:block) => {{
-        let mut connection = $store.connection().await?;
+        let mut lease = $crate::store::Lease::new($store.connection().await?);
         let work = diesel_async::AsyncConnection::transaction(
-            &mut *connection,
+            lease.connection(),
             async |$connection: &mut diesel_async::AsyncPgConnection| -> Result<$value, $error> { $body },
         );
         match $store.bounded(work).await {
-            Ok(outcome) => outcome,
-            Err(late) => {
-                drop(diesel_async::pooled_connection::deadpool::Object::take(connection));
-                Err(late.into())
+            Ok(outcome) => {
+                lease.give_back();
+                outcome
             }
+            Err(late) => Err(late.into()),
         }
     }};
 }

@@ -89,22 +89,6 @@ impl Store {
         })
     }
 
-    /// The first organization; none before the first start.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub async fn organization_first(&self) -> Result<Option<OrganizationId>, StoreError> {
-        let id: Option<Uuid> = reading!(self, |connection| {
-            organizations::table
-                .order((organizations::created_at, organizations::id))
-                .select(organizations::id)
-                .first(&mut connection)
-        })
-        .map(Some)
-        .or_else(not_found)?;
-        Ok(id.map(OrganizationId::from))
-    }
-
     /// Adds a user. False if the organization has one with that address.
     ///
     /// # Errors
@@ -144,7 +128,7 @@ impl Store {
                 .filter(principals::id.eq(id.uuid()))
                 .filter(principals::organization_id.eq(organization.uuid()))
                 .select(PrincipalRow::as_select())
-                .first(&mut connection)
+                .first(connection)
         })
         .map(Some)
         .or_else(not_found)?;
@@ -166,7 +150,7 @@ impl Store {
                 .filter(principals::organization_id.eq(organization.uuid()))
                 .filter(lower(principals::email).eq(lower(email)))
                 .select(PrincipalRow::as_select())
-                .first(&mut connection)
+                .first(connection)
         })
         .map(Some)
         .or_else(not_found)?;

@@ -107,6 +107,16 @@ impl Store {
         })
     }
 
+    /// Whether there is such a runner.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn runner_known(&self, id: RunnerId) -> Result<bool, StoreError> {
+        reading!(self, |connection| {
+            diesel::select(diesel::dsl::exists(runners::table.find(id.uuid()))).get_result(connection)
+        })
+    }
+
     /// The environment classes of an organization, smallest first. There are few: no pages.
     ///
     /// # Errors
@@ -122,7 +132,7 @@ impl Store {
                     environment_classes::id,
                 ))
                 .select(ClassRow::as_select())
-                .load(&mut connection)
+                .load(connection)
         })?;
         Ok(rows.into_iter().map(EnvironmentClass::from).collect())
     }

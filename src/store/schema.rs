@@ -29,6 +29,8 @@ table! {
         check_value -> Bytea,
         state -> Text,
         created_at -> Timestamptz,
+        activated_at -> Nullable<Timestamptz>,
+        revoked_at -> Nullable<Timestamptz>,
     }
 }
 

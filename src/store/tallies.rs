@@ -47,9 +47,9 @@ impl Store {
             .collect();
         let tokens: Vec<Option<Uuid>> = seen.iter().map(|(one, _)| one.token_id.map(|id| id.uuid())).collect();
         let actions: Vec<&str> = seen.iter().map(|(one, _)| one.action.as_str()).collect();
-        let rpcs: Vec<&str> = seen.iter().map(|(one, _)| one.rpc.as_str()).collect();
+        let rpcs: Vec<&str> = seen.iter().map(|(one, _)| one.rpc).collect();
         let outcomes: Vec<&str> = seen.iter().map(|(one, _)| one.outcome.as_str()).collect();
-        let reasons: Vec<&str> = seen.iter().map(|(one, _)| one.reason.as_str()).collect();
+        let reasons: Vec<&str> = seen.iter().map(|(one, _)| one.reason).collect();
         let peers: Vec<Option<IpNet>> = seen.iter().map(|(one, _)| one.peer.map(columns::inet)).collect();
         let user_agents: Vec<Option<&str>> = seen.iter().map(|(one, _)| one.user_agent.as_deref()).collect();
         let counts: Vec<i64> = seen.iter().map(|(_, count)| *count).collect();

@@ -200,10 +200,10 @@ impl Store {
         };
         let row: Option<JoinedRow> = match scope {
             TokenScope::Principal(principal) => reading!(self, |connection| {
-                query().filter(personal_access_tokens::principal_id.eq(principal.uuid())).first(&mut connection)
+                query().filter(personal_access_tokens::principal_id.eq(principal.uuid())).first(connection)
             }),
             TokenScope::Organization(organization) => reading!(self, |connection| {
-                query().filter(personal_access_tokens::organization_id.eq(organization.uuid())).first(&mut connection)
+                query().filter(personal_access_tokens::organization_id.eq(organization.uuid())).first(connection)
             }),
         }
         .map(Some)
@@ -255,7 +255,7 @@ impl Store {
                         .sql(")"),
                 );
             }
-            query.load(&mut connection)
+            query.load(connection)
         })?;
         let tokens = rows.into_iter().map(joined).collect::<Result<Vec<_>, _>>()?;
         Ok(page.page(tokens, |token| key_of(token.created_at, token.id.uuid())))

@@ -135,7 +135,7 @@ impl GitSource {
             GitTarget::RemoteCommit(commit) => {
                 let is_commit = matches!(commit.len(), 40 | 64) && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
                 if !is_commit {
-                    return Err(InvalidContent::Reference(commit.clone()));
+                    return Err(InvalidContent::Reference(cut(commit)));
                 }
             }
         }
@@ -195,7 +195,9 @@ fn parse_url(text: &str) -> Result<Url, InvalidContent> {
 /// Checks a URL that Git is given.
 fn repository_url(text: &str) -> Result<String, InvalidContent> {
     let url = parse_url(text)?;
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    let url = url.as_str().trim_end_matches('/');
+    // Longer than it was given, if there was something to percent-encode in it.
+    if url.len() > LENGTH_LIMIT { Err(InvalidContent::TooLong) } else { Ok(url.to_owned()) }
 }
 
 /// Checks a name for a branch or a tag, by the rules of `git check-ref-format`.
@@ -209,7 +211,12 @@ fn reference(name: &str) -> Result<String, InvalidContent> {
         || name.contains("@{")
         || name.chars().any(|c| is_unprintable(c) || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\'))
         || name.split('/').any(|part| part.is_empty() || part.starts_with('.') || part.ends_with(".lock"));
-    if bad { Err(InvalidContent::Reference(name.to_owned())) } else { Ok(name.to_owned()) }
+    if bad { Err(InvalidContent::Reference(cut(name))) } else { Ok(name.to_owned()) }
+}
+
+/// As much of a wrong name as shows which it was.
+fn cut(name: &str) -> String {
+    name.chars().take(100).collect()
 }
 
 fn location(path: &str) -> Result<String, InvalidContent> {
@@ -226,7 +233,7 @@ fn percent_decoded(text: &str) -> Result<String, InvalidContent> {
     percent_encoding::percent_decode_str(text)
         .decode_utf8()
         .map(std::borrow::Cow::into_owned)
-        .map_err(|_| InvalidContent::Reference(text.to_owned()))
+        .map_err(|_| InvalidContent::Reference(cut(text)))
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ impl Store {
             if let Some(creator) = creator {
                 query = query.filter(environments::creator_id.eq(creator.uuid()));
             }
-            query.first(&mut connection)
+            query.first(connection)
         })
         .map(Some)
         .or_else(not_found)?;
@@ -202,7 +202,7 @@ impl Store {
                         .sql(")"),
                 );
             }
-            query.load(&mut connection)
+            query.load(connection)
         })?;
         let found = rows.into_iter().map(|(row, kind)| row.environment(&kind)).collect::<Result<Vec<_>, _>>()?;
         Ok(page.page(found, |environment| key_of(environment.created_at, environment.id.uuid())))
@@ -263,7 +263,7 @@ impl Store {
                 .filter(environments::phase.ne("stopped").or(environments::desired_phase.ne("stopped")))
                 .order(environments::id)
                 .select((EnvironmentRow::as_select(), principals::kind))
-                .load(&mut connection)
+                .load(connection)
         })?;
         rows.into_iter().map(|(row, kind)| row.environment(&kind)).collect()
     }
@@ -277,7 +277,7 @@ impl Store {
             environments::table
                 .filter(environments::runner_id.eq(runner.uuid()))
                 .select(environments::id)
-                .load(&mut connection)
+                .load(connection)
         })?;
         Ok(ids.into_iter().map(EnvironmentId::from).collect())
     }
