@@ -1,1 +1,0 @@
-//! Every constraint that SQL holds, violated once.
