@@ -47,7 +47,9 @@ CREATE TABLE personal_access_tokens (
     -- 1 minute to 90 days. An infinite time would be no end at all, and is nothing that a program can read.
     CONSTRAINT personal_access_tokens_expires_at
         -- By difference: adding days to a time means another time in zones that change their clocks.
-        CHECK (expires_at - created_at BETWEEN interval '1 minute' AND interval '90 days'),
+        CHECK (CASE WHEN isfinite(created_at) AND isfinite(expires_at)
+                    THEN expires_at - created_at BETWEEN interval '1 minute' AND interval '90 days'
+                    ELSE NOT isfinite(created_at) END),
     CONSTRAINT personal_access_tokens_finite CHECK (isfinite(created_at) AND isfinite(expires_at)),
     CONSTRAINT personal_access_tokens_revoked_at CHECK (revoked_at >= created_at AND isfinite(revoked_at))
 );
@@ -87,6 +89,6 @@ CREATE TABLE token_last_used (
     CONSTRAINT token_last_used_user_agent CHECK (char_length(user_agent) <= 255)
 ) WITH (fillfactor = 70);
 
-GRANT SELECT, INSERT, UPDATE (state, activated_at) ON signing_keys TO latchkey_serving;
+GRANT SELECT, INSERT, UPDATE (state) ON signing_keys TO latchkey_serving;
 GRANT SELECT, INSERT, UPDATE (revoked_at, description) ON personal_access_tokens TO latchkey_serving;
 GRANT SELECT, INSERT, UPDATE (last_used_at, peer, user_agent) ON token_last_used TO latchkey_serving;

@@ -120,7 +120,9 @@ CREATE TABLE environment_tokens (
     CONSTRAINT environment_tokens_digest CHECK (octet_length(digest) = 32),
     -- An hour at the most.
     CONSTRAINT environment_tokens_expires_at
-        CHECK (expires_at > created_at AND expires_at - created_at <= interval '1 hour' AND isfinite(created_at))
+        CHECK (CASE WHEN isfinite(created_at) AND isfinite(expires_at)
+                    THEN expires_at > created_at AND expires_at - created_at <= interval '1 hour'
+                    ELSE false END)
 );
 
 -- Those of a deleted environment, and those that have ended.

@@ -33,7 +33,11 @@ pub(super) const CASES: &[(&str, &str)] = &[
     ("signing_keys_generation", "UPDATE signing_keys SET generation = 256 WHERE generation = 2"),
     ("signing_keys_check_value", "UPDATE signing_keys SET check_value = '\\x00'"),
     ("signing_keys_state", "UPDATE signing_keys SET state = 'lost'"),
-    ("signing_keys_one_active", "UPDATE signing_keys SET state = 'active'"),
+    ("signing_keys_one_active", "UPDATE signing_keys SET state = 'active', activated_at = now()"),
+    ("signing_keys_activated_at", "UPDATE signing_keys SET activated_at = NULL WHERE generation = 1"),
+    ("signing_keys_activated_at", "UPDATE signing_keys SET state = 'active' WHERE generation = 2"),
+    ("signing_keys_revoked_at", "UPDATE signing_keys SET state = 'revoked'"),
+    ("signing_keys_revoked_at", "UPDATE signing_keys SET revoked_at = now()"),
     // Personal access tokens.
     ("personal_access_tokens_pkey", "INSERT INTO personal_access_tokens SELECT * FROM personal_access_tokens"),
     (

@@ -18,8 +18,8 @@ const FIXTURE: &str = "
         (@colleague, @org, 'user', 'admin', 'Colleague', 'colleague@example.com'),
         (@service, @org, 'service_account', 'member', 'Service', NULL),
         (@stranger, @other_org, 'user', 'member', 'Stranger', 'stranger@example.com');
-    INSERT INTO signing_keys (generation, check_value, state) VALUES
-        (1, sha256('1'), 'active'), (2, sha256('2'), 'verifying');
+    INSERT INTO signing_keys (generation, check_value, state, activated_at) VALUES
+        (1, sha256('1'), 'active', now()), (2, sha256('2'), 'verifying', NULL);
     INSERT INTO personal_access_tokens
         (id, organization_id, principal_id, creator_id, key_generation, digest, description, read_only, created_at, expires_at, revoked_at)
     VALUES
@@ -134,7 +134,7 @@ async fn every_constraint_has_a_case() {
 }
 
 /// Every column that may be empty. All others refuse NULL.
-const NULLABLE: [&str; 29] = [
+const NULLABLE: [&str; 31] = [
     "audit_logs.actor_id",
     "audit_logs.organization_id",
     "audit_logs.peer",
@@ -162,6 +162,8 @@ const NULLABLE: [&str; 29] = [
     "personal_access_tokens.created_by_token_id",
     "personal_access_tokens.revoked_at",
     "principals.email",
+    "signing_keys.activated_at",
+    "signing_keys.revoked_at",
     "token_last_used.peer",
     "token_last_used.user_agent",
 ];
