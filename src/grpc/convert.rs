@@ -73,7 +73,7 @@ pub(super) fn time(field: &'static str, at: Timestamp) -> Result<OffsetDateTime,
 
 /// Reads a duration: seconds and nanoseconds of one sign, as its definition demands.
 pub(super) fn duration(field: &'static str, duration: Duration) -> Result<::time::Duration, ServiceError> {
-    let in_range = duration.nanos.abs() < 1_000_000_000
+    let in_range = (-999_999_999..=999_999_999).contains(&duration.nanos)
         && (duration.seconds == 0 || duration.nanos == 0 || (duration.seconds > 0) == (duration.nanos > 0));
     if in_range {
         Ok(::time::Duration::new(duration.seconds, duration.nanos))
