@@ -1,9 +1,43 @@
 //! The life of a token: made, listed, used, revoked.
 
-use latchkey::pb::gitpod::v1::{DeletePersonalAccessTokenRequest, ListPersonalAccessTokensRequest};
-use tonic::Code;
+mod creating;
+mod limit;
+mod listing;
+mod revoking;
 
-use crate::support::{TestDatabase, TestServer};
+use latchkey::pb::gitpod::v1::{
+    DeletePersonalAccessTokenRequest, GetPersonalAccessTokenRequest, ListPersonalAccessTokensRequest, PersonalAccessToken,
+};
+use tonic::{Code, Status};
+
+use crate::support::{Api, TestDatabase, TestServer, details};
+
+/// Asks for one token.
+async fn get(api: &mut Api, id: &str) -> Result<PersonalAccessToken, Status> {
+    let request = GetPersonalAccessTokenRequest { personal_access_token_id: id.to_owned() };
+    Ok(api.tokens.get_personal_access_token(request).await?.into_inner().pat.unwrap())
+}
+
+/// Revokes one token.
+async fn delete(api: &mut Api, id: &str) -> Result<(), Status> {
+    let request = DeletePersonalAccessTokenRequest { personal_access_token_id: id.to_owned() };
+    api.tokens.delete_personal_access_token(request).await.map(|_| ())
+}
+
+/// The first page of one's own tokens.
+async fn list(api: &mut Api) -> Vec<PersonalAccessToken> {
+    let listed = api.tokens.list_personal_access_tokens(ListPersonalAccessTokensRequest::default()).await.unwrap();
+    listed.into_inner().personal_access_tokens
+}
+
+/// A request was refused because of one field, which the answer names for people and for programs.
+fn assert_invalid(status: &Status, field: &str) {
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().starts_with(&format!("{field}: ")), "{status}");
+    let details = details(status);
+    let violations = &details.bad_request().unwrap().field_violations;
+    assert_eq!(violations.iter().map(|violation| violation.field.as_str()).collect::<Vec<_>>(), [field]);
+}
 
 #[tokio::test]
 async fn a_token_works_until_it_is_revoked() {
@@ -16,18 +50,12 @@ async fn a_token_works_until_it_is_revoked() {
     let token = created.personal_access_token.unwrap();
     let mut with_new = server.api(&created.token).await;
     assert_eq!(with_new.whoami().await.unwrap(), api.whoami().await.unwrap());
+    assert_eq!(list(&mut api).await.first().unwrap().id, token.id, "newest first");
 
-    let list = |mut api: crate::support::Api| async move {
-        let listed = api.tokens.list_personal_access_tokens(ListPersonalAccessTokensRequest::default()).await;
-        listed.unwrap().into_inner().personal_access_tokens.into_iter().map(|token| token.id).collect::<Vec<_>>()
-    };
-    assert_eq!(list(api.clone()).await.first(), Some(&token.id), "newest first");
-
-    let delete = DeletePersonalAccessTokenRequest { personal_access_token_id: token.id.clone() };
-    api.tokens.delete_personal_access_token(delete.clone()).await.unwrap();
+    delete(&mut api, &token.id).await.unwrap();
     let refused = with_new.whoami().await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     assert!(refused.message().starts_with("token revoked on "), "its holder is told: {}", refused.message());
-    assert!(!list(api.clone()).await.contains(&token.id));
-    api.tokens.delete_personal_access_token(delete).await.expect("a second time is no error");
+    assert!(list(&mut api).await.iter().all(|listed| listed.id != token.id));
+    api.whoami().await.expect("the token that revoked it is still good");
 }

@@ -2,14 +2,19 @@
 
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test takes what it needs")]
 
+mod call;
 mod cluster;
 mod database;
+pub mod http1;
+mod rows;
 mod rpc;
 mod server;
+pub mod token_text;
 
+pub use call::{Caller, WHOAMI, told};
 pub use database::TestDatabase;
 pub use rpc::{Api, details};
-pub use server::{ServerOptions, TestServer};
+pub use server::{LATCHKEY, ServerOptions, TestServer};
 
 use std::{future::Future, time::Duration};
 

@@ -1,0 +1,95 @@
+//! What no RPC does, or not quickly enough: written into a test's own database.
+
+use latchkey::embedded::Role;
+use tokio_postgres::types::ToSql;
+
+use super::TestDatabase;
+
+impl TestDatabase {
+    /// Puts a token's whole life 91 days back, so that it has expired.
+    pub async fn expire(&self, token_id: &str) {
+        let mut superuser = self.superuser().await;
+        let transaction = superuser.transaction().await.unwrap();
+        // Without the trigger that keeps tokens from being changed.
+        transaction.batch_execute("SET LOCAL session_replication_role = replica").await.unwrap();
+        let days = "interval '91 days'";
+        let update = format!(
+            "UPDATE personal_access_tokens SET created_at = created_at - {days}, expires_at = expires_at - {days},
+             revoked_at = revoked_at - {days} WHERE id = $1::text::uuid"
+        );
+        assert_eq!(transaction.execute(&update, &[&token_id]).await.unwrap(), 1);
+        transaction.commit().await.unwrap();
+    }
+
+    /// Suspends a user, or lets them act again.
+    pub async fn suspend(&self, email: &str, suspended: bool) {
+        let status = if suspended { "suspended" } else { "active" };
+        let owner = self.owner().await;
+        let update = "UPDATE principals SET status = $1 WHERE email = $2";
+        assert_eq!(owner.execute(update, &[&status, &email]).await.unwrap(), 1);
+    }
+
+    /// Adds a service account; returns its ID.
+    pub async fn service_account(&self, name: &str) -> String {
+        self.text(
+            "INSERT INTO principals (id, organization_id, kind, role, name)
+             SELECT gen_random_uuid(), id, 'service_account', 'member', $1 FROM organizations RETURNING id::text",
+            &[&name],
+        )
+        .await
+    }
+
+    /// Adds a stopped, empty environment of a token's holder, on a runner that is nowhere; returns its ID.
+    pub async fn environment_of(&self, token_id: &str) -> String {
+        self.text(
+            "WITH made_with AS (SELECT * FROM personal_access_tokens WHERE id = $1::text::uuid),
+             runner AS (
+                 INSERT INTO runners (id, organization_id, name)
+                 SELECT gen_random_uuid(), organization_id, 'nowhere' FROM made_with RETURNING *
+             ),
+             class AS (
+                 INSERT INTO environment_classes
+                     (id, runner_id, display_name, description, cpu_millicores, memory_bytes, processes)
+                 SELECT gen_random_uuid(), id, 'None', '', 1, 1, 1 FROM runner RETURNING *
+             )
+             INSERT INTO environments
+                 (id, organization_id, creator_id, created_by_token_id, runner_id, class_id, name, desired_phase, phase)
+             SELECT gen_random_uuid(), t.organization_id, t.principal_id, t.id, class.runner_id, class.id, 'test',
+                 'stopped', 'stopped'
+             FROM made_with t, class
+             RETURNING id::text",
+            &[&token_id],
+        )
+        .await
+    }
+
+    /// What a query of one text answers, asked by the owner.
+    pub async fn text(&self, query: &str, values: &[&(dyn ToSql + Sync)]) -> String {
+        self.owner().await.query_one(query, values).await.unwrap().get(0)
+    }
+
+    /// What a query of one number answers, asked by the owner.
+    pub async fn number(&self, query: &str, values: &[&(dyn ToSql + Sync)]) -> i64 {
+        self.owner().await.query_one(query, values).await.unwrap().get(0)
+    }
+
+    /// Every row of every table, as PostgreSQL writes it.
+    pub async fn dump(&self) -> String {
+        use futures::TryStreamExt;
+        // The owner is who takes backups; what it cannot read is no part of one.
+        let owner = self.owner().await;
+        let tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+                      WHERE schemaname NOT IN ('pg_catalog', 'information_schema') AND tableowner = $1";
+        let mut dump = String::new();
+        for row in owner.query(tables, &[&Role::Owner.name()]).await.unwrap() {
+            let table: String = row.get(0);
+            let rows = owner.copy_out(&format!("COPY (SELECT * FROM {table}) TO STDOUT")).await.unwrap();
+            let rows: Vec<bytes::Bytes> = rows.try_collect().await.unwrap();
+            dump.push_str(&format!("-- {table}\n"));
+            for row in rows {
+                dump.push_str(std::str::from_utf8(&row).unwrap());
+            }
+        }
+        dump
+    }
+}
