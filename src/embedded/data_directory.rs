@@ -4,6 +4,7 @@
 //! have an account of their own and must pass through it to what is theirs. Nobody but root can list it, and
 //! everything inside has a mode of its own.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -108,7 +109,8 @@ impl DataDirectory {
 }
 
 /// Setting the mode of somebody's home directory because it was named by mistake would be a nuisance: a directory is
-/// ours if it has our lock file, or if it is new (empty, but for what an operator or a file system puts there first).
+/// ours if it has our lock file, or if there is nothing in it but what is ours without PostgreSQL (the operator's database is
+/// used) and what an operator or a file system puts there first.
 fn refuse_foreign_content(path: &Path) -> Result<(), EmbeddedError> {
     if path.join("lock").exists() {
         return Ok(());
@@ -116,7 +118,7 @@ fn refuse_foreign_content(path: &Path) -> Result<(), EmbeddedError> {
     let entries = std::fs::read_dir(path).map_err(EmbeddedError::io("read the directory", path))?;
     for entry in entries {
         let name = entry.map_err(EmbeddedError::io("read the directory", path))?.file_name();
-        if name != "signing-keys" && name != "lost+found" {
+        if !["environments", "lost+found", "runner-id", "signing-keys"].map(OsStr::new).contains(&name.as_os_str()) {
             let entry = name.to_string_lossy().into_owned();
             return Err(EmbeddedError::NotLatchkeys { path: path.to_path_buf(), entry });
         }

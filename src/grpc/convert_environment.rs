@@ -35,11 +35,13 @@ fn git_content(git: pb::GitInitializer) -> Result<Content, ServiceError> {
         .map_err(|_| invalid("spec.content.initializer.specs.git.target_mode", "is no known mode"))?;
     let name = git.clone_target;
     let target = match mode {
-        CloneTargetMode::Unspecified | CloneTargetMode::RemoteHead if name.is_empty() => GitTarget::RemoteHead,
-        CloneTargetMode::Unspecified | CloneTargetMode::RemoteHead => {
+        // The contract: a name is not looked at in this mode.
+        CloneTargetMode::RemoteHead => GitTarget::RemoteHead,
+        CloneTargetMode::Unspecified if name.is_empty() => GitTarget::RemoteHead,
+        CloneTargetMode::Unspecified => {
             return Err(invalid(
                 "spec.content.initializer.specs.git.clone_target",
-                "must be empty in this mode; say with target_mode what it is",
+                "must be empty without a mode; say with target_mode what it is",
             ));
         }
         CloneTargetMode::RemoteBranch => GitTarget::RemoteBranch(name),

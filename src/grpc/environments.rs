@@ -11,9 +11,9 @@ use crate::domain::{
 };
 use crate::pb::gitpod::v1::{
     CreateEnvironmentAccessTokenRequest, CreateEnvironmentAccessTokenResponse, CreateEnvironmentRequest,
-    CreateEnvironmentResponse, DeleteEnvironmentRequest, DeleteEnvironmentResponse, EnvironmentSpec,
+    CreateEnvironmentResponse, DeleteEnvironmentRequest, DeleteEnvironmentResponse, EnvironmentRole, EnvironmentSpec,
     GetEnvironmentRequest, GetEnvironmentResponse, ListEnvironmentClassesRequest, ListEnvironmentClassesResponse,
-    ListEnvironmentsRequest, ListEnvironmentsResponse, PaginationResponse, StartEnvironmentRequest,
+    ListEnvironmentsRequest, ListEnvironmentsResponse, PaginationResponse, RunnerKind, StartEnvironmentRequest,
     StartEnvironmentResponse, StopEnvironmentRequest, StopEnvironmentResponse,
     environment_service_server::EnvironmentService, list_environment_classes_request, list_environments_request,
 };
@@ -87,7 +87,13 @@ impl EnvironmentService for EnvironmentApi {
         let request = request.into_inner();
         let page = convert::page_request(request.pagination)?;
         check_sort(request.sort)?;
-        let filter = filter(request.filter.unwrap_or_default())?;
+        let asked = request.filter.unwrap_or_default();
+        let matches_none = matches_none(&asked);
+        let filter = filter(asked)?;
+        if matches_none {
+            let pagination = Some(PaginationResponse::default());
+            return Ok(Response::new(ListEnvironmentsResponse { pagination, ..ListEnvironmentsResponse::default() }));
+        }
         let environments = self.environments.list(caller.actor(), filter, &page).await?;
         let (environments, pagination) =
             convert::page(environments, |environment| convert_environment::environment(environment, &self.public_url));
@@ -184,6 +190,19 @@ fn search(text: String) -> Result<String, ServiceError> {
     text::line(&text, 255)
         .map(|()| text)
         .map_err(|problem| ServiceError::Invalid { field: "filter.search", problem: problem.to_string() })
+}
+
+/// Whether a condition asks for what no environment here has: a project, a session, an archive. Were such a condition
+/// passed over, a script that deletes what it finds would delete everything.
+fn matches_none(filter: &list_environments_request::Filter) -> bool {
+    use list_environments_request::ArchivalStatus;
+    let lacks = |wanted: &[i32], ours: i32| !wanted.is_empty() && !wanted.contains(&ours);
+    !filter.project_ids.is_empty()
+        || !filter.session_ids.is_empty()
+        || filter.lockdown_before.is_some()
+        || filter.archival_status == Some(ArchivalStatus::Archived.into())
+        || lacks(&filter.roles, EnvironmentRole::Default.into())
+        || lacks(&filter.runner_kinds, RunnerKind::Remote.into())
 }
 
 /// The list has one order.

@@ -323,7 +323,7 @@ impl From<OperationsError> for ServiceError {
             OperationsError::NotRunning => Self::Precondition(error.to_string()),
             OperationsError::TimedOut(_) => Self::TimedOut(error.to_string()),
             OperationsError::Cancelled => Self::Cancelled(error.to_string()),
-            OperationsError::Invalid(problem) => Self::Precondition(problem),
+            OperationsError::Invalid(problem) => Self::Invalid { field: "request", problem },
             OperationsError::Elsewhere => Self::unavailable(&OperationsError::Elsewhere.to_string(), "other runner"),
             OperationsError::Unreachable(detail) => {
                 Self::unavailable("the environment does not answer; try again, or stop and start it", detail)

@@ -1,1 +1,9 @@
 //! Environments on the local runner, through the API.
+
+mod content;
+mod crashes;
+mod input;
+mod life;
+mod lists;
+mod network;
+mod servers;

@@ -1,1 +1,5 @@
 //! Commands in environments.
+
+mod client;
+mod commands;
+mod tokens;

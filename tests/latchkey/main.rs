@@ -7,6 +7,7 @@ mod support;
 mod admin;
 mod audit;
 mod auth;
+mod client;
 mod connections;
 mod constraints;
 mod environments;

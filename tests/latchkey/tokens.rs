@@ -6,7 +6,8 @@ mod listing;
 mod revoking;
 
 use latchkey::pb::gitpod::v1::{
-    DeletePersonalAccessTokenRequest, GetPersonalAccessTokenRequest, ListPersonalAccessTokensRequest, PersonalAccessToken,
+    DeletePersonalAccessTokenRequest, GetPersonalAccessTokenRequest, ListPersonalAccessTokensRequest,
+    PersonalAccessToken,
 };
 use tonic::{Code, Status};
 

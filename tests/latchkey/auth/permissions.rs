@@ -122,7 +122,10 @@ async fn a_token_of_an_environment_is_good_for_that_environment_alone() {
         }
         let address = format!("/environments/{other}/ops{path}");
         let status = caller.call_with_token(&address, &own_token).await.unwrap_err();
-        assert_eq!((status.code(), status.message()), (Code::PermissionDenied, "this token is good for another environment"));
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::PermissionDenied, "this token is good for another environment")
+        );
         let nobody = caller.call(&address, &[]).await.unwrap_err();
         assert_eq!(nobody.code(), Code::Unauthenticated, "{address}: {nobody}");
     }

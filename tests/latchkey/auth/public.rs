@@ -25,7 +25,8 @@ async fn health_needs_no_token_and_takes_no_notice_of_a_bad_one() {
     let server = TestServer::start(&database).await;
     let caller = Caller::connect(&server.url()).await;
     let mut health = HealthClient::new(caller.channel());
-    for service in SERVICES.iter().filter(|service| !service.starts_with("grpc.")).chain(&["", "latchkey.Verification"]) {
+    for service in SERVICES.iter().filter(|service| !service.starts_with("grpc.")).chain(&["", "latchkey.Verification"])
+    {
         let request = HealthCheckRequest { service: (*service).to_owned() };
         let mut with_bad_token = tonic::Request::new(request.clone());
         with_bad_token.metadata_mut().insert("authorization", "Bearer nonsense".parse().unwrap());
@@ -36,8 +37,7 @@ async fn health_needs_no_token_and_takes_no_notice_of_a_bad_one() {
     }
     let unknown = health.check(HealthCheckRequest { service: "gitpod.v1.NoSuchService".to_owned() }).await.unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
-    let mut watched =
-        health.watch(HealthCheckRequest { service: String::new() }).await.unwrap().into_inner();
+    let mut watched = health.watch(HealthCheckRequest { service: String::new() }).await.unwrap().into_inner();
     assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
 
     assert!(http1::get(server.address(), "/livez", "").await.starts_with("HTTP/1.1 200"));

@@ -81,13 +81,18 @@ async fn headers_that_are_not_one_bearer_token() {
         attempt("a good one and none", REPEATED, &[good, b""]),
         attempt("another scheme, then a good one", REPEATED, &[b"Basic ZGV2Og==", good]),
     ];
-    let schemes = ["{}", "Basic {}", "Token {}", "Bearer{}", "Bearer:{}", "Bearer\t{}", " Bearer {}", "\"Bearer {}\"", ""];
+    let schemes =
+        ["{}", "Basic {}", "Token {}", "Bearer{}", "Bearer:{}", "Bearer\t{}", " Bearer {}", "\"Bearer {}\"", ""];
     for scheme in schemes.into_iter().chain(["Bearer", "Digest", " "]) {
         attempts.push(attempt(scheme, SCHEME, &[scheme.replace("{}", &token).as_bytes()]));
     }
     // Text that no header may hold as text, in the scheme and in the token.
     attempts.push(attempt("a no-break space", SCHEME, &[format!("Bearer\u{a0}{token}").as_bytes()]));
-    attempts.push(attempt("bytes that are no text", SCHEME, &[&[b"Bearer \xff".as_slice(), token.as_bytes()].concat()]));
+    attempts.push(attempt(
+        "bytes that are no text",
+        SCHEME,
+        &[&[b"Bearer \xff".as_slice(), token.as_bytes()].concat()],
+    ));
     for around in ["\"{}\"", "{}\t", "{},", "{}=", "{} {}", "{}, Bearer {}", "<{}>", "", " ", "%67itpod_pat_"] {
         attempts.push(bearer(around, MALFORMED, &around.replace("{}", &token)));
     }

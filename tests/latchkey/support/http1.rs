@@ -20,7 +20,9 @@ pub async fn read_to_end(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     let reading = async {
         let mut buffer = [0_u8; 4096];
-        while let Ok(1..) = stream.read(&mut buffer).await.inspect(|count| answer.extend_from_slice(&buffer[..*count])) {}
+        while let Ok(1..) = stream.read(&mut buffer).await.inspect(|count| answer.extend_from_slice(&buffer[..*count]))
+        {
+        }
     };
     tokio::time::timeout(SOON, reading).await.expect("the server closes the connection in time");
     String::from_utf8_lossy(&answer).into_owned()

@@ -5,7 +5,12 @@
 mod call;
 mod cluster;
 mod database;
+pub mod environments;
+pub(crate) mod git_server;
+mod gitpod;
 pub mod http1;
+mod local_server;
+pub mod network;
 mod rows;
 mod rpc;
 mod server;
@@ -13,6 +18,8 @@ pub mod token_text;
 
 pub use call::{Caller, WHOAMI, told};
 pub use database::TestDatabase;
+pub use gitpod::{GITPOD, Gitpod, Ran};
+pub use local_server::{LocalServer, processes_with};
 pub use rpc::{Api, details};
 pub use server::{LATCHKEY, ServerOptions, TestServer};
 

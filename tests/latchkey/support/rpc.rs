@@ -31,6 +31,13 @@ impl Interceptor for Bearer {
 }
 
 type Client = InterceptedService<Channel, Bearer>;
+/// What clients of an environment's operations go through.
+pub type Operations = Client;
+
+/// Sends a token along on a connection.
+pub fn with_token(channel: Channel, token: &str) -> Operations {
+    InterceptedService::new(channel, Bearer(Some(format!("Bearer {token}").parse().unwrap())))
+}
 
 /// Clients on one connection.
 #[derive(Clone)]
@@ -52,6 +59,11 @@ impl Api {
     /// Connects; sends this authorization header.
     pub async fn connect_with(url: &str, authorization: Option<&str>) -> Self {
         let channel = Endpoint::from_shared(url.to_owned()).unwrap().connect().await.unwrap();
+        Self::over(channel, authorization)
+    }
+
+    /// On a connection; sends this authorization header.
+    pub fn over(channel: Channel, authorization: Option<&str>) -> Self {
         let bearer = Bearer(authorization.map(|text| text.parse().unwrap()));
         Self {
             tokens: TokenServiceClient::with_interceptor(channel.clone(), bearer.clone()),

@@ -32,6 +32,8 @@ pub struct ServerOptions {
     pub signing_keys: Option<String>,
     /// Where to listen; by default a free port of 127.0.0.1.
     pub listen: Option<String>,
+    /// A program, with its arguments, that becomes the server in the end.
+    pub wrapper: Vec<String>,
 }
 
 /// A running server. Killed with this value.
@@ -78,7 +80,9 @@ impl TestServer {
             write_keys(&data_dir, SigningKeys::generate_line(Generation::FIRST).unwrap().expose());
         }
         let log = tempfile::Builder::new().prefix("latchkey-log-").tempfile().unwrap().keep().unwrap();
-        let mut child = Command::new(LATCHKEY)
+        let mut words = options.wrapper.iter().map(String::as_str).chain([LATCHKEY]);
+        let mut child = Command::new(words.next().unwrap_or(LATCHKEY))
+            .args(words)
             .arg("serve")
             .arg("--data-dir")
             .arg(&data_dir)
@@ -125,6 +129,11 @@ impl TestServer {
     /// Its process ID.
     pub fn pid(&self) -> u32 {
         self.child.id().expect("it has not been waited for")
+    }
+
+    /// Gives up the server, which is being killed; its process ID, if it has not ended yet.
+    pub fn into_pid(self) -> Option<nix::unistd::Pid> {
+        self.child.id().map(|pid| nix::unistd::Pid::from_raw(pid.cast_signed()))
     }
 
     /// Everything it has logged, at the most talkative level.

@@ -71,7 +71,9 @@ async fn how_long_a_token_may_be_good_for() {
         ..asked("bounds")
     };
 
-    for (seconds, nanos) in [(60, 0), (60, 1_000), (30 * DAY, 0), (60 * DAY, 0), (90 * DAY - 1, 999_999_000), (90 * DAY, 0)] {
+    for (seconds, nanos) in
+        [(60, 0), (60, 1_000), (30 * DAY, 0), (60 * DAY, 0), (90 * DAY - 1, 999_999_000), (90 * DAY, 0)]
+    {
         let created = create(&mut api, valid_for(seconds, nanos)).await;
         let known = created.unwrap_or_else(|status| panic!("{seconds} s: {status}")).personal_access_token.unwrap();
         let (from, to) = (known.created_at.unwrap(), known.expires_at.unwrap());
@@ -111,17 +113,42 @@ async fn what_a_description_may_be() {
     let longest = "x".repeat(255);
     // Characters are Unicode scalar values: four bytes each, one character each.
     let widest = "\u{1F511}".repeat(255);
-    for good in ["1", " ci ", "CI für Änderungen", "鍵", "'; DROP TABLE personal_access_tokens; --", "%s \\ \"", &longest, &widest]
-    {
+    for good in [
+        "1",
+        " ci ",
+        "CI für Änderungen",
+        "鍵",
+        "'; DROP TABLE personal_access_tokens; --",
+        "%s \\ \"",
+        &longest,
+        &widest,
+    ] {
         let created = create(&mut api, asked(good)).await.unwrap_or_else(|status| panic!("{good}: {status}"));
         let id = created.personal_access_token.unwrap().id;
         assert_eq!(get(&mut api, &id).await.unwrap().description, good);
     }
     let (too_long, too_wide) = ("x".repeat(256), "\u{1F511}".repeat(256));
-    for bad in ["", " ", "a\nb", "\r", "a\0b", "tab\there", "\u{1b}[31mred", "\u{7f}", "\u{85}", "a\u{202E}b", &too_long, &too_wide] {
+    for bad in [
+        "",
+        " ",
+        "a\nb",
+        "\r",
+        "a\0b",
+        "tab\there",
+        "\u{1b}[31mred",
+        "\u{7f}",
+        "\u{85}",
+        "a\u{202E}b",
+        &too_long,
+        &too_wide,
+    ] {
         let status = create(&mut api, asked(bad)).await.expect_err(bad);
         assert_invalid(&status, "description");
-        assert!(!status.message().contains(char::is_control), "what is refused is not repeated: {:?}", status.message());
+        assert!(
+            !status.message().contains(char::is_control),
+            "what is refused is not repeated: {:?}",
+            status.message()
+        );
     }
 }
 
@@ -172,7 +199,10 @@ async fn whom_a_token_may_be_made_for() {
     let identity = service.identity.get_authenticated_identity(GetAuthenticatedIdentityRequest {}).await.unwrap();
     let subject = identity.into_inner().subject.unwrap();
     assert_eq!((subject.id.as_str(), subject.principal()), (service_account.as_str(), Principal::ServiceAccount));
-    assert_eq!(create(&mut service, asked("again")).await.unwrap().personal_access_token.unwrap().user_id, service_account);
+    assert_eq!(
+        create(&mut service, asked("again")).await.unwrap().personal_access_token.unwrap().user_id,
+        service_account
+    );
 
     // Whose tokens may be listed: one's own; an admin's choice.
     let of = |user_ids: &[&String]| ListPersonalAccessTokensRequest {

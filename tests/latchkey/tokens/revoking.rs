@@ -143,7 +143,9 @@ async fn what_is_no_uuid_names_no_token() {
     let own = server.user(&database, "dev@example.com").await;
     let mut api = server.api(&own).await;
     let id = token_id(&own);
-    for bad in ["", " ", "7", &id[1..], &format!("{id}0"), &format!(" {id}"), &id.replace('-', "_"), "'; --", own.as_str()] {
+    for bad in
+        ["", " ", "7", &id[1..], &format!("{id}0"), &format!(" {id}"), &id.replace('-', "_"), "'; --", own.as_str()]
+    {
         for status in [get(&mut api, bad).await.unwrap_err(), delete(&mut api, bad).await.unwrap_err()] {
             assert_invalid(&status, "personal_access_token_id");
             assert!(!status.message().contains(&own), "what may be a token pasted in the wrong place is not repeated");

@@ -1,0 +1,209 @@
+//! A server that is killed, at every step of an environment's life, and the next one in its place.
+
+use latchkey::pb::gitpod::v1::EnvironmentPhase;
+
+use crate::support::{
+    LocalServer,
+    environments::{from_nothing, from_url, status},
+    git_server::Manners,
+    processes_with,
+};
+
+/// Holds up what a server writes of environments, at one step.
+struct Barrier {
+    // Locked as long as this connection lives.
+    _holder: tokio_postgres::Client,
+}
+
+impl Barrier {
+    /// Holds up whatever makes this condition true of a row that is written (`NEW`) or deleted (`OLD`).
+    async fn before(local: &LocalServer, event: &str, condition: &str) -> Self {
+        let row = if event == "DELETE" { "OLD" } else { "NEW" };
+        let statements = format!(
+            "CREATE OR REPLACE FUNCTION wait_at_barrier() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN PERFORM pg_advisory_xact_lock(1); RETURN {row}; END $$;
+             CREATE TRIGGER barrier BEFORE {event} ON environments FOR EACH ROW WHEN ({condition})
+             EXECUTE FUNCTION wait_at_barrier()"
+        );
+        local.database.superuser().await.batch_execute(&statements).await.unwrap();
+        let holder = local.database.superuser().await;
+        holder.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
+        Self { _holder: holder }
+    }
+
+    /// Waits until somebody stands there.
+    async fn reached(&self, local: &LocalServer) {
+        let watcher = local.database.superuser().await;
+        crate::support::eventually("a write is held up", async || {
+            let query = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                         WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()
+                           AND l.objid = 1 AND l.objsubid = 1";
+            (watcher.query_one(query, &[]).await.unwrap().get::<_, i64>(0) > 0).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_server_was_cloning_the_next_one_clones() {
+    let mut local = LocalServer::start().await;
+    local.add_stalling_repository("owner/slow");
+    let token = local.user("dev@example.com").await;
+    let api = local.api(&token).await;
+    let goes_on = api.create(from_url("https://github.com/owner/slow")).await.unwrap().id;
+    local.stalls("owner/slow").await;
+    local.add_stalling_repository("owner/other");
+    let is_stopped = api.create(from_url("https://github.com/owner/other")).await.unwrap().id;
+    local.stalls("owner/other").await;
+    local.add_stalling_repository("owner/third");
+    let is_deleted = api.create(from_url("https://github.com/owner/third")).await.unwrap().id;
+    local.stalls("owner/third").await;
+    local.kill().await;
+    // Said while no server was there to act on it, by way of another one perhaps.
+    let words = local.database.superuser().await;
+    for (id, desired) in [(&is_stopped, "stopped"), (&is_deleted, "deleted")] {
+        let said = "UPDATE environments SET desired_phase = $2, epoch = epoch + 1 WHERE id = $1::text::uuid";
+        words.execute(said, &[id, &desired]).await.unwrap();
+    }
+    local.git.set_manners("owner/slow", Manners::Plain);
+
+    local.start_again().await;
+    let api = local.api(&token).await;
+    api.until(&goes_on, EnvironmentPhase::Running).await;
+    assert_eq!(api.said(&goes_on, "git status --short; cat README.md").await, "slow");
+    api.until(&is_stopped, EnvironmentPhase::Stopped).await;
+    assert_eq!(processes_with(&is_stopped), Vec::<String>::new());
+    api.until_gone(&is_deleted).await;
+    local.is_gone(&is_deleted).await;
+    for id in [goes_on, is_stopped] {
+        api.delete_whole(&id).await;
+        local.is_gone(&id).await;
+    }
+}
+
+#[tokio::test]
+async fn what_ran_goes_on_with_the_same_processes() {
+    let mut local = LocalServer::start().await;
+    let token = local.user("dev@example.com").await;
+    let api = local.api(&token).await;
+    let id = api.create_running(from_nothing()).await;
+    let started = api.said(&id, "sleep 1000 >/dev/null 2>&1 & echo $!").await;
+    let process = local.sandbox_of(&id).expect("it runs");
+    let version = status(&api.get(&id).await.unwrap()).status_version;
+
+    for _ in 0..2 {
+        local.kill().await;
+        assert_eq!(local.sandbox_of(&id), Some(process));
+        local.start_again().await;
+        let api = local.api(&token).await;
+        assert_eq!(status(&api.get(&id).await.unwrap()).phase(), EnvironmentPhase::Running);
+        assert_eq!(api.said(&id, &format!("kill -0 {started} && echo alive")).await, "alive");
+        assert_eq!(local.sandbox_of(&id), Some(process));
+    }
+    let api = local.api(&token).await;
+    assert_eq!(status(&api.get(&id).await.unwrap()).status_version, version, "nothing happened to it");
+    api.delete_whole(&id).await;
+    local.is_gone(&id).await;
+}
+
+#[tokio::test]
+async fn what_ended_while_no_server_looked_is_found_stopped() {
+    let mut local = LocalServer::start().await;
+    let token = local.user("dev@example.com").await;
+    let id = local.api(&token).await.create_running(from_nothing()).await;
+    let process = local.sandbox_of(&id).expect("it runs");
+    local.kill().await;
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL).unwrap();
+    local.start_again().await;
+    let api = local.api(&token).await;
+    let failure = api.until_failed(&id).await;
+    assert!(failure.contains("ended unexpectedly"), "{failure}");
+    api.start(&id).await.unwrap();
+    api.until(&id, EnvironmentPhase::Running).await;
+    api.delete_whole(&id).await;
+    local.is_gone(&id).await;
+}
+
+#[tokio::test]
+async fn what_was_starting_runs_with_the_processes_that_had_begun() {
+    let mut local = LocalServer::start().await;
+    let token = local.user("dev@example.com").await;
+    let barrier = Barrier::before(&local, "UPDATE", "NEW.phase = 'running'").await;
+    let api = local.api(&token).await;
+    let id = api.create(from_nothing()).await.unwrap().id;
+    barrier.reached(&local).await;
+    assert_eq!(status(&api.get(&id).await.unwrap()).phase(), EnvironmentPhase::Starting);
+    let process = local.sandbox_of(&id).expect("it runs");
+    local.kill().await;
+    drop(barrier);
+    local.start_again().await;
+    let api = local.api(&token).await;
+    api.until(&id, EnvironmentPhase::Running).await;
+    assert_eq!(local.sandbox_of(&id), Some(process));
+    assert_eq!(api.said(&id, "echo here").await, "here");
+    api.delete_whole(&id).await;
+    local.is_gone(&id).await;
+}
+
+#[tokio::test]
+async fn what_was_stopping_is_stopped() {
+    let mut local = LocalServer::start().await;
+    let token = local.user("dev@example.com").await;
+    let api = local.api(&token).await;
+    let id = api.create_running(from_nothing()).await;
+    api.said(&id, "echo mine > kept").await;
+    let barrier = Barrier::before(&local, "UPDATE", "NEW.phase = 'stopped'").await;
+    api.stop(&id).await.unwrap();
+    barrier.reached(&local).await;
+    assert_eq!(status(&api.get(&id).await.unwrap()).phase(), EnvironmentPhase::Stopping);
+    local.kill().await;
+    drop(barrier);
+    local.start_again().await;
+    let api = local.api(&token).await;
+    api.until(&id, EnvironmentPhase::Stopped).await;
+    assert_eq!(processes_with(&id), Vec::<String>::new());
+    api.start(&id).await.unwrap();
+    api.until(&id, EnvironmentPhase::Running).await;
+    assert_eq!(api.said(&id, "cat kept").await, "mine");
+    api.delete_whole(&id).await;
+    local.is_gone(&id).await;
+}
+
+#[tokio::test]
+async fn what_was_being_deleted_is_gone() {
+    let mut local = LocalServer::start().await;
+    let token = local.user("dev@example.com").await;
+    let api = local.api(&token).await;
+    let id = api.create_running(from_nothing()).await;
+    let barrier = Barrier::before(&local, "DELETE", "true").await;
+    api.delete(&id).await.unwrap();
+    barrier.reached(&local).await;
+    assert_eq!(status(&api.get(&id).await.unwrap()).phase(), EnvironmentPhase::Deleting);
+    local.kill().await;
+    drop(barrier);
+    local.start_again().await;
+    local.api(&token).await.until_gone(&id).await;
+    local.is_gone(&id).await;
+}
+
+#[tokio::test]
+async fn what_was_asked_for_a_moment_before_comes_about() {
+    let mut local = LocalServer::start().await;
+    let token = local.user("dev@example.com").await;
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        let api = local.api(&token).await;
+        asked.push(api.create(from_nothing()).await.unwrap().id);
+        local.kill().await;
+        local.start_again().await;
+    }
+    let api = local.api(&token).await;
+    for id in &asked {
+        api.until(id, EnvironmentPhase::Running).await;
+        assert_eq!(api.said(id, "pwd").await, "/workspace");
+    }
+    for id in &asked {
+        api.delete_whole(id).await;
+        local.is_gone(id).await;
+    }
+}

@@ -1,0 +1,148 @@
+//! From creation to the end, and what happens in between.
+
+use latchkey::pb::gitpod::v1::{EnvironmentPhase, environment_status::ContentPhase as Content};
+use nix::sys::signal::{Signal, kill};
+use tonic::Code;
+
+use crate::support::{
+    LocalServer,
+    environments::{from_nothing, from_url, status},
+    eventually,
+    git_server::Manners,
+    processes_with,
+};
+
+#[tokio::test]
+async fn files_are_kept_over_a_stop_and_nothing_over_a_deletion() {
+    let local = LocalServer::start().await;
+    local.git.add_repository("owner/name", &[("a", "b\n")]);
+    let api = local.api_of_user("dev@example.com").await;
+    let id = api.create_running(from_url("https://github.com/owner/name")).await;
+    let marker = format!("31536000.{}", u32::from_str_radix(&id[..8], 16).unwrap());
+    let begin =
+        format!("echo mine > kept; mkdir ~/.cache && echo home > ~/.cache/kept; sleep {marker} >/dev/null 2>&1 &");
+    api.said(&id, &begin).await;
+    assert!(!processes_with(&marker).is_empty());
+    let before = api.get(&id).await.unwrap();
+
+    // Told twice, as once.
+    api.stop(&id).await.unwrap();
+    api.stop(&id).await.unwrap();
+    let stopped = api.until(&id, EnvironmentPhase::Stopped).await;
+    assert_eq!(processes_with(&marker), Vec::<String>::new());
+    assert_eq!(processes_with(&id), Vec::<String>::new());
+    assert_eq!(status(&stopped).failure_message, Vec::<String>::new());
+    assert_eq!(status(&stopped).environment_urls.as_ref().unwrap().ops, "");
+    assert_eq!(status(&stopped).content.as_ref().unwrap().phase(), Content::Ready);
+    assert!(status(&stopped).status_version > status(&before).status_version);
+    assert!(stopped.spec.as_ref().unwrap().spec_version > before.spec.as_ref().unwrap().spec_version);
+
+    api.start(&id).await.unwrap();
+    api.start(&id).await.unwrap();
+    let again = api.until(&id, EnvironmentPhase::Running).await;
+    assert_eq!(api.said(&id, "cat kept ~/.cache/kept a").await, "mine\nhome\nb");
+    let started = |environment: &latchkey::pb::gitpod::v1::Environment| {
+        let time = environment.metadata.as_ref().unwrap().last_started_at.unwrap();
+        (time.seconds, time.nanos)
+    };
+    assert!(started(&again) > started(&before));
+
+    // Deleted while it runs, with files that resist.
+    api.said(&id, "mkdir -p deep/er; touch deep/er/x; chmod 0 deep/er deep; chmod 500 /workspace").await;
+    api.delete(&id).await.unwrap();
+    match api.delete(&id).await {
+        Ok(()) => {}
+        Err(status) => assert_eq!(status.code(), Code::NotFound, "quick, then"),
+    }
+    api.until_gone(&id).await;
+    local.is_gone(&id).await;
+    for error in [api.start(&id).await, api.stop(&id).await, api.delete(&id).await] {
+        assert_eq!(error.unwrap_err().code(), Code::NotFound);
+    }
+    assert_eq!(api.environment_token(&id).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn what_is_being_cloned_can_be_stopped_started_and_deleted() {
+    let local = LocalServer::start().await;
+    local.add_stalling_repository("owner/slow");
+    let api = local.api_of_user("dev@example.com").await;
+    let id = api.create(from_url("https://github.com/owner/slow")).await.unwrap().id;
+    local.stalls("owner/slow").await;
+    let creating = api.get(&id).await.unwrap();
+    assert_eq!(status(&creating).phase(), EnvironmentPhase::Creating);
+    assert_eq!(status(&creating).content.as_ref().unwrap().phase(), Content::Initializing);
+    assert_ne!(processes_with(&id), Vec::<String>::new());
+
+    api.stop(&id).await.unwrap();
+    let stopped = api.until(&id, EnvironmentPhase::Stopped).await;
+    assert_eq!(status(&stopped).failure_message, Vec::<String>::new(), "a stop is no failure");
+    assert_ne!(status(&stopped).content.as_ref().unwrap().phase(), Content::Ready);
+    assert_eq!(processes_with(&id), Vec::<String>::new());
+
+    // Started while the server still says nothing, then stopped and started at once: the last word counts.
+    api.start(&id).await.unwrap();
+    api.until(&id, EnvironmentPhase::Creating).await;
+    local.git.set_manners("owner/slow", Manners::Plain);
+    api.stop(&id).await.unwrap();
+    api.start(&id).await.unwrap();
+    api.until(&id, EnvironmentPhase::Running).await;
+    assert_eq!(api.said(&id, "cat README.md").await, "slow");
+    api.delete_whole(&id).await;
+    local.is_gone(&id).await;
+
+    local.add_stalling_repository("owner/slower");
+    let id = api.create(from_url("https://github.com/owner/slower")).await.unwrap().id;
+    local.stalls("owner/slower").await;
+    api.delete_whole(&id).await;
+    local.is_gone(&id).await;
+}
+
+#[tokio::test]
+async fn one_that_does_not_answer_does_not_hold_up_the_others() {
+    let local = LocalServer::start().await;
+    local.add_stalling_repository("owner/slow");
+    let api = local.api_of_user("dev@example.com").await;
+    let slow = api.create(from_url("https://github.com/owner/slow")).await.unwrap().id;
+    local.stalls("owner/slow").await;
+    let quick = api.create_running(from_nothing()).await;
+    assert_eq!(status(&api.get(&slow).await.unwrap()).phase(), EnvironmentPhase::Creating);
+    api.delete_whole(&quick).await;
+    api.delete_whole(&slow).await;
+    local.is_gone(&slow).await;
+}
+
+#[tokio::test]
+async fn one_whose_processes_end_by_themselves_is_stopped_and_says_so() {
+    let local = LocalServer::start().await;
+    let api = local.api_of_user("dev@example.com").await;
+    let id = api.create_running(from_nothing()).await;
+    api.said(&id, "echo mine > kept").await;
+    kill(local.sandbox_of(&id).expect("it runs"), Signal::SIGKILL).unwrap();
+    let stopped = api.until(&id, EnvironmentPhase::Stopped).await;
+    let failure = status(&stopped).failure_message.join("\n");
+    assert!(failure.contains("ended unexpectedly"), "{failure}");
+    api.start(&id).await.unwrap();
+    api.until(&id, EnvironmentPhase::Running).await;
+    assert_eq!(api.said(&id, "cat kept").await, "mine");
+    api.delete_whole(&id).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_told_to_end_leaves_environments_running() {
+    let mut local = LocalServer::start().await;
+    let token = local.user("dev@example.com").await;
+    let api = local.api(&token).await;
+    let id = api.create_running(from_nothing()).await;
+    let process = local.sandbox_of(&id).expect("it runs");
+    local.stop().await;
+    assert_eq!(local.sandbox_of(&id), Some(process));
+    local.start_again().await;
+    let api = local.api(&token).await;
+    assert_eq!(status(&api.get(&id).await.unwrap()).phase(), EnvironmentPhase::Running);
+    assert_eq!(api.said(&id, "echo here").await, "here");
+    assert_eq!(local.sandbox_of(&id), Some(process));
+    api.delete_whole(&id).await;
+    local.is_gone(&id).await;
+    eventually("nobody holds the sandbox", async || local.sandbox_of(&id).is_none().then_some(())).await;
+}

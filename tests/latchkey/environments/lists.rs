@@ -1,0 +1,179 @@
+//! Who sees which environments, and in which order.
+
+use latchkey::pb::gitpod::v1::{
+    EnvironmentPhase, ListEnvironmentClassesRequest, ListEnvironmentsRequest, ListEnvironmentsResponse,
+    PaginationRequest, RunnerKind, SortOrder,
+    list_environments_request::{Filter, Sort},
+};
+use tonic::{Code, Status};
+
+use crate::support::{
+    Api, LocalServer, details,
+    environments::{from_nothing, from_url, status, stopped},
+};
+
+#[tokio::test]
+async fn a_list_is_newest_first_page_by_page_and_keeps_to_its_filter() {
+    let local = LocalServer::start().await;
+    let api = local.api_of_user("dev@example.com").await;
+    let mut made = Vec::new();
+    for number in 0..7 {
+        let mut request = stopped(from_nothing());
+        request.name = Some(format!("number {number}"));
+        made.push(api.create(request).await.unwrap().id);
+    }
+    made.push(api.create_running(from_nothing()).await);
+    let newest_first: Vec<String> = made.iter().rev().cloned().collect();
+
+    assert_eq!(ids(&list(&api, ListEnvironmentsRequest::default()).await.unwrap()), newest_first);
+    for size in [1, 3, 8, 100] {
+        assert_eq!(all_pages(&api, size).await, newest_first, "{size} a page");
+    }
+    let whole = list(&api, page(1_000_000_000, "")).await.unwrap();
+    assert_eq!((whole.environments.len(), whole.pagination.unwrap().next_token.as_str()), (8, ""));
+
+    let running = filtered(&api, Filter { status_phases: vec![EnvironmentPhase::Running.into()], ..none() }).await;
+    assert_eq!(running, [made[7].clone()]);
+    let phases = vec![EnvironmentPhase::Stopped.into(), EnvironmentPhase::Creating.into()];
+    assert_eq!(filtered(&api, Filter { status_phases: phases, ..none() }).await, newest_first[1..]);
+    assert_eq!(filtered(&api, Filter { search: "BER 3".to_owned(), ..none() }).await, [made[3].clone()]);
+    assert_eq!(filtered(&api, Filter { search: "%".to_owned(), ..none() }).await, Vec::<String>::new());
+    let before = api.get(&made[2]).await.unwrap().metadata.unwrap().created_at;
+    assert_eq!(filtered(&api, Filter { created_before: before, ..none() }).await, newest_first[6..]);
+    let runner = api.get(&made[0]).await.unwrap().metadata.unwrap().runner_id;
+    assert_eq!(filtered(&api, Filter { runner_ids: vec![runner], ..none() }).await, newest_first);
+    let elsewhere = "01987654-3210-7abc-8def-0123456789ab".to_owned();
+    assert_eq!(filtered(&api, Filter { runner_ids: vec![elsewhere.clone()], ..none() }).await, Vec::<String>::new());
+    // What no environment here has, none matches: a script that deletes what it finds must not find everything.
+    assert_eq!(filtered(&api, Filter { project_ids: vec![elsewhere], ..none() }).await, Vec::<String>::new());
+    let kinds = |kind: RunnerKind| Filter { runner_kinds: vec![kind.into()], ..none() };
+    assert_eq!(filtered(&api, kinds(RunnerKind::Remote)).await, newest_first);
+    assert_eq!(filtered(&api, kinds(RunnerKind::Local)).await, Vec::<String>::new());
+    let archived = latchkey::pb::gitpod::v1::list_environments_request::ArchivalStatus::Archived;
+    assert_eq!(filtered(&api, Filter { archival_status: Some(archived.into()), ..none() }).await, Vec::<String>::new());
+
+    let token = list(&api, page(3, "")).await.unwrap().pagination.unwrap().next_token;
+    let sort = Sort { order: SortOrder::Asc.into(), ..Default::default() };
+    let bad_phases = Filter { status_phases: vec![99], ..none() };
+    let bad_creators = Filter { creator_ids: vec!["me".to_owned()], ..none() };
+    for (request, field) in [
+        (page(-1, ""), "pagination.page_size"),
+        (page(3, "x"), "pagination.token"),
+        (page(3, &token.replace('0', "g")), "pagination.token"),
+        (ListEnvironmentsRequest { sort: Some(sort), ..Default::default() }, "sort.order"),
+        (ListEnvironmentsRequest { filter: Some(bad_phases), ..Default::default() }, "filter.status_phases"),
+        (ListEnvironmentsRequest { filter: Some(bad_creators), ..Default::default() }, "filter.creator_ids"),
+    ] {
+        let error = list(&api, request).await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument, "{error}");
+        assert_eq!(details(&error).bad_request().unwrap().field_violations[0].field, field);
+    }
+    api.delete_whole(&made[7]).await;
+}
+
+#[tokio::test]
+async fn what_is_somebody_elses_does_not_exist() {
+    let local = LocalServer::start().await;
+    let owner = local.api_of_user("owner@example.com").await;
+    let other = local.api_of_user("other@example.com").await;
+    let admin = local.api(&local.server().admin_user(&local.database, "admin@example.com").await).await;
+    let id = owner.create(stopped(from_nothing())).await.unwrap().id;
+    let admins = admin.create(stopped(from_url("https://github.com/owner/name"))).await.unwrap().id;
+
+    // Not to be told from one that does not exist, but for the ID.
+    let unknown = "01987654-3210-7abc-8def-0123456789ab";
+    for (of_others, of_none) in [
+        (other.get(&id).await.map(drop), other.get(unknown).await.map(drop)),
+        (other.start(&id).await, other.start(unknown).await),
+        (other.stop(&id).await, other.stop(unknown).await),
+        (other.delete(&id).await, other.delete(unknown).await),
+        (other.environment_token(&id).await.map(drop), other.environment_token(unknown).await.map(drop)),
+    ] {
+        let (of_others, of_none) = (of_others.unwrap_err(), of_none.unwrap_err());
+        assert_eq!((of_others.code(), of_none.code()), (Code::NotFound, Code::NotFound));
+        assert_eq!(of_others.message(), of_none.message().replace(unknown, &id));
+        assert_eq!(of_others.details().len(), of_none.details().len());
+    }
+    for error in [
+        other.get("x").await.map(drop),
+        other.start("").await,
+        other.stop("../x").await,
+        other.delete("x").await,
+        other.environment_token("x").await.map(drop),
+    ] {
+        let error = error.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument);
+        assert_eq!(details(&error).bad_request().unwrap().field_violations[0].field, "environment_id");
+    }
+    assert_eq!(status(&owner.get(&id).await.unwrap()).status_version, 1, "nobody has touched it");
+
+    // An admin sees all, one's own by default; a member's list is their own.
+    let (owners_id, admins_id) = (owner.clone().whoami().await.unwrap(), admin.clone().whoami().await.unwrap());
+    let by = |creators: &[&String]| Filter { creator_ids: creators.iter().copied().cloned().collect(), ..none() };
+    assert_eq!(ids(&list(&admin, ListEnvironmentsRequest::default()).await.unwrap()), std::slice::from_ref(&admins));
+    assert_eq!(filtered(&admin, by(&[&owners_id])).await, std::slice::from_ref(&id));
+    assert_eq!(filtered(&admin, by(&[&admins_id, &owners_id])).await, [admins.clone(), id.clone()]);
+    assert_eq!(admin.get(&id).await.unwrap().id, id);
+    assert_eq!(ids(&list(&other, ListEnvironmentsRequest::default()).await.unwrap()), Vec::<String>::new());
+    assert_eq!(filtered(&owner, by(&[&owners_id])).await, std::slice::from_ref(&id));
+    let denied = ListEnvironmentsRequest { filter: Some(by(&[&owners_id])), ..Default::default() };
+    assert_eq!(list(&other, denied).await.unwrap_err().code(), Code::PermissionDenied);
+    // Commands are run as the creator: nobody else's to run, not an admin's either.
+    assert_eq!(admin.environment_token(&id).await.unwrap_err().code(), Code::NotFound);
+    admin.delete_whole(&id).await;
+    assert_eq!(owner.get(&id).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn there_are_three_classes_from_the_start_and_small_is_the_default() {
+    let local = LocalServer::start().await;
+    let api = local.api_of_user("dev@example.com").await;
+    let answer = api.environments.clone().list_environment_classes(ListEnvironmentClassesRequest::default()).await;
+    let classes = answer.unwrap().into_inner().environment_classes;
+    let named: Vec<_> = classes.iter().map(|class| (class.display_name.as_str(), class.enabled)).collect();
+    assert_eq!(named, [("Small", true), ("Regular", true), ("Large", true)]);
+    let offers = |number: usize, key: &str| {
+        let found = classes[number].configuration.iter().find(|field| field.key == key);
+        found.unwrap().value.clone()
+    };
+    assert_eq!([offers(0, "default"), offers(1, "default"), offers(2, "default")], ["true", "false", "false"]);
+    for key in ["cpuMillicores", "memoryBytes", "processes"] {
+        let sizes = [0, 1, 2].map(|number| offers(number, key).parse::<u64>().unwrap());
+        assert!(sizes[0] > 0 && sizes[0] < sizes[1] && sizes[1] < sizes[2], "{key}: {sizes:?}");
+    }
+}
+
+fn none() -> Filter {
+    Filter::default()
+}
+
+fn page(page_size: i32, token: &str) -> ListEnvironmentsRequest {
+    let pagination = PaginationRequest { page_size, token: token.to_owned() };
+    ListEnvironmentsRequest { pagination: Some(pagination), ..Default::default() }
+}
+
+async fn list(api: &Api, request: ListEnvironmentsRequest) -> Result<ListEnvironmentsResponse, Status> {
+    api.environments.clone().list_environments(request).await.map(tonic::Response::into_inner)
+}
+
+fn ids(answer: &ListEnvironmentsResponse) -> Vec<String> {
+    answer.environments.iter().map(|environment| environment.id.clone()).collect()
+}
+
+async fn filtered(api: &Api, filter: Filter) -> Vec<String> {
+    let request = ListEnvironmentsRequest { filter: Some(filter), ..Default::default() };
+    ids(&list(api, request).await.unwrap())
+}
+
+async fn all_pages(api: &Api, size: i32) -> Vec<String> {
+    let (mut all, mut token) = (Vec::new(), String::new());
+    loop {
+        let answer = list(api, page(size, &token)).await.unwrap();
+        assert!(answer.environments.len() <= usize::try_from(size).unwrap());
+        all.extend(ids(&answer));
+        token = answer.pagination.unwrap().next_token;
+        if token.is_empty() {
+            return all;
+        }
+    }
+}

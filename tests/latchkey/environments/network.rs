@@ -1,0 +1,73 @@
+//! Where environments may not go. The server has a network of its own here, in which the forbidden addresses are somebody:
+//! a connection that should not be made is noticed, and goes nowhere.
+
+use std::{io::ErrorKind, net::TcpStream};
+
+use crate::support::{
+    Api, LocalServer,
+    environments::{from_url, with_url},
+    network::{alone_with, channel_inside, inside, listen_inside},
+};
+use latchkey::pb::{gitpod::v1::EnvironmentPhase, supervisor::v1::ExecRequest};
+
+#[tokio::test]
+async fn nobody_is_reached_at_an_address_that_is_not_public() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("left out: only root can make the network that this needs");
+        return;
+    }
+    let local = LocalServer::start_in(alone_with(&["10.0.0.1/32", "169.254.169.254/32", "fd00:ec2::254/128"])).await;
+    let server = local.server().pid();
+    let https = [listen_inside(server, "0.0.0.0:443"), listen_inside(server, "[::]:80")];
+    // They would notice.
+    for address in ["10.0.0.1:443", "169.254.169.254:443", "127.0.0.1:443", "169.254.169.254:80"] {
+        inside(server, || TcpStream::connect(address)).unwrap();
+        let taken = https.iter().filter(|listener| listener.accept().is_ok()).count();
+        assert_eq!(taken, 1, "{address}");
+    }
+    let token = local.user("dev@example.com").await;
+    let channel = channel_inside(server, local.server().address()).await;
+    let api = Api::over(channel.clone(), Some(&format!("Bearer {token}")));
+
+    for (url, says) in [
+        ("https://no-such-host.invalid/owner/name", "no-such-host.invalid does not resolve"),
+        ("https://localhost/owner/name", "of host localhost is loopback"),
+        ("https://127.0.0.1/owner/name", "127.0.0.1 is loopback"),
+        ("https://[::1]/owner/name", "::1 is loopback"),
+        ("https://0x7f000001/owner/name", "127.0.0.1 is loopback"),
+        ("https://10.0.0.1/owner/name", "10.0.0.1 is private"),
+        ("https://[::ffff:10.0.0.1]/owner/name", "is private"),
+        ("https://169.254.169.254/latest/meta-data", "169.254.169.254 is a cloud metadata service"),
+        ("https://[fd00:ec2::254]/latest/meta-data", "is a cloud metadata service"),
+        ("https://0.0.0.0/owner/name", "0.0.0.0 is unspecified"),
+    ] {
+        let id = api.create(from_url(url)).await.unwrap().id;
+        let failure = api.until_failed(&id).await;
+        assert!(failure.contains(says), "{url}: {failure}");
+        api.delete_whole(&id).await;
+    }
+
+    // Nor do commands get there, by the proxy or past it.
+    let id = api.create_running(crate::support::environments::from_nothing()).await;
+    let ops = api.get(&id).await.unwrap().status.unwrap().environment_urls.unwrap().ops;
+    let mut operations = with_url(channel, &ops, &api.environment_token(&id).await.unwrap());
+    for command in [
+        "git ls-remote https://169.254.169.254/a",
+        "git ls-remote http://169.254.169.254/a",
+        "git ls-remote http://10.0.0.1/a",
+        "env -u https_proxy -u HTTPS_PROXY git ls-remote https://10.0.0.1/a",
+        "env -u http_proxy -u HTTP_PROXY git ls-remote http://localhost/a",
+    ] {
+        let request = ExecRequest { command: command.to_owned(), timeout_seconds: 20, ..Default::default() };
+        let ran = operations.exec(request).await.unwrap().into_inner();
+        assert_ne!(ran.exit_code, 0, "{command}");
+        assert!(ran.stderr.contains("403") || ran.stderr.contains("connect"), "{command}: {}", ran.stderr);
+    }
+    api.stop(&id).await.unwrap();
+    api.until(&id, EnvironmentPhase::Stopped).await;
+    api.delete_whole(&id).await;
+
+    for listener in https {
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody got through");
+    }
+}

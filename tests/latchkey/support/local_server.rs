@@ -1,0 +1,199 @@
+//! A server that runs environments on this machine, and the world that they are cloned from.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use rustix::fs::FlockOperation;
+use tempfile::TempDir;
+
+use super::{
+    Api, ServerOptions, TestDatabase, TestServer,
+    git_server::{GitServer, Manners},
+};
+
+/// The server, its database, and a Git server that `https://github.com/` leads to. Whatever a failed test leaves running
+/// ends with it.
+pub struct LocalServer {
+    pub database: TestDatabase,
+    pub git: GitServer,
+    // Before the directory, so that nobody writes to it any more when it is removed.
+    server: Option<TestServer>,
+    directory: TempDir,
+    wrapper: Vec<String>,
+}
+
+impl LocalServer {
+    /// Starts it, and waits until it serves.
+    pub async fn start() -> Self {
+        Self::start_in(Vec::new()).await
+    }
+
+    /// Starts it by a program that becomes the server in the end.
+    pub async fn start_in(wrapper: Vec<String>) -> Self {
+        let directory = tempfile::Builder::new().prefix("latchkey-local-").tempdir().unwrap();
+        let data = directory.path().join("data");
+        fs::create_dir(&data).unwrap();
+        // Sandboxes pass through them as an account of their own.
+        for directory in [directory.path(), &data] {
+            fs::set_permissions(directory, fs::Permissions::from_mode(0o711)).unwrap();
+        }
+        let git = GitServer::start().await;
+        fs::write(directory.path().join("gitconfig"), git.rewriting("https://github.com/")).unwrap();
+        let mut local = Self { database: TestDatabase::create().await, git, server: None, directory, wrapper };
+        local.start_again().await;
+        local
+    }
+
+    /// How another server on the same data directory is started.
+    pub fn options(&self) -> ServerOptions {
+        let git_config = self.directory.path().join("gitconfig").to_str().unwrap().to_owned();
+        ServerOptions {
+            args: vec!["--local-runner".to_owned()],
+            env: vec![("LATCHKEY_GIT_CONFIG".to_owned(), git_config)],
+            data_dir: Some(self.data_dir()),
+            wrapper: self.wrapper.clone(),
+            ..ServerOptions::default()
+        }
+    }
+
+    /// Starts the server in the place of one that has ended.
+    pub async fn start_again(&mut self) {
+        self.server = None;
+        self.server = Some(TestServer::start_with(&self.database, self.options()).await);
+    }
+
+    /// Ends the server as `kill -9` does.
+    pub async fn kill(&mut self) {
+        self.server.as_mut().expect("it runs").kill().await;
+    }
+
+    /// Asks the server to end, and waits until it has.
+    pub async fn stop(&mut self) {
+        assert!(self.server.as_mut().expect("it runs").stop().await);
+    }
+
+    /// The server that runs now.
+    pub fn server(&self) -> &TestServer {
+        self.server.as_ref().expect("it runs")
+    }
+
+    /// A user and a token of theirs.
+    pub async fn user(&self, email: &str) -> String {
+        self.server().user(&self.database, email).await
+    }
+
+    /// Clients of the API.
+    pub async fn api(&self, token: &str) -> Api {
+        self.server().api(token).await
+    }
+
+    /// Clients of the API, for a new user.
+    pub async fn api_of_user(&self, email: &str) -> Api {
+        self.api(&self.user(email).await).await
+    }
+
+    /// Where the server's files are.
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Where an environment's files are.
+    pub fn directory_of(&self, environment: &str) -> PathBuf {
+        self.data_dir().join("environments").join(environment)
+    }
+
+    /// The first process of an environment's sandbox.
+    pub fn sandbox_of(&self, environment: &str) -> Option<Pid> {
+        sandbox(&self.directory_of(environment))
+    }
+
+    /// Checks that nothing is left of an environment: no file, no process, no row.
+    pub async fn is_gone(&self, environment: &str) {
+        assert!(!self.directory_of(environment).exists(), "files are left of {environment}");
+        assert_eq!(processes_with(environment), Vec::<String>::new());
+        let rows = self
+            .database
+            .superuser()
+            .await
+            .query_one(
+                "SELECT (SELECT count(*) FROM environments WHERE id = $1::text::uuid)
+                      + (SELECT count(*) FROM environment_tokens WHERE environment_id = $1::text::uuid)",
+                &[&environment],
+            )
+            .await
+            .unwrap();
+        assert_eq!(rows.get::<_, i64>(0), 0, "rows are left of {environment}");
+    }
+
+    /// Waits until the Git server has been asked for a repository that does not answer.
+    pub async fn stalls(&self, name: &str) {
+        let path = format!("/{name}/");
+        super::eventually("the clone reaches the Git server", async || {
+            self.git.requests().iter().any(|request| request.contains(&path)).then_some(())
+        })
+        .await;
+    }
+
+    /// A repository whose clone begins and does not end.
+    pub fn add_stalling_repository(&self, name: &str) {
+        self.git.add_repository(name, &[("README.md", "slow\n")]);
+        self.git.set_manners(name, Manners::Silent);
+    }
+}
+
+impl Drop for LocalServer {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take().and_then(TestServer::into_pid) {
+            wait_for_end(server);
+        }
+        let Ok(entries) = fs::read_dir(self.data_dir().join("environments")) else { return };
+        for entry in entries.flatten() {
+            if let Some(process) = sandbox(&entry.path()) {
+                // Gone between two looks is as good.
+                let _ = kill(process, Signal::SIGKILL);
+                wait_for_end(process);
+            }
+        }
+    }
+}
+
+/// Waits until a process that was killed is gone.
+fn wait_for_end(process: Pid) {
+    for _ in 0..1000 {
+        let state = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        if state.is_empty() || state.contains(") Z ") {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// The first process of a sandbox, if bubblewrap still holds its lock.
+fn sandbox(directory: &Path) -> Option<Pid> {
+    let status = directory.join("status");
+    let file = File::open(&status).ok()?;
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+        return None;
+    }
+    let text = fs::read_to_string(status).ok()?;
+    let status: serde_json::Value = serde_json::from_str(text.lines().next()?).ok()?;
+    Some(Pid::from_raw(i32::try_from(status.get("child-pid")?.as_i64()?).ok()?))
+}
+
+/// Every living process of this machine that has `text` in its command line.
+pub fn processes_with(text: &str) -> Vec<String> {
+    let entries = fs::read_dir("/proc").unwrap();
+    let found = entries.flatten().filter_map(|entry| {
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        line.contains(text).then(|| format!("{}: {line}", entry.file_name().to_string_lossy()))
+    });
+    found.collect()
+}

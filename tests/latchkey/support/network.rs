@@ -1,0 +1,50 @@
+//! A network of a test's own: whatever goes wrong, nothing leaves it.
+
+use std::{fs::File, net::TcpListener};
+
+use hyper_util::rt::TokioIo;
+use nix::sched::{CloneFlags, setns};
+use tonic::transport::{Channel, Endpoint};
+
+/// The words before a program that give it a network with nothing but a loopback interface, which has these addresses
+/// as well.
+pub fn alone_with(addresses: &[&str]) -> Vec<String> {
+    let mut script = "ip link set lo up".to_owned();
+    for address in addresses {
+        script.push_str(&format!(" && ip address add {address} dev lo"));
+    }
+    script.push_str(" && exec \"$0\" \"$@\"");
+    // Every word but the last becomes the next one, in the same process.
+    ["unshare", "--net", "sh", "-c", &script].map(str::to_owned).to_vec()
+}
+
+/// Does something in the network of a process. What is opened there stays there.
+pub fn inside<T: Send>(process: u32, work: impl FnOnce() -> T + Send) -> T {
+    let network = File::open(format!("/proc/{process}/ns/net")).unwrap();
+    std::thread::scope(|scope| {
+        // The thread ends there: no other work is ever done in that network.
+        let thread = scope.spawn(|| {
+            setns(&network, CloneFlags::CLONE_NEWNET).expect("tests of networks run as root");
+            work()
+        });
+        thread.join().unwrap()
+    })
+}
+
+/// A listener in the network of a process.
+pub fn listen_inside(process: u32, address: &str) -> TcpListener {
+    let listener = inside(process, || TcpListener::bind(address).unwrap());
+    listener.set_nonblocking(true).unwrap();
+    listener
+}
+
+/// A channel to a server in its own network.
+pub async fn channel_inside(process: u32, address: &str) -> Channel {
+    let connect = move |uri: http::Uri| async move {
+        let stream = inside(process, || std::net::TcpStream::connect(uri.authority().unwrap().as_str()))?;
+        stream.set_nonblocking(true)?;
+        Ok::<_, std::io::Error>(TokioIo::new(tokio::net::TcpStream::from_std(stream)?))
+    };
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    endpoint.connect_with_connector(tower::service_fn(connect)).await.unwrap()
+}
