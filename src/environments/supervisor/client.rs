@@ -175,3 +175,25 @@ fn failed(status: &Status, timeout: Duration) -> OperationsError {
         | Code::Unauthenticated => OperationsError::Unreachable(format!("{:?}: {text}", status.code())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_of_somebody_else_is_refused() {
+        let run = tempfile::tempdir().unwrap();
+        let own = rustix::process::geteuid().as_raw();
+        assert!(matches!(Client::connect(run.path(), own).await, Err(ConnectError::NotRunning)));
+        let socket = UnixListener::bind(run.path().join(places::SUPERVISOR_SOCKET)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let refused = Client::connect(run.path(), own + 1).await;
+        assert!(matches!(refused, Err(ConnectError::NotASocket(_))), "{refused:?}");
+        assert!(socket.accept().is_err(), "nobody came");
+        // The file of a socket that nobody listens on any more.
+        drop(socket);
+        assert!(matches!(Client::connect(run.path(), own).await, Err(ConnectError::NotRunning)));
+    }
+}
