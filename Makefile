@@ -24,7 +24,8 @@ test: lint unit-and-integration-tests ## install what is missing, then check for
 
 lint: tools format-check shellcheck deny clippy ## format, clippy, dependencies (licenses, bans, sources), shell scripts
 
-bench: tools ## run the benchmarks
+bench: ## install what is missing, then measure (5 minutes after the build; BENCHMARKS.md)
+	@.ci/install-packages run
 	$(CARGO) bench --locked
 
 tools: ## install what the tests need and is missing: system packages, and target/tools

@@ -6,10 +6,12 @@
 #[path = "../tests/support/git_server.rs"]
 mod git_server;
 mod ground;
+#[path = "../tests/support/machine.rs"]
+mod machine;
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -75,6 +77,7 @@ async fn measure(options: &Options) {
     let config = postgres.directory().join("gitconfig");
     fs::write(&config, git.rewriting("https://github.com/")).unwrap();
     let data = postgres.directory().join("server");
+    let _sandboxes = Sandboxes(data.join("environments"));
     let args = ["--local-runner", "--data-dir", data.to_str().unwrap(), "--git-config", config.to_str().unwrap()];
     let server = Server::start(Path::new(LATCHKEY), &postgres, &args).await;
     let token = bearer(&server.user("dev@bench.example").await);
@@ -85,6 +88,19 @@ async fn measure(options: &Options) {
     exec(&mut api, &server, &environment, options.commands).await;
     api.delete(&environment).await;
     server.stop().await;
+}
+
+/// Ends what still runs in a directory of environments: sandboxes outlive the server, and so a benchmark that broke off.
+struct Sandboxes(PathBuf);
+
+impl Drop for Sandboxes {
+    fn drop(&mut self) {
+        let Ok(entries) = fs::read_dir(&self.0) else { return };
+        for process in entries.flatten().filter_map(|entry| machine::sandbox(&entry.path())) {
+            // Gone between the two looks is as good.
+            let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+        }
+    }
 }
 
 /// Creates environments in turn with clones by themselves. Leaves one.

@@ -75,7 +75,7 @@ fn main() {
         let sql = postgres.superuser().await;
         sql.batch_execute("SET session_replication_role = replica").await.unwrap();
         sql.execute(FILL, &[&i64::from(options.many), &i64::from(options.few)]).await.unwrap();
-        sql.batch_execute("VACUUM ANALYZE environments; CHECKPOINT").await.unwrap();
+        postgres.settle(&["environments"]).await;
 
         let mut lists = EnvironmentServiceClient::new(server.connect().await);
         for token in [&many, &few] {

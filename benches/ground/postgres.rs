@@ -69,6 +69,13 @@ impl Postgres {
         client
     }
 
+    /// Does what PostgreSQL would do in the background sooner or later for tables that were filled.
+    pub async fn settle(&self, tables: &[&str]) {
+        let client = self.superuser().await;
+        client.batch_execute(&format!("VACUUM ANALYZE {}", tables.join(", "))).await.unwrap();
+        client.batch_execute("CHECKPOINT").await.unwrap();
+    }
+
     /// The process that all of PostgreSQL's others are children of.
     pub const fn postmaster(&self) -> i32 {
         self.postmaster

@@ -77,7 +77,7 @@ pub async fn fill(postgres: &Postgres, rows: u32, usable: u32) -> Tokens {
     let names: Vec<String> = ids.iter().map(Uuid::to_string).collect();
     let (rows, generation) = (i64::from(rows), i16::from(Generation::FIRST.number()));
     client.execute(FILL, &[&rows, &generation, &from, &to, &names, &digests, &times]).await.unwrap();
-    client.batch_execute("VACUUM ANALYZE principals, personal_access_tokens; CHECKPOINT").await.unwrap();
+    postgres.settle(&["principals", "personal_access_tokens"]).await;
     Tokens { headers, ids }
 }
 
@@ -102,7 +102,7 @@ pub async fn keys_for_pgbench(postgres: &Postgres, tokens: &Tokens) -> usize {
         let keys: Vec<String> = (0..KEYS_A_ROW).map(|_| format!("'{}'", dice.choose(&tokens.ids))).collect();
         client.batch_execute(&format!("INSERT INTO benchmark_keys VALUES ({row}, {})", keys.join(", "))).await.unwrap();
     }
-    client.batch_execute("VACUUM ANALYZE benchmark_keys").await.unwrap();
+    postgres.settle(&["benchmark_keys"]).await;
     ROWS
 }
 
