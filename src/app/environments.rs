@@ -1,6 +1,11 @@
 //! What environments run on.
 
-use std::{fs, io::Write, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    io::{self, Write},
+    sync::Arc,
+    time::Duration,
+};
 
 use tempfile::NamedTempFile;
 use tokio::task::JoinSet;
@@ -55,8 +60,9 @@ pub(super) async fn start(
         clone_timeout: CLONE_TIMEOUT,
         egress: egress::Limits::default(),
     };
-    let runner = Arc::new(LocalRunner::open(local).await.map_err(|error| failed(&error))?);
+    // First of all: it also says that the directory is Latchkey's, whenever the server is ended from here on.
     let runner_id = runner_id(directory)?;
+    let runner = Arc::new(LocalRunner::open(local).await.map_err(|error| failed(&error))?);
     let left = runner.environments().await.map_err(|error| failed(&error))?;
     let is_known = store.runner_known(runner_id).await?;
     if !is_known && !left.is_empty() {
@@ -90,18 +96,18 @@ fn sandbox_account() -> Result<Option<Account>, AppError> {
 /// The runner's ID, drawn at the first start and kept in the data directory.
 fn runner_id(directory: &DataDirectory) -> Result<RunnerId, AppError> {
     let path = directory.runner_id();
-    let failed = |error: std::io::Error| AppError::Runner(format!("{}: {error}", path.display()));
-    match fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().map_err(|_| {
-            AppError::Runner(format!("{} does not hold a runner's ID; bring it back from a backup", path.display()))
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let id = RunnerId::generate();
-            let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
-            writeln!(file, "{id}").and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-            file.persist(&path).map_err(|error| failed(error.error))?;
-            Ok(id)
+    let failed = |error: io::Error| AppError::Runner(format!("{}: {error}", path.display()));
+    if !path.exists() {
+        let mut file = NamedTempFile::new_in(directory.path()).map_err(failed)?;
+        writeln!(file, "{}", RunnerId::generate()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+        match file.persist_noclobber(&path) {
+            Ok(_) => {}
+            // Of two servers that start at once one will not stay; it must not leave its ID to the other's environments.
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(error.error)),
         }
-        Err(error) => Err(failed(error)),
     }
+    fs::read_to_string(&path).map_err(failed)?.trim().parse().map_err(|_| {
+        AppError::Runner(format!("{} does not hold a runner's ID; bring it back from a backup", path.display()))
+    })
 }

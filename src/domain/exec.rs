@@ -10,8 +10,8 @@ pub const OUTPUT_LIMIT: usize = 8 * 1024 * 1024;
 pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// How long a command may run when the request does not say.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
-/// The most bytes of a command.
-pub const COMMAND_LIMIT: usize = 128 * 1024;
+/// The most bytes of a command: what Linux takes as one argument (`MAX_ARG_STRLEN`), without the NUL at its end.
+pub const COMMAND_LIMIT: usize = 128 * 1024 - 1;
 
 /// A command to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub enum OperationsError {
     /// It was cancelled; everything it started has been ended.
     #[error("the command was cancelled")]
     Cancelled,
-    /// What was asked for makes no sense to the environment.
+    /// The environment does not take what was asked for: why, after the name of the field and a colon if it is about one.
     #[error("{0}")]
     Invalid(String),
     /// The environment does not answer as it should. The text is for logs.

@@ -4,7 +4,6 @@
 //! have an account of their own and must pass through it to what is theirs. Nobody but root can list it, and
 //! everything inside has a mode of its own.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -109,16 +108,16 @@ impl DataDirectory {
 }
 
 /// Setting the mode of somebody's home directory because it was named by mistake would be a nuisance: a directory is
-/// ours if it has our lock file, or if there is nothing in it but what is ours without PostgreSQL (the operator's database is
-/// used) and what an operator or a file system puts there first.
+/// ours if it has our lock file or, beside a database of the operator's, the ID of our runner, or if it is new (empty, but
+/// for what an operator or a file system puts there first).
 fn refuse_foreign_content(path: &Path) -> Result<(), EmbeddedError> {
-    if path.join("lock").exists() {
+    if ["lock", "runner-id"].iter().any(|ours| path.join(ours).exists()) {
         return Ok(());
     }
     let entries = std::fs::read_dir(path).map_err(EmbeddedError::io("read the directory", path))?;
     for entry in entries {
         let name = entry.map_err(EmbeddedError::io("read the directory", path))?.file_name();
-        if !["environments", "lost+found", "runner-id", "signing-keys"].map(OsStr::new).contains(&name.as_os_str()) {
+        if name != "signing-keys" && name != "lost+found" {
             let entry = name.to_string_lossy().into_owned();
             return Err(EmbeddedError::NotLatchkeys { path: path.to_path_buf(), entry });
         }

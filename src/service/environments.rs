@@ -323,11 +323,22 @@ impl From<OperationsError> for ServiceError {
             OperationsError::NotRunning => Self::Precondition(error.to_string()),
             OperationsError::TimedOut(_) => Self::TimedOut(error.to_string()),
             OperationsError::Cancelled => Self::Cancelled(error.to_string()),
-            OperationsError::Invalid(problem) => Self::Invalid { field: "request", problem },
+            OperationsError::Invalid(problem) => refused(problem),
             OperationsError::Elsewhere => Self::unavailable(&OperationsError::Elsewhere.to_string(), "other runner"),
             OperationsError::Unreachable(detail) => {
                 Self::unavailable("the environment does not answer; try again, or stop and start it", detail)
             }
         }
+    }
+}
+
+/// What an environment does not take: it begins with the field's name, if it is about one.
+fn refused(text: String) -> ServiceError {
+    let about = ["command", "operation_id", "timeout_seconds", "working_directory"]
+        .into_iter()
+        .find_map(|field| Some((field, text.strip_prefix(field)?.strip_prefix(": ")?)));
+    match about {
+        Some((field, problem)) => ServiceError::invalid(field, problem),
+        None => ServiceError::Precondition(text),
     }
 }

@@ -126,7 +126,8 @@ async fn a_key_that_another_server_has_makes_no_forgeries() {
 
     let check_value = keys.check_values().next().unwrap().1;
     let owner = database.owner().await;
-    let insert = "INSERT INTO signing_keys (generation, check_value, state, activated_at) VALUES (2, $1, 'verifying', now())";
+    let insert =
+        "INSERT INTO signing_keys (generation, check_value, state, activated_at) VALUES (2, $1, 'verifying', now())";
     owner.execute(insert, &[&check_value.as_bytes().as_slice()]).await.unwrap();
     let status = eventually("the server looks at the known keys again", || async {
         let status = caller.call_with_token(WHOAMI, &elsewhere).await.unwrap_err();

@@ -40,7 +40,7 @@ async fn a_context_url_becomes_a_running_environment_with_the_repositorys_files(
     assert_eq!(*ops, format!("{}/environments/{}/ops", local.server().url(), created.id));
     assert!(running.metadata.unwrap().last_started_at.is_some());
 
-    let said = api.said(&created.id, "pwd; cat README.md; git rev-parse HEAD; git remote get-url origin").await;
+    let said = api.said(&created.id, "pwd; cat README.md; git rev-parse HEAD; git config remote.origin.url").await;
     assert_eq!(said, format!("/workspace/name\nhello\n{commit}\nhttps://github.com/owner/name"));
     api.delete_whole(&created.id).await;
 }
@@ -125,7 +125,7 @@ async fn a_checkout_has_its_place_and_its_upstream() {
         running.spec.unwrap().content,
         from_git(GitInitializer { target_mode: CloneTargetMode::RemoteHead.into(), ..git }).spec.unwrap().content
     );
-    let said = api.said(&id, "pwd; ls; git remote get-url upstream").await;
+    let said = api.said(&id, "pwd; ls; git config remote.upstream.url").await;
     assert_eq!(said, "/workspace/src/project\na\nhttps://github.com/owner/name");
     api.delete_whole(&id).await;
 }

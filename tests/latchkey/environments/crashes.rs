@@ -1,6 +1,7 @@
 //! A server that is killed, at every step of an environment's life, and the next one in its place.
 
-use latchkey::pb::gitpod::v1::EnvironmentPhase;
+use latchkey::pb::{gitpod::v1::EnvironmentPhase, supervisor::v1::ExecRequest};
+use tonic::Code;
 
 use crate::support::{
     LocalServer,
@@ -175,9 +176,17 @@ async fn what_was_being_deleted_is_gone() {
     let token = local.user("dev@example.com").await;
     let api = local.api(&token).await;
     let id = api.create_running(from_nothing()).await;
+    let mut operations = api.operations_of(&id).await;
     let barrier = Barrier::before(&local, "DELETE", "true").await;
     api.delete(&id).await.unwrap();
     barrier.reached(&local).await;
+    // Its tokens are dead from the word on, not only when all is removed; and there is no way back.
+    let command = ExecRequest { command: "true".to_owned(), ..Default::default() };
+    assert_eq!(operations.exec(command).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(api.environment_token(&id).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(api.start(&id).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(api.stop(&id).await.unwrap_err().code(), Code::FailedPrecondition);
+    api.delete(&id).await.unwrap();
     assert_eq!(status(&api.get(&id).await.unwrap()).phase(), EnvironmentPhase::Deleting);
     local.kill().await;
     drop(barrier);

@@ -107,11 +107,10 @@ impl Api {
         .await
     }
 
-    /// Waits until an environment that was to run has failed; gives what its status says of that.
+    /// Waits until an environment that was to run, or ran, has failed; gives what its status says of that.
     pub async fn until_failed(&self, id: &str) -> String {
         let failed = eventually(&format!("{id} fails"), async || {
             let environment = self.get(id).await.unwrap();
-            assert_ne!(status(&environment).phase(), EnvironmentPhase::Running, "{id} runs");
             (!status(&environment).failure_message.is_empty()).then_some(environment)
         })
         .await;

@@ -114,10 +114,11 @@ impl LocalServer {
         sandbox(&self.directory_of(environment))
     }
 
-    /// Checks that nothing is left of an environment: no file, no process, no row.
+    /// Checks that nothing is left of an environment: no file, no process, no control group, no row.
     pub async fn is_gone(&self, environment: &str) {
         assert!(!self.directory_of(environment).exists(), "files are left of {environment}");
         assert_eq!(processes_with(environment), Vec::<String>::new());
+        assert_eq!(control_groups(environment), Vec::<PathBuf>::new());
         let rows = self
             .database
             .superuser()
@@ -185,6 +186,14 @@ fn sandbox(directory: &Path) -> Option<Pid> {
     let text = fs::read_to_string(status).ok()?;
     let status: serde_json::Value = serde_json::from_str(text.lines().next()?).ok()?;
     Some(Pid::from_raw(i32::try_from(status.get("child-pid")?.as_i64()?).ok()?))
+}
+
+/// The control groups of an environment, in every hierarchy.
+fn control_groups(environment: &str) -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    let groups = hierarchies.chain([root.to_owned()]).map(|path| path.join("latchkey").join(environment));
+    groups.filter(|path| path.exists()).collect()
 }
 
 /// Every living process of this machine that has `text` in its command line.
