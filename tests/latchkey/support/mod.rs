@@ -12,6 +12,7 @@ pub mod http1;
 mod local_server;
 pub mod network;
 mod rows;
+pub mod keys;
 mod rpc;
 mod server;
 pub mod token_text;
@@ -20,7 +21,7 @@ pub use call::{Caller, WHOAMI, told};
 pub use database::TestDatabase;
 pub use gitpod::{GITPOD, Gitpod, Ran};
 pub use local_server::{LocalServer, processes_with};
-pub use rpc::{Api, details};
+pub use rpc::{Api, details, with_request_id};
 pub use server::{LATCHKEY, ServerOptions, TestServer};
 
 use std::{future::Future, time::Duration};

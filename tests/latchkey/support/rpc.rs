@@ -62,6 +62,12 @@ impl Api {
         Self::over(channel, authorization)
     }
 
+    /// Connects from another of the machine's own addresses.
+    pub async fn connect_from(address: std::net::IpAddr, url: &str, token: &str) -> Self {
+        let endpoint = Endpoint::from_shared(url.to_owned()).unwrap().local_address(Some(address));
+        Self::over(endpoint.connect().await.unwrap(), Some(&format!("Bearer {token}")))
+    }
+
     /// On a connection; sends this authorization header.
     pub fn over(channel: Channel, authorization: Option<&str>) -> Self {
         let bearer = Bearer(authorization.map(|text| text.parse().unwrap()));
@@ -89,6 +95,23 @@ impl Api {
             .get_authenticated_identity(latchkey::pb::gitpod::v1::GetAuthenticatedIdentityRequest {})
             .await?;
         Ok(identity.into_inner().subject.unwrap().id)
+    }
+}
+
+/// What came of a call, and the ID that the answer gives it.
+pub fn with_request_id<T>(answer: Result<tonic::Response<T>, Status>) -> (Result<T, Status>, String) {
+    let id = |metadata: &tonic::metadata::MetadataMap| {
+        metadata.get("x-request-id").expect("every answer has a request ID").to_str().unwrap().to_owned()
+    };
+    match answer {
+        Ok(response) => {
+            let request_id = id(response.metadata());
+            (Ok(response.into_inner()), request_id)
+        }
+        Err(status) => {
+            let request_id = id(status.metadata());
+            (Err(status), request_id)
+        }
     }
 }
 

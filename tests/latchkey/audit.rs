@@ -1,1 +1,0 @@
-//! The audit log: what is written, when, and who may read it.
