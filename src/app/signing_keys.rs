@@ -28,9 +28,13 @@ const NAME: &str = "signing-keys";
 pub enum SigningKeyError {
     /// Nobody said where they are.
     #[error(
-        "no file of signing keys: make one with 'latchkey admin generate-signing-key > FILE' and name it with --signing-keys"
+        "no file of signing keys: make one with '(umask 077; latchkey admin generate-signing-key > FILE)' and name it with \
+         --signing-keys"
     )]
     Nowhere,
+    /// The file is not there, and no key was ever used with the database.
+    #[error("{0} does not exist: make it with '(umask 077; latchkey admin generate-signing-key > {0})'")]
+    Missing(PathBuf),
     /// The file is gone while the database knows keys.
     #[error(
         "{0} is missing, and without its signing keys no token can be verified; bring it back from a backup, or make a new key \
@@ -70,8 +74,11 @@ pub(super) async fn load(
         Ok(file) => Ok(read(&path, file)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let known = store.signing_key_list().await?;
-            if !is_embedded || data.signing_keys.is_some() || !known.is_empty() {
+            if !known.is_empty() {
                 return Err(SigningKeyError::Lost(path).into());
+            }
+            if !is_embedded || data.signing_keys.is_some() {
+                return Err(SigningKeyError::Missing(path).into());
             }
             create(&path)?;
             let file = open(&path).map_err(|error| SigningKeyError::File(path.clone(), error))?;
