@@ -8,13 +8,14 @@ mod database;
 pub mod environments;
 pub(crate) mod git_server;
 mod gitpod;
+pub mod http;
 pub mod http1;
 mod local_server;
 pub mod network;
 mod rows;
 pub mod keys;
 mod rpc;
-mod server;
+pub mod server;
 pub mod token_text;
 
 pub use call::{Caller, WHOAMI, told};

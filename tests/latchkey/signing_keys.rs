@@ -1,1 +1,0 @@
-//! Signing keys: start-up checks, rotation, revocation.

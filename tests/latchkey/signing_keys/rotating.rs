@@ -1,0 +1,108 @@
+//! A new key comes in two steps: first every server has it, then tokens are made with it.
+
+use tonic::Code;
+
+use super::{becomes, generation, with_keys};
+use crate::support::{
+    TestDatabase, TestServer, details,
+    keys::{key_line, mint},
+};
+
+#[tokio::test]
+async fn a_new_key_is_brought_to_every_server_and_then_activated() {
+    let database = TestDatabase::create().await;
+    let (first, second) = (key_line(1), key_line(2));
+    let both = first.clone() + &second;
+    let mut a = TestServer::start_with(&database, with_keys(&first)).await;
+    let b_before = TestServer::start_with(&database, with_keys(&first)).await;
+    let old = a.user(&database, "dev@example.com").await;
+    assert_eq!(generation(&old), 1);
+
+    // The first step, on one server: it verifies with the new key, and nothing is made with it.
+    assert!(a.stop().await);
+    let a = TestServer::start_with(&database, with_keys(&both)).await;
+    becomes(&a, 200, "ready").await;
+    assert_eq!(generation(&a.api(&old).await.create_token("x").await.token), 1);
+    // The other one says that it would not do, and goes on with what it can.
+    becomes(&b_before, 503, "this server lacks the signing keys of generation 2").await;
+    b_before.api(&old).await.whoami().await.expect("what it can verify, it verifies");
+
+    // On the other one too.
+    let b = TestServer::start_with(&database, with_keys(&both)).await;
+    becomes(&b, 200, "ready").await;
+    // The second step.
+    a.admin(&database, &["activate-generation", "2"]).await.unwrap();
+    for (maker, other) in [(&a, &b), (&b, &a)] {
+        let new = maker.api(&old).await.create_token("x").await.token;
+        assert_eq!(generation(&new), 2);
+        for server in [maker, other] {
+            server.api(&new).await.whoami().await.expect("new tokens work everywhere");
+            server.api(&old).await.whoami().await.expect("and so do old ones");
+        }
+    }
+    becomes(&a, 200, "ready").await;
+
+    // A server that was forgotten: what it cannot tell, it does not call forged.
+    let new = a.api(&old).await.create_token("x").await.token;
+    let unknown = b_before.api(&new).await.whoami().await.unwrap_err();
+    assert_eq!(unknown.code(), Code::Unavailable, "{unknown:?}");
+    assert!(details(&unknown).retry_info().is_some());
+    let request = latchkey::pb::gitpod::v1::CreatePersonalAccessTokenRequest {
+        description: "x".to_owned(),
+        ..Default::default()
+    };
+    let not_here = b_before.api(&old).await.tokens.create_personal_access_token(request).await.unwrap_err();
+    assert_eq!(not_here.code(), Code::Unavailable, "{not_here:?}");
+    let made_up = mint(&key_line(3), 3).1;
+    let forged = b_before.api(made_up.text.expose()).await.whoami().await.unwrap_err();
+    assert_eq!(forged.code(), Code::Unauthenticated, "nobody has a key of that number");
+
+    // Whoever still has the old key alone does not start as if nothing were.
+    let c = TestServer::start_with(&database, with_keys(&first)).await;
+    becomes(&c, 503, "generation 2").await;
+}
+
+#[tokio::test]
+async fn an_unknown_or_revoked_key_is_not_activated() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start_with(&database, with_keys(&(key_line(1) + &key_line(2)))).await;
+    for number in ["1", "3"] {
+        let said = server.admin(&database, &["activate-generation", number]).await.unwrap_err();
+        assert!(said.contains(&format!("generation {number} is not known, or is active or revoked")), "{said}");
+    }
+    server.admin(&database, &["revoke-generation", "2"]).await.unwrap();
+    server.admin(&database, &["activate-generation", "2"]).await.unwrap_err();
+    let token = server.user(&database, "dev@example.com").await;
+    assert_eq!(generation(&token), 1, "the active key is still the first");
+}
+
+#[tokio::test]
+async fn servers_that_bring_the_first_key_at_once_agree() {
+    // The same key.
+    let database = TestDatabase::create().await;
+    let key = key_line(1);
+    let start = || TestServer::try_start_with(&database, with_keys(&key));
+    let (one, two, three) = tokio::join!(start(), start(), start());
+    let token = one.as_ref().unwrap().user(&database, "dev@example.com").await;
+    for server in [one, two, three] {
+        let server = server.expect("each starts");
+        becomes(&server, 200, "ready").await;
+        server.api(&token).await.whoami().await.unwrap();
+    }
+    // Two keys of one number: one of them is the first, and the other's server does not start.
+    let database = TestDatabase::create().await;
+    let (one, other) = (with_keys(&key_line(1)), with_keys(&key_line(1)));
+    let (one, other) =
+        tokio::join!(TestServer::try_start_with(&database, one), TestServer::try_start_with(&database, other));
+    let (started, refused): (Vec<_>, Vec<_>) = [one, other].into_iter().partition(Result::is_ok);
+    assert_eq!((started.len(), refused.len()), (1, 1));
+    let said = refused.into_iter().next().unwrap().err().unwrap();
+    assert!(said.contains("generation 1 is not the one"), "{said}");
+    // Two keys of two numbers: one is active, whichever.
+    let database = TestDatabase::create().await;
+    let (one, other) = (with_keys(&key_line(1)), with_keys(&key_line(2)));
+    let _servers = tokio::join!(TestServer::start_with(&database, one), TestServer::start_with(&database, other));
+    let states = "SELECT string_agg(state, ' ' ORDER BY state) FROM signing_keys";
+    let states: String = database.owner().await.query_one(states, &[]).await.unwrap().get(0);
+    assert_eq!(states, "active verifying");
+}
