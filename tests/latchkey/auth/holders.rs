@@ -156,7 +156,10 @@ async fn a_key_that_another_server_has_makes_no_forgeries() {
     })
     .await;
 
-    owner.execute("UPDATE signing_keys SET state = 'revoked' WHERE generation = 2", &[]).await.unwrap();
+    owner
+        .execute("UPDATE signing_keys SET state = 'revoked', revoked_at = now() WHERE generation = 2", &[])
+        .await
+        .unwrap();
     eventually("tokens of a revoked key are a stranger's", || async {
         (told(&caller.call_with_token(WHOAMI, &elsewhere).await.unwrap_err()) == nobody).then_some(())
     })
