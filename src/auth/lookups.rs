@@ -22,7 +22,7 @@ const WORKERS: usize = 2;
 type Answer = Result<Option<StoredCredential>, SourceUnavailable>;
 
 /// How long a lookup may take, the wait included.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Lookup {
     id: Uuid,

@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use uuid::Uuid;
 
-use super::lookups::Lookups;
+use super::lookups::{Lookups, PATIENCE};
 use crate::domain::{
     credential::{Ended, StoredCredential},
     token::{CredentialKind, Generation, Malformed, Presented, SigningKeys, TagError},
@@ -93,10 +93,11 @@ impl<S: CredentialSource> Verifier<S> {
             Ok(()) => {}
             Err(TagError::Forged) => return Err(VerifyError::Forged),
             Err(TagError::UnknownGeneration) => {
-                return Err(match self.source.knows(presented.generation()).await {
-                    Ok(true) => VerifyError::KeyNotHere(presented.generation()),
-                    Ok(false) => VerifyError::Forged,
-                    Err(SourceUnavailable) => VerifyError::Unavailable,
+                let knows = tokio::time::timeout(PATIENCE, self.source.knows(presented.generation())).await;
+                return Err(match knows {
+                    Ok(Ok(true)) => VerifyError::KeyNotHere(presented.generation()),
+                    Ok(Ok(false)) => VerifyError::Forged,
+                    Ok(Err(SourceUnavailable)) | Err(_) => VerifyError::Unavailable,
                 });
             }
         }

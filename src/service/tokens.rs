@@ -133,6 +133,7 @@ impl Tokens {
                 "you have {limit} tokens that are neither revoked nor expired, the most there may be; revoke one first"
             )),
             TokenCreateError::NoSuchPrincipal => ServiceError::Denied("the account is gone".to_owned()),
+            TokenCreateError::CallerEnded(ended) => ServiceError::Ended(ended.message()),
             TokenCreateError::Mint(error) => error.into(),
         }
     }

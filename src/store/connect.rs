@@ -15,6 +15,9 @@ use super::{DEFAULT_DEADLINE, StoreError};
 /// The role whose rights serving connections have, whoever logs in.
 const SERVING_ROLE: &str = "latchkey_serving";
 
+/// Longer than any migration takes whose locks are to be had.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Where PostgreSQL is, and how it is used.
 #[derive(Clone)]
 pub struct StoreConfig {
@@ -23,6 +26,8 @@ pub struct StoreConfig {
     pub connections: usize,
     /// How long a query, or the wait for a connection, may take.
     pub deadline: Duration,
+    /// How long migrations wait while another server migrates.
+    pub migration_patience: Duration,
 }
 
 /// A database URL that cannot be read. Does not repeat it: there may be a password in it.
@@ -45,7 +50,7 @@ impl StoreConfig {
             .connect_timeout(DEFAULT_DEADLINE)
             .keepalives_idle(Duration::from_secs(30))
             .application_name("latchkey");
-        Ok(Self { connection, connections: 16, deadline: DEFAULT_DEADLINE })
+        Ok(Self { connection, connections: 16, deadline: DEFAULT_DEADLINE, migration_patience: MIGRATION_PATIENCE })
     }
 
     /// As the serving role: what it may do, PostgreSQL itself holds it to.

@@ -77,6 +77,9 @@ impl From<DieselError> for StoreError {
         if matches!(error, DieselError::NotFound) {
             return Self::NoRow;
         }
+        if let DieselError::RollbackErrorOnCommit { commit_error, .. } = error {
+            return Self::from(*commit_error);
+        }
         if matches!(error, DieselError::BrokenTransactionManager) {
             return Self::Unavailable("the transaction broke off".to_owned());
         }

@@ -1,5 +1,7 @@
 //! Bringing the tables up to date, by one server at a time.
 
+use std::time::Duration;
+
 use diesel::{QueryableByName, sql_query, sql_types::Bool};
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -18,8 +20,8 @@ pub enum MigrateError {
     #[error("cannot connect to PostgreSQL: {0}")]
     Connect(String),
     /// Another server has been migrating for too long.
-    #[error("another server has been migrating this database for more than {0} s; look what it waits for")]
-    Locked(u64),
+    #[error("another server has been migrating this database for more than {0:?}; look what it waits for")]
+    Locked(Duration),
     /// A migration failed; those before it stay, it itself is undone.
     #[error("a migration failed: {0}")]
     Failed(String),
@@ -30,8 +32,6 @@ struct Locked {
     #[diesel(sql_type = Bool)]
     locked: bool,
 }
-
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Runs the migrations that are missing, under an advisory lock, as who the URL logs in as (the owner). Returns their
 /// names.
@@ -44,7 +44,7 @@ pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>, MigrateError> 
     let options = format!("{} -c lock_timeout=5s", owning.get_options().unwrap_or_default());
     owning.options(options.trim());
     let mut connection = connect::connect(&owning).await.map_err(|error| MigrateError::Connect(error.to_string()))?;
-    lock(&mut connection).await?;
+    lock(&mut connection, config.migration_patience).await?;
     let mut harness = AsyncMigrationHarness::new(connection);
     let names = harness
         .run_pending_migrations(MIGRATIONS)
@@ -59,7 +59,7 @@ pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>, MigrateError> 
     Ok(names)
 }
 
-async fn lock(connection: &mut AsyncPgConnection) -> Result<(), MigrateError> {
+async fn lock(connection: &mut AsyncPgConnection, patience: Duration) -> Result<(), MigrateError> {
     let wait = async {
         loop {
             let tried: Result<Locked, _> = sql_query("SELECT pg_try_advisory_lock($1) AS locked")
@@ -69,10 +69,10 @@ async fn lock(connection: &mut AsyncPgConnection) -> Result<(), MigrateError> {
             match tried {
                 Ok(Locked { locked: true }) => return Ok(()),
                 // The holder gives no sign when it lets go.
-                Ok(Locked { locked: false }) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+                Ok(Locked { locked: false }) => tokio::time::sleep(Duration::from_millis(50)).await,
                 Err(error) => return Err(MigrateError::Failed(error.to_string())),
             }
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.map_err(|_| MigrateError::Locked(PATIENCE.as_secs()))?
+    tokio::time::timeout(patience, wait).await.map_err(|_| MigrateError::Locked(patience))?
 }

@@ -68,6 +68,11 @@ impl Store {
         Ok(Self { pool: connect::pool(&config, config.owning())?, config })
     }
 
+    /// Closes the connections that wait in the pool; new ones are made when they are needed.
+    fn forget_connections(&self) {
+        self.pool.retain(|_, _| false);
+    }
+
     async fn connection(&self) -> Result<Object<AsyncPgConnection>, StoreError> {
         self.pool.get().await.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
@@ -131,7 +136,11 @@ macro_rules! reading {
                     lease.give_back();
                     break Ok::<_, $crate::store::StoreError>(value);
                 }
-                Ok(Err(error)) if !retried && $crate::store::StoreError::is_stale(&error) => retried = true,
+                Ok(Err(error)) if !retried && $crate::store::StoreError::is_stale(&error) => {
+                    retried = true;
+                    // What ended this connection has most likely ended the others, and there is but one more try.
+                    $store.forget_connections();
+                }
                 Ok(Err(error)) => {
                     lease.give_back();
                     break Err($crate::store::StoreError::from(error));

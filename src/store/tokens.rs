@@ -2,11 +2,12 @@
 
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods, OptionalExtension, QueryDsl,
-    Queryable, Selectable, SelectableHelper,
+    Queryable, QueryableByName, Selectable, SelectableHelper,
     dsl::{now, sql},
+    sql_query,
     sql_types::{Bool, Timestamptz, Uuid as SqlUuid},
 };
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -21,8 +22,10 @@ use super::{
 };
 use crate::domain::{
     audit::AuditEvent,
+    credential::Ended,
     ids::{OrganizationId, PrincipalId, TokenId},
     page::{Page, PageRequest},
+    principal::PrincipalStatus,
     secret::Secret,
     token::{CreateToken, CredentialKind, LastUsed, SigningKeys, Token},
 };
@@ -55,6 +58,9 @@ pub enum TokenCreateError {
     /// There is no such principal in the organization.
     #[error("no such principal")]
     NoSuchPrincipal,
+    /// The token that it was to be made with is good no more: the call was let in just before.
+    #[error("the token that it was to be made with is good no more")]
+    CallerEnded(Ended),
     /// Making the credential failed.
     #[error(transparent)]
     Mint(#[from] MintError),
@@ -150,6 +156,9 @@ impl Store {
                 .await?;
             if live >= i64::from(new.limit) {
                 return Err(TokenCreateError::Limit(new.limit));
+            }
+            if let Some(parent) = new.created_by_token_id {
+                hold_parent(connection, parent).await?;
             }
             let (generation, minted) =
                 mint(connection, keys, CredentialKind::PersonalAccessToken, new.id.uuid()).await?;
@@ -301,6 +310,34 @@ impl Store {
                 }
             }
         })
+    }
+}
+
+#[derive(QueryableByName)]
+#[diesel(check_for_backend(diesel::pg::Pg))]
+struct ParentRow {
+    #[diesel(sql_type = diesel::sql_types::Nullable<Timestamptz>)]
+    revoked_at: Option<OffsetDateTime>,
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    status: String,
+}
+
+/// Holds on to the token that another one is made with, and to its key, until the transaction ends: when the answer comes that
+/// one of them is revoked, it makes no other any more, also with a call that was let in before.
+async fn hold_parent(connection: &mut AsyncPgConnection, parent: TokenId) -> Result<(), TokenCreateError> {
+    let query = "
+        SELECT coalesce(t.revoked_at, k.revoked_at) AS revoked_at, p.status
+        FROM personal_access_tokens t
+        JOIN principals p ON p.id = t.principal_id
+        JOIN signing_keys k ON k.generation = t.key_generation
+        WHERE t.id = $1 FOR SHARE OF t, k";
+    let row: ParentRow = sql_query(query).bind::<SqlUuid, _>(parent.uuid()).get_result(connection).await?;
+    if let Some(at) = row.revoked_at {
+        return Err(TokenCreateError::CallerEnded(Ended::Revoked(at)));
+    }
+    match columns::status(&row.status)? {
+        PrincipalStatus::Active => Ok(()),
+        PrincipalStatus::Suspended => Err(TokenCreateError::CallerEnded(Ended::Suspended)),
     }
 }
 

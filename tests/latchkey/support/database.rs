@@ -5,11 +5,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use latchkey::embedded::Role;
 use tokio::sync::Mutex;
 
-use super::cluster::{self, TEMPLATE};
+use super::{
+    PrivateCluster,
+    cluster::{self, TEMPLATE},
+};
 
-/// A copy of the template, dropped with this value.
+/// A copy of the template, dropped with this value; or the database of a cluster of the test's own.
 pub struct TestDatabase {
     name: String,
+    private: Option<PrivateCluster>,
 }
 
 /// PostgreSQL copies a template for one at a time.
@@ -33,7 +37,24 @@ impl TestDatabase {
         let _one_at_a_time = COPYING.lock().await;
         let owner = Role::Owner.name();
         superuser.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template} OWNER {owner}")).await.unwrap();
-        Self { name }
+        Self { name, private: None }
+    }
+
+    /// The empty database of a cluster that the test may stop.
+    pub async fn create_private() -> Self {
+        Self { name: latchkey::embedded::DATABASE.to_owned(), private: Some(PrivateCluster::start().await) }
+    }
+
+    /// The cluster of [`TestDatabase::create_private`].
+    pub fn cluster(&self) -> &PrivateCluster {
+        self.private.as_ref().expect("the database is one of a private cluster")
+    }
+
+    fn url(&self, role: Role) -> String {
+        match &self.private {
+            Some(private) => private.url(role),
+            None => cluster::shared().url(role, &self.name),
+        }
     }
 
     /// Its name.
@@ -43,12 +64,12 @@ impl TestDatabase {
 
     /// How the serving role connects.
     pub fn serving_url(&self) -> String {
-        cluster::shared().url(Role::Serving, &self.name)
+        self.url(Role::Serving)
     }
 
     /// How the owner connects.
     pub fn owner_url(&self) -> String {
-        cluster::shared().url(Role::Owner, &self.name)
+        self.url(Role::Owner)
     }
 
     /// A connection of the owner.
@@ -63,12 +84,15 @@ impl TestDatabase {
 
     /// A connection of the superuser.
     pub async fn superuser(&self) -> tokio_postgres::Client {
-        cluster::shared().superuser(&self.name).await
+        cluster::connect(&self.url(Role::Superuser)).await
     }
 }
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
+        if self.private.is_some() {
+            return;
+        }
         let name = std::mem::take(&mut self.name);
         // On a thread of its own: the test's runtime may be ending.
         let dropped = std::thread::spawn(move || {

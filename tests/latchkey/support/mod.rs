@@ -13,6 +13,7 @@ pub mod http1;
 pub mod keys;
 mod local_server;
 pub mod network;
+mod private_cluster;
 mod rows;
 mod rpc;
 pub mod server;
@@ -22,6 +23,7 @@ pub use call::{Caller, WHOAMI, told};
 pub use database::TestDatabase;
 pub use gitpod::{GITPOD, Gitpod, Ran};
 pub use local_server::{LocalServer, processes_with};
+pub use private_cluster::PrivateCluster;
 pub use rpc::{Api, details, with_request_id};
 pub use server::{LATCHKEY, ServerOptions, TestServer};
 

@@ -1,1 +1,0 @@
-//! PostgreSQL away, replicas side by side, races.
