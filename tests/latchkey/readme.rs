@@ -5,7 +5,9 @@ mod place;
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-use crate::support::LATCHKEY;
+use latchkey::embedded::Role;
+
+use crate::support::{LATCHKEY, PrivateCluster, connect};
 use blocks::{Block, assert_shows, blocks};
 use place::{Place, Shell};
 
@@ -45,6 +47,31 @@ async fn every_command_of_the_readme_works() {
     let mut place = Place::new(1).await;
     let mut shell = place.shell();
     tokio::task::block_in_place(|| run(&mut place, &mut shell, |block| !block.is("external")));
+}
+
+/// A PostgreSQL of the operator's own: without Latchkey's roles and database until README.md's SQL has made them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_readme_leads_to_a_server_on_a_postgresql_of_ones_own() {
+    let cluster = PrivateCluster::start().await;
+    let superuser = connect(&cluster.url_of(Role::Superuser, "postgres")).await;
+    for sql in ["DROP DATABASE latchkey", "DROP ROLE latchkey_owner", "DROP ROLE latchkey_serving"] {
+        superuser.batch_execute(sql).await.unwrap();
+    }
+    let [sql] = &blocks(README, "sql")[..] else { panic!("README.md shows one block of SQL") };
+    // `CREATE DATABASE` is no part of a transaction, as several statements at once would be.
+    for statement in sql.text.split_inclusive(";\n") {
+        superuser.batch_execute(statement).await.unwrap();
+    }
+    let mut place = Place::new(2).await;
+    place.set("LATCHKEY_DATA_DIR", None);
+    place.set("LATCHKEY_DATABASE_URL", Some(cluster.url(Role::Serving)));
+    place.set("LATCHKEY_OWNER_DATABASE_URL", Some(cluster.url(Role::Owner)));
+    let search = std::env::var("PATH").unwrap();
+    place.set("PATH", Some(format!("{}:{search}", place.checkout().join("target/release").display())));
+    // What a block exports is known to the server too, which is started in the same terminal.
+    place.set("LATCHKEY_SIGNING_KEYS", Some(place.checkout().join("signing-keys").display().to_string()));
+    let mut shell = place.shell();
+    tokio::task::block_in_place(|| run(&mut place, &mut shell, |block| block.is("external")));
 }
 
 #[test]

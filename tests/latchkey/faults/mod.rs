@@ -1,4 +1,6 @@
 //! What goes wrong around the server: PostgreSQL away, two at once, a sudden end.
 
 mod migrating;
+mod outage;
 mod racing;
+mod recorder;

@@ -66,6 +66,17 @@ impl Place {
         Self { address, directory, variables, server: None, _git: git }
     }
 
+    /// Sets a variable, or with none takes it away, for everything that is started from now on.
+    pub(super) fn set(&mut self, name: &str, value: Option<String>) {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.extend(value.map(|value| (name.to_owned(), value)));
+    }
+
+    /// Where commands are run.
+    pub(super) fn checkout(&self) -> PathBuf {
+        self.directory.path().join("checkout")
+    }
+
     /// README.md's text with this place's address, and output without what only this place has.
     pub(super) fn localize(&self, text: &str) -> String {
         text.replace("127.0.0.1", &self.address.to_string())
@@ -116,7 +127,7 @@ impl Place {
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(arguments).env_clear().envs(self.variables.iter().cloned());
-        command.current_dir(self.directory.path().join("checkout"));
+        command.current_dir(self.checkout());
         command
     }
 

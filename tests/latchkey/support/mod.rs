@@ -20,6 +20,7 @@ pub mod server;
 pub mod token_text;
 
 pub use call::{Caller, WHOAMI, told};
+pub use cluster::connect;
 pub use database::TestDatabase;
 pub use gitpod::{GITPOD, Gitpod, Ran};
 pub use local_server::{LocalServer, processes_with};

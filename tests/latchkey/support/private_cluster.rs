@@ -23,7 +23,9 @@ pub struct PrivateCluster {
     guard: Child,
 }
 
-/// Waits for the end of a pipe that this process holds; then nothing of the cluster is left.
+/// Waits for the end of a pipe that this process holds; then nothing of the cluster is left. The postmaster is this
+/// process's child: once ended it may stay a zombie for as long as [`PrivateCluster::drop`] keeps the runtime from
+/// collecting it, so a zombie counts as gone.
 const GUARD: &str = r#"
     read -r _
     postmaster=$(head -n 1 "$0/postgres/data/postmaster.pid" 2>/dev/null)
@@ -31,7 +33,7 @@ const GUARD: &str = r#"
         children=$(cat "/proc/$postmaster/task/$postmaster/children" 2>/dev/null)
         kill -QUIT "$postmaster" 2>/dev/null
         kill -CONT "$postmaster" $children 2>/dev/null
-        while kill -0 "$postmaster" 2>/dev/null; do sleep 0.05; done
+        while grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$postmaster/status" 2>/dev/null; do sleep 0.05; done
     fi
     rm -rf "$0"
 "#;
@@ -50,7 +52,12 @@ impl PrivateCluster {
     }
 
     pub fn url(&self, role: Role) -> String {
-        self.cluster.connection_to(role, DATABASE)
+        self.url_of(role, DATABASE)
+    }
+
+    /// The same for another database of the cluster.
+    pub fn url_of(&self, role: Role, database: &str) -> String {
+        self.cluster.connection_to(role, database)
     }
 
     /// Stops it in good order: connections end.
