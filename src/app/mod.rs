@@ -6,6 +6,7 @@ mod environments;
 mod housekeeping;
 mod http;
 mod listen;
+mod operator;
 mod readiness;
 mod signing_keys;
 mod trace;

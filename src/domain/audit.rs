@@ -34,6 +34,8 @@ pub enum Action {
     GenerationActivate,
     /// A signing key and every token made with it were revoked.
     GenerationRevoke,
+    /// Months of the audit log were dropped.
+    AuditLogsDrop,
     /// Something was read; aggregated.
     Read,
     /// A credential was refused.
@@ -44,7 +46,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::TokenCreate,
         Self::TokenRevoke,
         Self::EnvironmentCreate,
@@ -57,6 +59,7 @@ impl Action {
         Self::UserCreate,
         Self::GenerationActivate,
         Self::GenerationRevoke,
+        Self::AuditLogsDrop,
         Self::Read,
         Self::CredentialRefuse,
         Self::PermissionDeny,
@@ -78,6 +81,7 @@ impl Action {
             Self::UserCreate => "user_create",
             Self::GenerationActivate => "generation_activate",
             Self::GenerationRevoke => "generation_revoke",
+            Self::AuditLogsDrop => "audit_logs_drop",
             Self::Read => "read",
             Self::CredentialRefuse => "credential_refuse",
             Self::PermissionDeny => "permission_deny",

@@ -55,6 +55,9 @@ pub enum OperationsError {
     /// The environment does not take what was asked for: why, after the name of the field and a colon if it is about one.
     #[error("{0}")]
     Invalid(String),
+    /// The environment has no room for it right now: why.
+    #[error("{0}")]
+    Exhausted(String),
     /// The environment does not answer as it should. The text is for logs.
     #[error("the environment does not answer")]
     Unreachable(String),

@@ -16,7 +16,7 @@ use crate::pb::gitpod::v1 as pb;
 use crate::service::ServiceError;
 
 /// The most IDs in one list of a filter.
-const MAX_IDS: usize = 100;
+pub(super) const MAX_IDS: usize = 100;
 
 /// Reads an ID.
 pub(super) fn id<T: FromStr>(field: &'static str, text: &str) -> Result<T, ServiceError> {
@@ -52,6 +52,14 @@ pub(super) fn page_request(pagination: Option<pb::PaginationRequest>) -> Result<
 pub(super) fn page<T, M>(page: Page<T>, message: impl Fn(T) -> M) -> (Vec<M>, Option<pb::PaginationResponse>) {
     let next_token = page.next.as_ref().map(PageKey::token).unwrap_or_default();
     (page.entries.into_iter().map(message).collect(), Some(pb::PaginationResponse { next_token }))
+}
+
+/// How many there are on all pages together.
+pub(super) fn count(number: i64) -> pb::CountResponse {
+    match i32::try_from(number) {
+        Ok(value) => pb::CountResponse { value, relation: pb::CountResponseRelation::Eq.into() },
+        Err(_) => pb::CountResponse { value: i32::MAX, relation: pb::CountResponseRelation::Gte.into() },
+    }
 }
 
 pub(super) fn timestamp(at: OffsetDateTime) -> Timestamp {

@@ -147,6 +147,8 @@ pub(super) fn environment(environment: Environment, public_url: &str) -> pb::Env
             runner_id: environment.runner_id.to_string(),
             last_started_at: environment.last_started_at.map(timestamp),
             role: pb::EnvironmentRole::Default.into(),
+            annotations: environment.annotations.clone().into_iter().collect(),
+            session_id: environment.session_id.clone(),
             ..pb::EnvironmentMetadata::default()
         }),
         spec: Some(pb::EnvironmentSpec {

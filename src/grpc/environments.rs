@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::{caller, convert, convert_environment};
 use crate::domain::{
-    environment::{DesiredPhase, EnvironmentFilter},
+    environment::{DesiredPhase, EnvironmentFilter, SESSION_ID_LIMIT},
     text,
 };
 use crate::pb::gitpod::v1::{
@@ -61,6 +61,8 @@ impl EnvironmentService for EnvironmentApi {
             name: request.name.filter(|name| !name.is_empty()),
             content: convert_environment::content(spec.content.unwrap_or_default().initializer)?,
             desired_phase: convert_environment::desired_phase(spec.desired_phase)?,
+            annotations: request.annotations.into_iter().collect(),
+            session_id: request.session_id,
         };
         let rpc = "gitpod.v1.EnvironmentService/CreateEnvironment";
         let environment = self.environments.create(caller.actor(), asked, rpc).await?;
@@ -87,17 +89,20 @@ impl EnvironmentService for EnvironmentApi {
         let request = request.into_inner();
         let page = convert::page_request(request.pagination)?;
         check_sort(request.sort)?;
+        let is_counted = request.count.is_some_and(|count| count.include);
         let asked = request.filter.unwrap_or_default();
         let matches_none = matches_none(&asked);
         let filter = filter(asked)?;
         if matches_none {
             let pagination = Some(PaginationResponse::default());
-            return Ok(Response::new(ListEnvironmentsResponse { pagination, ..ListEnvironmentsResponse::default() }));
+            let count = is_counted.then(|| convert::count(0));
+            return Ok(Response::new(ListEnvironmentsResponse { pagination, environments: Vec::new(), count }));
         }
-        let environments = self.environments.list(caller.actor(), filter, &page).await?;
+        let (environments, count) = self.environments.list(caller.actor(), filter, &page, is_counted).await?;
         let (environments, pagination) =
             convert::page(environments, |environment| convert_environment::environment(environment, &self.public_url));
-        Ok(Response::new(ListEnvironmentsResponse { pagination, environments, count: None }))
+        let count = count.map(convert::count);
+        Ok(Response::new(ListEnvironmentsResponse { pagination, environments, count }))
     }
 
     async fn list_environment_classes(
@@ -174,6 +179,7 @@ fn filter(filter: list_environments_request::Filter) -> Result<EnvironmentFilter
         runner_ids: convert::ids("filter.runner_ids", &filter.runner_ids)?,
         phases: convert_environment::phases(&filter.status_phases)?,
         creator_ids: convert::ids("filter.creator_ids", &filter.creator_ids)?,
+        session_ids: session_ids(filter.session_ids)?,
         created_before: filter
             .created_before
             .map(|before| convert::time("filter.created_before", before))
@@ -192,13 +198,24 @@ fn search(text: String) -> Result<String, ServiceError> {
         .map_err(|problem| ServiceError::Invalid { field: "filter.search", problem: problem.to_string() })
 }
 
-/// Whether a condition asks for what no environment here has: a project, a session, an archive. Were such a condition
+/// Sessions are the clients' own: any text that an environment can have.
+fn session_ids(ids: Vec<String>) -> Result<Vec<String>, ServiceError> {
+    let invalid = |problem: String| ServiceError::Invalid { field: "filter.session_ids", problem };
+    if ids.len() > convert::MAX_IDS {
+        return Err(invalid(format!("has {} IDs, the most are {}", ids.len(), convert::MAX_IDS)));
+    }
+    for id in ids.iter().filter(|id| !id.is_empty()) {
+        text::line(id, SESSION_ID_LIMIT).map_err(|problem| invalid(problem.to_string()))?;
+    }
+    Ok(ids)
+}
+
+/// Whether a condition asks for what no environment here has: a project, an archive. Were such a condition
 /// passed over, a script that deletes what it finds would delete everything.
 fn matches_none(filter: &list_environments_request::Filter) -> bool {
     use list_environments_request::ArchivalStatus;
     let lacks = |wanted: &[i32], ours: i32| !wanted.is_empty() && !wanted.contains(&ours);
     !filter.project_ids.is_empty()
-        || !filter.session_ids.is_empty()
         || filter.lockdown_before.is_some()
         || filter.archival_status == Some(ArchivalStatus::Archived.into())
         || lacks(&filter.roles, EnvironmentRole::Default.into())

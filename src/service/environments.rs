@@ -1,12 +1,13 @@
 //! Environments: what is wanted of them. What becomes of it, the reconciler sees to.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::ServiceError;
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     environment::{
         Content, DesiredPhase, Environment, EnvironmentClass, EnvironmentFilter, NAME_LIMIT, NewEnvironment, Phase,
+        SESSION_ID_LIMIT,
     },
     exec::{COMMAND_LIMIT, Command, CommandOutput, LONGEST_TIMEOUT, Operations, OperationsError},
     ids::{ClassId, EnvironmentId, EnvironmentTokenId, PrincipalId, RunnerId},
@@ -20,6 +21,11 @@ use crate::store::{EnvironmentChange, EnvironmentCreateError, MintError, NewClas
 
 /// How long a command may go on with a credential that has ended.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// The most annotations of an environment.
+const ANNOTATIONS_LIMIT: usize = 64;
+/// The most bytes of them all.
+const ANNOTATION_BYTES: usize = 8 * 1024;
 
 const MEBIBYTE: i64 = 1024 * 1024;
 
@@ -65,6 +71,10 @@ pub struct CreateEnvironment {
     pub content: Content,
     /// Running or stopped.
     pub desired_phase: DesiredPhase,
+    /// The client's own notes.
+    pub annotations: BTreeMap<String, String>,
+    /// The session that the client says it belongs to; empty for none.
+    pub session_id: String,
 }
 
 /// The use cases of environments.
@@ -99,6 +109,11 @@ impl Environments {
             }
             None => default_name(&asked.content),
         };
+        check_annotations(&asked.annotations)?;
+        if !asked.session_id.is_empty() {
+            text::line(&asked.session_id, SESSION_ID_LIMIT)
+                .map_err(|problem| ServiceError::invalid("session_id", problem))?;
+        }
         let id = EnvironmentId::generate();
         let new = NewEnvironment {
             id,
@@ -106,9 +121,12 @@ impl Environments {
             creator_id: actor.principal_id,
             created_by_token_id: actor.credential.token_id(),
             class_id: asked.class_id,
+            preferred_runner: self.local.as_ref().map(|(runner, _)| *runner),
             name,
             content: asked.content,
             desired_phase: asked.desired_phase,
+            annotations: asked.annotations,
+            session_id: asked.session_id,
         };
         let event = AuditEvent::of(actor, Action::EnvironmentCreate, rpc, subject(id));
         self.store.environment_create(&new, &event).await.map_err(|error| match error {
@@ -135,7 +153,8 @@ impl Environments {
             .ok_or_else(|| ServiceError::not_found("environment", id))
     }
 
-    /// A page of environments, newest first: the actor's own, or as an admin those of the creators asked for.
+    /// A page of environments, newest first: the actor's own, or as an admin those of the creators asked for; and how many
+    /// there are on all pages, if that is asked for.
     ///
     /// # Errors
     /// [`ServiceError`]: denied when a member asks for others'.
@@ -144,7 +163,8 @@ impl Environments {
         actor: &Actor,
         mut filter: EnvironmentFilter,
         page: &PageRequest,
-    ) -> Result<Page<Environment>, ServiceError> {
+        count: bool,
+    ) -> Result<(Page<Environment>, Option<i64>), ServiceError> {
         if filter.creator_ids.is_empty() {
             // An admin's script that stops all that it lists must not stop everybody's.
             filter.creator_ids = vec![actor.principal_id];
@@ -152,7 +172,12 @@ impl Environments {
         if !actor.is_admin() && filter.creator_ids.iter().any(|id| *id != actor.principal_id) {
             return Err(ServiceError::Denied("only admins may list the environments of others".to_owned()));
         }
-        Ok(self.store.environment_list(actor.organization_id, &filter, page).await?)
+        let environments = self.store.environment_list(actor.organization_id, &filter, page).await?;
+        let count = match count {
+            true => Some(self.store.environment_count(actor.organization_id, &filter).await?),
+            false => None,
+        };
+        Ok((environments, count))
     }
 
     /// Says where an environment is to be, and returns at once. Deleting one that is being deleted is no error.
@@ -311,6 +336,27 @@ const fn subject(id: EnvironmentId) -> Subject {
     Subject { subject_type: SubjectType::Environment, id: id.uuid() }
 }
 
+/// Notes, not files: whoever lists environments reads them all.
+fn check_annotations(annotations: &BTreeMap<String, String>) -> Result<(), ServiceError> {
+    let invalid = |problem: String| Err(ServiceError::invalid("annotations", problem));
+    if annotations.len() > ANNOTATIONS_LIMIT {
+        return invalid(format!("has {} entries, the most are {ANNOTATIONS_LIMIT}", annotations.len()));
+    }
+    for (key, value) in annotations {
+        if let Err(problem) = text::line(key, 255) {
+            return invalid(format!("a key {problem}"));
+        }
+        if value.contains('\0') {
+            return invalid(format!("the value of {key:?} must not contain NUL"));
+        }
+    }
+    let bytes: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > ANNOTATION_BYTES {
+        return invalid(format!("has {bytes} bytes, the most are {ANNOTATION_BYTES}"));
+    }
+    Ok(())
+}
+
 fn default_name(content: &Content) -> String {
     let name: String =
         content.name().chars().filter(|character| !is_unprintable(*character)).take(NAME_LIMIT).collect();
@@ -324,6 +370,7 @@ impl From<OperationsError> for ServiceError {
             OperationsError::TimedOut(_) => Self::TimedOut(error.to_string()),
             OperationsError::Cancelled => Self::Cancelled(error.to_string()),
             OperationsError::Invalid(problem) => refused(problem),
+            OperationsError::Exhausted(problem) => Self::Exhausted(problem),
             OperationsError::Elsewhere => Self::unavailable(&OperationsError::Elsewhere.to_string(), "other runner"),
             OperationsError::Unreachable(detail) => {
                 Self::unavailable("the environment does not answer; try again, or stop and start it", detail)

@@ -5,6 +5,7 @@
 //! outcome is unknown. Stored times are PostgreSQL's. Locks are taken in one order: principal, token, audit.
 
 mod audit;
+mod audit_retention;
 mod columns;
 mod connect;
 mod credentials;
@@ -30,6 +31,7 @@ use diesel_async::{
     pooled_connection::deadpool::{Object, Pool},
 };
 
+pub use audit_retention::AuditDrop;
 pub use connect::{InvalidDatabaseUrl, StoreConfig};
 pub use environments::{EnvironmentChange, EnvironmentCreateError, PhaseWrite};
 pub use error::StoreError;

@@ -131,6 +131,8 @@ table! {
         warning_message -> Nullable<Text>,
         created_at -> Timestamptz,
         last_started_at -> Nullable<Timestamptz>,
+        annotations -> Jsonb,
+        session_id -> Text,
     }
 }
 

@@ -6,4 +6,7 @@ mod record;
 
 pub use content::{Content, GitSource, GitTarget, InvalidContent};
 pub use phase::{DesiredPhase, Phase};
-pub use record::{Environment, EnvironmentClass, EnvironmentFilter, FAILURE_MESSAGE_LIMIT, NAME_LIMIT, NewEnvironment};
+pub use record::{
+    Environment, EnvironmentClass, EnvironmentFilter, FAILURE_MESSAGE_LIMIT, NAME_LIMIT, NewEnvironment,
+    SESSION_ID_LIMIT,
+};

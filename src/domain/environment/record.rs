@@ -1,5 +1,7 @@
 //! What is known of an environment and of a class of them.
 
+use std::collections::BTreeMap;
+
 use time::OffsetDateTime;
 
 use super::{Content, DesiredPhase, Phase};
@@ -10,6 +12,8 @@ use crate::domain::{
 
 /// The most characters of an environment's name.
 pub const NAME_LIMIT: usize = 80;
+/// The most characters of a session ID.
+pub const SESSION_ID_LIMIT: usize = 255;
 /// The most characters of a failure message.
 pub const FAILURE_MESSAGE_LIMIT: usize = 1000;
 
@@ -50,6 +54,10 @@ pub struct Environment {
     pub failure_message: Option<String>,
     /// What does not hold as it should.
     pub warning_message: Option<String>,
+    /// The client's own notes, as they came.
+    pub annotations: BTreeMap<String, String>,
+    /// The session that the client says it belongs to; empty for none.
+    pub session_id: String,
     /// When it was asked for.
     pub created_at: OffsetDateTime,
     /// When it last came to run.
@@ -69,12 +77,18 @@ pub struct NewEnvironment {
     pub created_by_token_id: TokenId,
     /// The class asked for; none for the default one.
     pub class_id: Option<ClassId>,
+    /// Whose default class it is rather than another runner's: that of the server that was asked.
+    pub preferred_runner: Option<RunnerId>,
     /// What people call it.
     pub name: String,
     /// What it is made from.
     pub content: Content,
     /// Where it should be: running or stopped.
     pub desired_phase: DesiredPhase,
+    /// The client's own notes.
+    pub annotations: BTreeMap<String, String>,
+    /// The session that the client says it belongs to; empty for none.
+    pub session_id: String,
 }
 
 /// A class of environments: how much each may use, and where it runs.
@@ -109,6 +123,8 @@ pub struct EnvironmentFilter {
     pub phases: Vec<Phase>,
     /// By whom.
     pub creator_ids: Vec<PrincipalId>,
+    /// Of which sessions.
+    pub session_ids: Vec<String>,
     /// Made before this time.
     pub created_before: Option<OffsetDateTime>,
     /// Whose name or context URL contains this text.

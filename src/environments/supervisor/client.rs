@@ -159,10 +159,11 @@ fn failed(status: &Status, timeout: Duration) -> OperationsError {
     match status.code() {
         Code::DeadlineExceeded => OperationsError::TimedOut(timeout),
         Code::Cancelled => OperationsError::Cancelled,
-        Code::InvalidArgument | Code::AlreadyExists | Code::FailedPrecondition | Code::ResourceExhausted => {
-            OperationsError::Invalid(text)
-        }
-        Code::Ok
+        Code::InvalidArgument | Code::AlreadyExists | Code::FailedPrecondition => OperationsError::Invalid(text),
+        // Said by the supervisor; but tonic too says so here, of an answer that is larger than it may be.
+        Code::ResourceExhausted if !text.is_empty() => OperationsError::Exhausted(text),
+        Code::ResourceExhausted
+        | Code::Ok
         | Code::Unknown
         | Code::NotFound
         | Code::PermissionDenied

@@ -3,10 +3,10 @@
 mod row;
 
 use diesel::{
-    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, OptionalExtension, PgTextExpressionMethods, QueryDsl,
-    SelectableHelper,
-    dsl::{now, sql},
-    sql_types::{Bool, Timestamptz, Uuid as SqlUuid},
+    BoolExpressionMethods, ExpressionMethods, OptionalExtension, PgTextExpressionMethods, QueryDsl, SelectableHelper,
+    dsl::{InnerJoin, IntoBoxed, count_star, now, sql},
+    pg::Pg,
+    sql_types::{Bool, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use diesel_async::RunQueryDsl;
 use row::{EnvironmentRow, NewRow};
@@ -26,6 +26,44 @@ use crate::domain::{
     ids::{EnvironmentId, OrganizationId, PrincipalId, RunnerId},
     page::{Page, PageRequest},
 };
+
+/// Environments with who created them.
+type WithCreator<'a> = IntoBoxed<'a, InnerJoin<environments::table, principals::table>, Pg>;
+
+/// An organization's environments that match.
+fn matching(organization: OrganizationId, filter: &EnvironmentFilter) -> WithCreator<'_> {
+    let mut query = environments::table
+        .inner_join(principals::table)
+        .filter(environments::organization_id.eq(organization.uuid()))
+        .into_boxed();
+    query = match filter.creator_ids.as_slice() {
+        [] => query,
+        // By equality, the index has the order.
+        [creator] => query.filter(environments::creator_id.eq(creator.uuid())),
+        creators => query.filter(environments::creator_id.eq_any(creators.iter().map(|id| id.uuid()))),
+    };
+    if !filter.runner_ids.is_empty() {
+        query = query.filter(environments::runner_id.eq_any(filter.runner_ids.iter().map(|id| id.uuid())));
+    }
+    if !filter.session_ids.is_empty() {
+        query = query.filter(environments::session_id.eq_any(&filter.session_ids));
+    }
+    if !filter.phases.is_empty() {
+        query = query.filter(environments::phase.eq_any(filter.phases.iter().map(|phase| phase.as_str())));
+    }
+    if let Some(before) = filter.created_before {
+        query = query.filter(environments::created_at.lt(before));
+    }
+    if !filter.search.is_empty() {
+        let search = format!("%{}%", filter.search.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+        query = query.filter(
+            environments::name
+                .ilike(search.clone())
+                .or(sql::<Bool>("coalesce(context_url, '') ILIKE ").bind::<Text, _>(search)),
+        );
+    }
+    query
+}
 
 /// Why an environment could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -99,8 +137,14 @@ impl Store {
                 .filter(runners::organization_id.eq(new.organization_id.uuid()))
                 .filter(environment_classes::enabled)
                 .select((environment_classes::id, environment_classes::runner_id))
-                // With several runners, the newest one's default.
-                .order((runners::created_at.desc(), runners::id.desc()))
+                // With several runners, that of the server that was asked, or else the newest one's default.
+                .order((
+                    sql::<Bool>("runners.id IS NOT DISTINCT FROM ")
+                        .bind::<Nullable<SqlUuid>, _>(new.preferred_runner.map(RunnerId::uuid))
+                        .sql(" DESC"),
+                    runners::created_at.desc(),
+                    runners::id.desc(),
+                ))
                 .into_boxed();
             classes = match new.class_id {
                 Some(id) => classes.filter(environment_classes::id.eq(id.uuid())),
@@ -136,7 +180,7 @@ impl Store {
     ) -> Result<Option<Environment>, StoreError> {
         let row: Option<(EnvironmentRow, String)> = reading!(self, |connection| {
             let mut query = environments::table
-                .inner_join(principals::table.on(principals::id.eq(environments::creator_id)))
+                .inner_join(principals::table)
                 .filter(environments::id.eq(id.uuid()))
                 .filter(environments::organization_id.eq(organization.uuid()))
                 .select((EnvironmentRow::as_select(), principals::kind))
@@ -161,38 +205,11 @@ impl Store {
         filter: &EnvironmentFilter,
         page: &PageRequest,
     ) -> Result<Page<Environment>, StoreError> {
-        let runner_ids: Vec<Uuid> = filter.runner_ids.iter().map(|id| id.uuid()).collect();
-        let creator_ids: Vec<Uuid> = filter.creator_ids.iter().map(|id| id.uuid()).collect();
-        let phases: Vec<&str> = filter.phases.iter().map(|phase| phase.as_str()).collect();
-        let search = format!("%{}%", filter.search.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
         let rows: Vec<(EnvironmentRow, String)> = reading!(self, |connection| {
-            let mut query = environments::table
-                .inner_join(principals::table.on(principals::id.eq(environments::creator_id)))
-                .filter(environments::organization_id.eq(organization.uuid()))
+            let mut query = matching(organization, filter)
                 .order((environments::created_at.desc(), environments::id.desc()))
                 .limit(page.fetch())
-                .select((EnvironmentRow::as_select(), principals::kind))
-                .into_boxed();
-            query = match creator_ids.as_slice() {
-                [] => query,
-                // By equality, the index has the order.
-                [creator] => query.filter(environments::creator_id.eq(*creator)),
-                creators => query.filter(environments::creator_id.eq_any(creators.to_vec())),
-            };
-            if !runner_ids.is_empty() {
-                query = query.filter(environments::runner_id.eq_any(runner_ids.clone()));
-            }
-            if !phases.is_empty() {
-                query = query.filter(environments::phase.eq_any(phases.clone()));
-            }
-            if let Some(before) = filter.created_before {
-                query = query.filter(environments::created_at.lt(before));
-            }
-            if !filter.search.is_empty() {
-                query = query.filter(environments::name.ilike(search.clone()).or(
-                    sql::<Bool>("coalesce(context_url, '') ILIKE ").bind::<diesel::sql_types::Text, _>(search.clone()),
-                ));
-            }
+                .select((EnvironmentRow::as_select(), principals::kind));
             if let Some(after) = page.after() {
                 query = query.filter(
                     sql::<Bool>("(environments.created_at, environments.id) < (")
@@ -206,6 +223,18 @@ impl Store {
         })?;
         let found = rows.into_iter().map(|(row, kind)| row.environment(&kind)).collect::<Result<Vec<_>, _>>()?;
         Ok(page.page(found, |environment| key_of(environment.created_at, environment.id.uuid())))
+    }
+
+    /// How many environments of an organization match.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn environment_count(
+        &self,
+        organization: OrganizationId,
+        filter: &EnvironmentFilter,
+    ) -> Result<i64, StoreError> {
+        reading!(self, |connection| { matching(organization, filter).select(count_star()).first(connection) })
     }
 
     /// Says where an environment is to be, and logs it if that is new. Telling one that failed to run is always new.
@@ -258,7 +287,7 @@ impl Store {
     pub async fn environments_to_reconcile(&self, runner: RunnerId) -> Result<Vec<Environment>, StoreError> {
         let rows: Vec<(EnvironmentRow, String)> = reading!(self, |connection| {
             environments::table
-                .inner_join(principals::table.on(principals::id.eq(environments::creator_id)))
+                .inner_join(principals::table)
                 .filter(environments::runner_id.eq(runner.uuid()))
                 .filter(environments::phase.ne("stopped").or(environments::desired_phase.ne("stopped")))
                 .order(environments::id)

@@ -33,6 +33,8 @@ pub(super) struct EnvironmentRow {
     warning_message: Option<String>,
     created_at: OffsetDateTime,
     last_started_at: Option<OffsetDateTime>,
+    annotations: serde_json::Value,
+    session_id: String,
 }
 
 impl EnvironmentRow {
@@ -67,6 +69,9 @@ impl EnvironmentRow {
             commit: self.commit,
             failure_message: self.failure_message,
             warning_message: self.warning_message,
+            annotations: serde_json::from_value(self.annotations)
+                .map_err(|error| StoreError::Corrupt(format!("environments.annotations: {error}")))?,
+            session_id: self.session_id,
             created_at: self.created_at,
             last_started_at: self.last_started_at,
         })
@@ -91,6 +96,8 @@ pub(super) struct NewRow<'a> {
     checkout_location: Option<&'a str>,
     desired_phase: &'static str,
     phase: &'static str,
+    annotations: serde_json::Value,
+    session_id: &'a str,
 }
 
 impl<'a> NewRow<'a> {
@@ -120,6 +127,8 @@ impl<'a> NewRow<'a> {
             checkout_location: source.and_then(|source| source.checkout_location.as_deref()),
             desired_phase: new.desired_phase.as_str(),
             phase: phase.as_str(),
+            annotations: new.annotations.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            session_id: &new.session_id,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use crate::support::TestDatabase;
+use crate::support::{TestDatabase, server::admin};
 
 async fn partitions(client: &Client) -> Vec<(String, String)> {
     let query = "
@@ -91,4 +91,66 @@ async fn a_month_that_began_in_the_default_partition_stays_there() {
     assert!(made.contains(&months[3].1) && !made.contains(&months[2].1), "{made:?}");
     let kept = owner.query_one("SELECT count(*) FROM audit_logs", &[]).await.unwrap();
     assert_eq!(kept.get::<_, i64>(0), 1);
+}
+
+#[tokio::test]
+async fn the_operator_drops_whole_months_and_that_is_logged() {
+    let database = TestDatabase::create().await;
+    let owner = database.owner().await;
+    let this_month = months(&owner).await[0].0[..7].to_owned();
+    owner
+        .batch_execute(
+            "CREATE TABLE audit_logs_2020_01 PARTITION OF audit_logs FOR VALUES FROM ('2020-01-01Z') TO ('2020-02-01Z');
+             CREATE TABLE audit_logs_2020_02 PARTITION OF audit_logs FOR VALUES FROM ('2020-02-01Z') TO ('2020-03-01Z')",
+        )
+        .await
+        .unwrap();
+    for at in ["'2019-12-31 23:59Z'", "'2020-01-31 23:59:59Z'", "'2020-02-01Z'", "'2020-03-01Z'", "now()"] {
+        insert(&owner, at).await;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let drop = async |before: &str| admin(&database, directory.path(), &["drop-audit-logs", "--before", before]).await;
+    let left = async || {
+        let query =
+            "SELECT to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM') FROM audit_logs WHERE rpc = 'test' ORDER BY 1";
+        let rows = owner.query(query, &[]).await.unwrap();
+        rows.into_iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>()
+    };
+
+    for bad in ["2020", "2020-13", "2020-02-01", "tomorrow", ""] {
+        assert!(drop(bad).await.unwrap_err().contains("--before"), "{bad}");
+    }
+    let refused = drop("2999-01").await.unwrap_err();
+    assert!(refused.contains("current month"), "{refused}");
+    assert_eq!(left().await.len(), 5, "nothing was dropped");
+
+    assert_eq!(drop("2020-02").await.unwrap(), "dropped 2020-01\ndropped 1 entries of months without a partition\n");
+    assert_eq!(left().await, ["2020-02", "2020-03", this_month.as_str()]);
+    // The very month that is named stays, this one too.
+    let said = drop(&this_month).await.unwrap();
+    assert_eq!(said, "dropped 2020-02\ndropped 1 entries of months without a partition\n");
+    assert_eq!(left().await, [this_month.as_str()]);
+    let logged =
+        "SELECT rpc FROM audit_logs WHERE action = 'audit_logs_drop' AND actor_kind = 'operator' ORDER BY created_at";
+    let logged: Vec<String> = owner.query(logged, &[]).await.unwrap().into_iter().map(|row| row.get(0)).collect();
+    let command = |month: &str| format!("latchkey admin drop-audit-logs --before {month}");
+    assert_eq!(logged, [command("2020-02"), command(&this_month)]);
+}
+
+#[tokio::test]
+async fn a_log_in_use_is_not_dropped_and_nobody_waits_behind_that() {
+    let database = TestDatabase::create().await;
+    let owner = database.owner().await;
+    let old =
+        "CREATE TABLE audit_logs_2020_01 PARTITION OF audit_logs FOR VALUES FROM ('2020-01-01Z') TO ('2020-02-01Z')";
+    owner.batch_execute(old).await.unwrap();
+    let reader = database.serving().await;
+    reader.batch_execute("BEGIN; SELECT count(*) FROM audit_logs").await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let command = ["drop-audit-logs", "--before", "2020-02"];
+    let refused = admin(&database, directory.path(), &command).await.unwrap_err();
+    assert!(refused.contains("nothing was dropped") && refused.contains("try again"), "{refused}");
+    assert!(partitions(&owner).await.iter().any(|(name, _)| name == "audit_logs_2020_01"));
+    reader.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(admin(&database, directory.path(), &command).await.unwrap(), "dropped 2020-01\n");
 }

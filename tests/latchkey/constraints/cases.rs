@@ -225,6 +225,10 @@ pub(super) const CASES: &[(&str, &str)] = &[
     ("environments_epoch", "UPDATE environments SET status_version = 0"),
     ("environments_messages", "UPDATE environments SET failure_message = repeat('x', 1001)"),
     ("environments_messages", "UPDATE environments SET warning_message = repeat('x', 1001)"),
+    ("environments_annotations", "UPDATE environments SET annotations = '[]'"),
+    ("environments_annotations", "UPDATE environments SET annotations = jsonb_build_object('x', repeat('x', 65536))"),
+    ("environments_session_id", "UPDATE environments SET session_id = repeat('x', 256)"),
+    ("environments_session_id", "UPDATE environments SET session_id = E'a\\nb'"),
     // Environment tokens.
     ("environment_tokens_pkey", "INSERT INTO environment_tokens SELECT * FROM environment_tokens"),
     ("environment_tokens_environment_id_fkey", "UPDATE environment_tokens SET environment_id = @nobody"),

@@ -1,8 +1,8 @@
 //! Who sees which environments, and in which order.
 
 use latchkey::pb::gitpod::v1::{
-    EnvironmentPhase, ListEnvironmentClassesRequest, ListEnvironmentsRequest, ListEnvironmentsResponse,
-    PaginationRequest, RunnerKind, SortOrder,
+    CountRequest, CountResponseRelation, CreateEnvironmentRequest, EnvironmentPhase, ListEnvironmentClassesRequest,
+    ListEnvironmentsRequest, ListEnvironmentsResponse, PaginationRequest, RunnerKind, SortOrder,
     list_environments_request::{Filter, Sort},
 };
 use tonic::{Code, Status};
@@ -69,6 +69,76 @@ async fn a_list_is_newest_first_page_by_page_and_keeps_to_its_filter() {
         assert_eq!(details(&error).bad_request().unwrap().field_violations[0].field, field);
     }
     api.delete_whole(&made[7]).await;
+}
+
+#[tokio::test]
+async fn a_list_is_counted_when_that_is_asked_for() {
+    let local = LocalServer::start().await;
+    let api = local.api_of_user("dev@example.com").await;
+    let counted = async |filter: Filter, page_size: i32| {
+        let count = Some(CountRequest { include: true });
+        let answer = list(&api, ListEnvironmentsRequest { count, filter: Some(filter), ..page(page_size, "") }).await;
+        let count = answer.unwrap().count.unwrap();
+        assert_eq!(count.relation(), CountResponseRelation::Eq);
+        count.value
+    };
+    assert_eq!(counted(none(), 0).await, 0);
+    for _ in 0..3 {
+        api.create(stopped(from_nothing())).await.unwrap();
+    }
+    local.api_of_user("other@example.com").await.create(stopped(from_nothing())).await.unwrap();
+    assert_eq!(counted(none(), 1).await, 3, "on all pages, and nobody else's");
+    assert_eq!(counted(Filter { search: "no such".to_owned(), ..none() }, 1).await, 0);
+    assert_eq!(
+        counted(Filter { project_ids: vec!["01987654-3210-7abc-8def-0123456789ab".into()], ..none() }, 1).await,
+        0
+    );
+    let count = Some(CountRequest { include: false });
+    let request = ListEnvironmentsRequest { count, ..Default::default() };
+    assert_eq!(list(&api, request).await.unwrap().count, None);
+    assert_eq!(list(&api, ListEnvironmentsRequest::default()).await.unwrap().count, None);
+}
+
+#[tokio::test]
+async fn annotations_and_the_session_are_kept_as_they_came() {
+    let local = LocalServer::start().await;
+    let api = local.api_of_user("dev@example.com").await;
+    let annotated = |entries: &[(&str, &str)], session_id: &str| CreateEnvironmentRequest {
+        annotations: entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        session_id: session_id.to_owned(),
+        ..stopped(from_nothing())
+    };
+    let notes = [("ci.example/run", "17"), ("ü", "two\nlines \"and\" {quotes}"), ("empty", "")];
+    let made = api.create(annotated(&notes, "night/2")).await.unwrap();
+    let other = api.create(annotated(&[], "")).await.unwrap();
+    for seen in [&made, &api.get(&made.id).await.unwrap()] {
+        let metadata = seen.metadata.as_ref().unwrap();
+        let expected = notes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        assert_eq!((&metadata.annotations, metadata.session_id.as_str()), (&expected, "night/2"));
+    }
+    let of_session = |ids: &[&str]| Filter { session_ids: ids.iter().map(|id| (*id).to_owned()).collect(), ..none() };
+    assert_eq!(filtered(&api, of_session(&["night/2", "day"])).await, std::slice::from_ref(&made.id));
+    assert_eq!(filtered(&api, of_session(&[""])).await, std::slice::from_ref(&other.id));
+    assert_eq!(filtered(&api, of_session(&["day"])).await, Vec::<String>::new());
+
+    let many: Vec<(String, &str)> = (0..65).map(|number| (number.to_string(), "")).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    for (request, field) in [
+        (annotated(&many, ""), "annotations"),
+        (annotated(&[("x", &"x".repeat(8192))], ""), "annotations"),
+        (annotated(&[("", "x")], ""), "annotations"),
+        (annotated(&[("a\nb", "x")], ""), "annotations"),
+        (annotated(&[("x", "a\0b")], ""), "annotations"),
+        (annotated(&[], "a\nb"), "session_id"),
+        (annotated(&[], &"x".repeat(256)), "session_id"),
+    ] {
+        let error = api.create(request).await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument, "{error}");
+        assert_eq!(details(&error).bad_request().unwrap().field_violations[0].field, field);
+    }
+    api.create(annotated(&[("x", &"\u{1}".repeat(8191))], ""))
+        .await
+        .expect("the longest there may be, however it is written");
 }
 
 #[tokio::test]

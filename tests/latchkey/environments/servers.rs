@@ -10,7 +10,7 @@ use tonic::Code;
 
 use crate::support::{
     LocalServer, ServerOptions, TestServer,
-    environments::{from_nothing, of_class, operations, status},
+    environments::{from_nothing, of_class, operations, status, stopped},
 };
 
 #[tokio::test]
@@ -49,6 +49,11 @@ async fn an_environment_belongs_to_the_server_that_runs_it() {
     let first_runner = api.get(&id).await.unwrap().metadata.unwrap().runner_id;
     let of_second = classes.iter().find(|class| class.runner_id != first_runner).unwrap();
     let other = through.create_running(of_class(from_nothing(), &of_second.id)).await;
+    // Without a class, the default one of the server that was asked: where commands can be run at once.
+    for (asked, runner) in [(&api, &first_runner), (&through, &of_second.runner_id)] {
+        let made = asked.create(stopped(from_nothing())).await.unwrap();
+        assert_eq!(&made.metadata.unwrap().runner_id, runner);
+    }
     assert!(!local.directory_of(&other).exists());
     assert!(second.data_dir().join("environments").join(&other).exists());
     assert_eq!(status(&api.get(&id).await.unwrap()).phase(), EnvironmentPhase::Running);

@@ -227,3 +227,32 @@ async fn commands_run_in_what_runs() {
     api.delete_whole(&slow).await;
     api.delete_whole(&id).await;
 }
+
+#[tokio::test]
+async fn a_command_too_many_is_told_so_and_hurts_nobody() {
+    let local = LocalServer::start().await;
+    let api = local.api_of_user("dev@example.com").await;
+    let id = api.create_running(from_nothing()).await;
+    let neighbour = api.create_running(from_nothing()).await;
+    let marker = marker(&id, 7);
+    let mut operations = api.operations_of(&id).await;
+    let all: Vec<_> = (0..32)
+        .map(|_| {
+            let (mut operations, request) = (operations.clone(), command(&format!("sleep {marker}; true")));
+            tokio::spawn(async move { operations.exec(request).await })
+        })
+        .collect();
+    let sleep = format!(": sleep {marker}");
+    eventually("all of them sleep", async || {
+        (processes_with(&marker).iter().filter(|line| line.contains(&sleep)).count() == 32).then_some(())
+    })
+    .await;
+    let error = operations.exec(command("true")).await.unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
+    assert!(error.message().contains("wait for one to end"), "{error}");
+    assert_eq!(api.said(&neighbour, "echo here").await, "here");
+    all.into_iter().for_each(|call| call.abort());
+    eventually("there is room again", async || operations.clone().exec(command("true")).await.ok()).await;
+    api.delete_whole(&id).await;
+    api.delete_whole(&neighbour).await;
+}

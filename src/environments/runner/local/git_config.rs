@@ -116,6 +116,14 @@ impl GitConfig {
         self.rewrites.iter().filter_map(|rewrite| destination(&rewrite.base)).collect()
     }
 
+    /// A text of git's that speaks of the URLs that people gave, not of those they were rewritten to.
+    pub(super) fn unrewritten(&self, text: &str) -> String {
+        let mut rewrites: Vec<&Rewrite> = self.rewrites.iter().collect();
+        // The longest first: one may be the beginning of another.
+        rewrites.sort_by_key(|rewrite| std::cmp::Reverse(rewrite.base_text.len()));
+        rewrites.iter().fold(text.to_owned(), |text, rewrite| text.replace(&rewrite.base_text, &rewrite.prefix))
+    }
+
     /// What commands in an environment get as system-wide configuration.
     pub(super) fn for_commands(&self) -> String {
         let mut text = String::new();
@@ -231,6 +239,19 @@ mod tests {
             assert!(!written.contains(gone), "{gone}: {written}");
         }
         assert!(written.contains("[protocol \"http\"]\n\tallow = always"));
+    }
+
+    #[tokio::test]
+    async fn a_person_is_told_of_the_url_that_they_gave() {
+        let config = read(
+            "[url \"https://m.example/\"]\n insteadOf = https://b.example/\n\
+             [url \"https://m.example/a/\"]\n insteadOf = https://a.example/\n",
+        )
+        .await
+        .unwrap();
+        let said = "fatal: unable to access 'https://m.example/a/x/': no; 'https://m.example/y/': no";
+        let told = "fatal: unable to access 'https://a.example/x/': no; 'https://b.example/y/': no";
+        assert_eq!(config.unrewritten(said), told);
     }
 
     #[tokio::test]

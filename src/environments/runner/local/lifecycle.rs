@@ -139,7 +139,7 @@ impl Slot {
             }
             Ok(Err(error)) => Err(storage(error)),
             Ok(Ok(())) => match read_report(&self.directory) {
-                Some(report) => outcome::read(source, &report, &egress.refusals()),
+                Some(report) => outcome::read(source, &report, &egress.refusals(), &shared.git_config),
                 None => Err(outcome::without_report(&egress.refusals()).with_excerpt(&read_log(&self.directory))),
             },
         }

@@ -90,6 +90,7 @@ struct Shared {
     launcher: Launcher,
     /// The parent of all environments' directories.
     environments: PathBuf,
+    git_config: git_config::GitConfig,
     clone_policy: egress::Policy,
     command_policy: egress::Policy,
     egress: egress::Limits,

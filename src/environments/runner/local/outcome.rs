@@ -1,6 +1,9 @@
 //! What a clone's end means: in our words, from what the proxy refused, and from what git said.
 
-use super::super::{Checkout, Failure, FailureKind};
+use super::{
+    super::{Checkout, Failure, FailureKind},
+    git_config::GitConfig,
+};
 use crate::{
     domain::environment::{GitSource, GitTarget},
     domain::text::is_unprintable,
@@ -15,12 +18,17 @@ const BRANCH_LIMIT: usize = 2048;
 
 /// Reads a report: what was checked out, or why nothing was. The report comes from inside of a sandbox and is believed
 /// as far as its form is right; what the proxy refused is the server's own knowledge and goes first.
-pub(super) fn read(source: &GitSource, report: &[u8], refusals: &[Refusal]) -> Result<Checkout, Failure> {
+pub(super) fn read(
+    source: &GitSource,
+    report: &[u8],
+    refusals: &[Refusal],
+    git_config: &GitConfig,
+) -> Result<Checkout, Failure> {
     let Ok(report) = serde_json::from_slice::<CloneReport>(report) else {
         return Err(without_report(refusals));
     };
     match report.failure {
-        Some(failure) => Err(failed(source, &failure, refusals)),
+        Some(failure) => Err(failed(source, &failure, refusals, git_config)),
         None => {
             let is_commit =
                 |text: &String| matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -38,8 +46,8 @@ pub(super) fn without_report(refusals: &[Refusal]) -> Failure {
     )
 }
 
-fn failed(source: &GitSource, failure: &CloneFailure, refusals: &[Refusal]) -> Failure {
-    let text = failure.text.as_str();
+fn failed(source: &GitSource, failure: &CloneFailure, refusals: &[Refusal], git_config: &GitConfig) -> Failure {
+    let text = &git_config.unrewritten(&failure.text);
     match failure.step {
         CloneStep::Begin => {
             Failure::new(FailureKind::GitFailed, "git could not be started in the environment").with_excerpt(text)
@@ -164,7 +172,7 @@ mod tests {
             ("fatal: write error: No space left on device", TooLarge),
             ("fatal: early EOF", GitFailed),
         ] {
-            let failure = read(&source(), &report(CloneStep::Fetch, text), &[]).unwrap_err();
+            let failure = read(&source(), &report(CloneStep::Fetch, text), &[], &GitConfig::default()).unwrap_err();
             assert_eq!(failure.kind(), kind, "{text}");
             assert!(failure.excerpt().is_some_and(|excerpt| !excerpt.contains('\n')));
         }
@@ -174,19 +182,25 @@ mod tests {
     fn what_the_proxy_refused_goes_before_what_git_says() {
         let refusal = Refusal::Unresolved { host: "git.example".into() };
         let report = report(CloneStep::Fetch, "fatal: repository 'x' not found");
-        let failure = read(&source(), &report, std::slice::from_ref(&refusal)).unwrap_err();
+        let failure = read(&source(), &report, std::slice::from_ref(&refusal), &GitConfig::default()).unwrap_err();
         assert_eq!(failure.kind(), FailureKind::HostNotFound);
-        assert_eq!(read(&source(), b"", &[refusal]).unwrap_err().kind(), FailureKind::HostNotFound);
+        assert_eq!(
+            read(&source(), b"", &[refusal], &GitConfig::default()).unwrap_err().kind(),
+            FailureKind::HostNotFound
+        );
     }
 
     #[test]
     fn a_report_is_believed_no_further_than_its_form() {
         for text in ["", "{", "[]", "{\"branch\":3}"] {
-            let failure = read(&source(), text.as_bytes(), &[]).unwrap_err();
+            let failure = read(&source(), text.as_bytes(), &[], &GitConfig::default()).unwrap_err();
             assert_eq!(failure.kind(), FailureKind::SandboxFailed, "{text}");
         }
         let report =
             CloneReport { branch: Some("main\u{1b}[2J".into()), commit: Some("; rm -rf".into()), failure: None };
-        assert_eq!(read(&source(), &serde_json::to_vec(&report).unwrap(), &[]), Ok(Checkout::default()));
+        assert_eq!(
+            read(&source(), &serde_json::to_vec(&report).unwrap(), &[], &GitConfig::default()),
+            Ok(Checkout::default())
+        );
     }
 }

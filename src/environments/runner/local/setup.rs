@@ -115,13 +115,14 @@ pub(super) async fn prepare(config: LocalConfig) -> Result<(Shared, File), Setup
         named,
         own_addresses: config.own_addresses,
         plain_http: PlainHttp::NamedOnly,
-        upstream: git_config.proxy,
+        upstream: git_config.proxy.clone(),
     };
     let shared = Shared {
         launcher,
         environments,
         command_policy: Policy { plain_http: PlainHttp::Everywhere, ..clone_policy.clone() },
         clone_policy,
+        git_config,
         egress: config.egress,
         clone_timeout: config.clone_timeout,
         no_proxy,

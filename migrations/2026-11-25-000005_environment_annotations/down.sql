@@ -1,0 +1,1 @@
+ALTER TABLE environments DROP COLUMN annotations, DROP COLUMN session_id;

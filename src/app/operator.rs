@@ -1,0 +1,184 @@
+//! What the operator's commands do: each act with its entry in the audit log, as `operator`.
+
+use std::{borrow::Cow, io::Write};
+
+use time::{Date, format_description::well_known::Rfc3339};
+
+use super::{AppError, admin::print};
+use crate::{
+    domain::{
+        audit::{Action, AuditActor, AuditEvent, Subject, SubjectType},
+        ids::{OrganizationId, PrincipalId, TokenId},
+        page::PageRequest,
+        principal::{Origin, PrincipalRecord, Role},
+        secret::Secret,
+        text,
+        token::{CreateToken, Generation, SigningKeys},
+    },
+    store::{AuditDrop, MintError, NewToken, NewUser, Store, StoreError, TokenCreateError, TokenDelete, TokenScope},
+};
+
+/// Does what the operator asked for, and logs it.
+pub(super) struct Operator {
+    pub(super) store: Store,
+    pub(super) organization: OrganizationId,
+}
+
+impl Operator {
+    fn event(
+        &self,
+        action: Action,
+        command: impl Into<Cow<'static, str>>,
+        subject_type: SubjectType,
+        id: uuid::Uuid,
+    ) -> AuditEvent {
+        AuditEvent {
+            actor: AuditActor::Operator(Origin::of_operator()),
+            organization_id: self.organization,
+            action,
+            rpc: command.into(),
+            subject: Subject { subject_type, id },
+        }
+    }
+
+    pub(super) async fn create_user(&self, email: &str, name: &str, admin: bool) -> Result<PrincipalId, AppError> {
+        let refused = |problem: &str| AppError::Refused(format!("the address {email:?} {problem}"));
+        let is_address = email.split_once('@').is_some_and(|(local, host)| !local.is_empty() && !host.is_empty());
+        if text::line(email, 254).is_err() || email.contains(char::is_whitespace) || !is_address {
+            return Err(refused("is not an e-mail address"));
+        }
+        text::line(name, 255).map_err(|problem| AppError::Refused(format!("the name {problem}")))?;
+        let id = PrincipalId::generate();
+        let role = if admin { Role::Admin } else { Role::Member };
+        let user =
+            NewUser { id, organization_id: self.organization, email: email.to_owned(), name: name.to_owned(), role };
+        let event = self.event(Action::UserCreate, "latchkey admin create-user", SubjectType::User, id.uuid());
+        if self.store.user_create(&user, &event).await? { Ok(id) } else { Err(refused("belongs to a user already")) }
+    }
+
+    async fn user(&self, email: &str) -> Result<PrincipalRecord, AppError> {
+        self.store.user_by_email(self.organization, email).await?.ok_or_else(|| {
+            AppError::Refused(format!(
+                "there is no user {email}; add one with 'latchkey admin create-user --email {email}'"
+            ))
+        })
+    }
+
+    pub(super) async fn create_token(
+        &self,
+        email: &str,
+        asked: CreateToken,
+        limit: u32,
+        keys: &SigningKeys,
+    ) -> Result<Secret, AppError> {
+        let user = self.user(email).await?;
+        let id = TokenId::generate();
+        let new = NewToken {
+            id,
+            organization_id: self.organization,
+            principal_id: user.id,
+            creator_id: user.id,
+            created_by_token_id: None,
+            asked,
+            limit,
+        };
+        let event =
+            self.event(Action::TokenCreate, "latchkey admin create-token", SubjectType::PersonalAccessToken, id.uuid());
+        match self.store.token_create(&new, keys, &event).await {
+            Ok((_, text)) => Ok(text),
+            Err(TokenCreateError::Mint(MintError::Store(error))) => Err(error.into()),
+            Err(TokenCreateError::Limit(limit)) => Err(AppError::Refused(format!(
+                "{email} has {limit} tokens that are neither revoked nor expired, the most there may be; revoke one first"
+            ))),
+            Err(error) => Err(AppError::Refused(error.to_string())),
+        }
+    }
+
+    pub(super) async fn list_tokens(&self, email: Option<&str>, out: &mut (impl Write + Send)) -> Result<(), AppError> {
+        let user = match email {
+            Some(email) => Some(self.user(email).await?.id),
+            None => None,
+        };
+        let time = |at: time::OffsetDateTime| {
+            at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_else(|_| at.to_string())
+        };
+        let mut page = PageRequest::first();
+        loop {
+            let tokens = self.store.token_list(self.organization, user.as_slice(), &page).await?;
+            for token in tokens.entries {
+                let access = if token.read_only { "read-only" } else { "read-write" };
+                let last_used = token.last_used.map_or_else(|| "never".to_owned(), |last| time(last.at));
+                let (created, expires) = (time(token.created_at), time(token.expires_at));
+                print(
+                    out,
+                    &format!(
+                        "{}\t{}\t{access}\tcreated {created}\texpires {expires}\tlast used {last_used}\t{}\n",
+                        token.id, token.principal_id, token.description
+                    ),
+                )?;
+            }
+            match tokens.next {
+                None => return Ok(()),
+                Some(next) => page = page.following(next),
+            }
+        }
+    }
+
+    pub(super) async fn revoke_token(&self, id: TokenId) -> Result<(), AppError> {
+        let event =
+            self.event(Action::TokenRevoke, "latchkey admin revoke-token", SubjectType::PersonalAccessToken, id.uuid());
+        match self.store.token_delete(id, TokenScope::Organization(self.organization), &event).await? {
+            TokenDelete::Revoked | TokenDelete::Already => Ok(()),
+            TokenDelete::NotFound => Err(AppError::Refused(format!(
+                "there is no token with ID {id}; 'latchkey admin list-tokens' lists them"
+            ))),
+        }
+    }
+
+    pub(super) async fn activate(&self, generation: Generation) -> Result<(), AppError> {
+        let event = self
+            .generation_event(Action::GenerationActivate, format!("latchkey admin activate-generation {generation}"));
+        if self.store.signing_key_activate(generation, &event).await? {
+            return Ok(());
+        }
+        Err(AppError::Refused(format!(
+            "generation {generation} is not known, or is revoked; start every server with it first"
+        )))
+    }
+
+    pub(super) async fn revoke_generation(&self, generation: Generation) -> Result<usize, AppError> {
+        let event =
+            self.generation_event(Action::GenerationRevoke, format!("latchkey admin revoke-generation {generation}"));
+        if !self.store.signing_key_revoke(generation, &event).await? {
+            return Err(AppError::Refused(format!("no signing key of generation {generation} is known")));
+        }
+        let mut tokens = 0;
+        loop {
+            match self.store.signing_key_tokens_revoke(generation).await? {
+                0 => return Ok(tokens),
+                some => tokens += some,
+            }
+        }
+    }
+
+    /// Drops the audit log's months before `before`. Returns what was dropped.
+    pub(super) async fn drop_audit_logs(&self, before: Date) -> Result<AuditDrop, AppError> {
+        let command =
+            format!("latchkey admin drop-audit-logs --before {}-{:02}", before.year(), u8::from(before.month()));
+        let event = self.event(Action::AuditLogsDrop, command, SubjectType::Organization, self.organization.uuid());
+        match self.store.audit_drop(before, &event).await {
+            Ok(Some(dropped)) => Ok(dropped),
+            Ok(None) => Err(AppError::Refused(
+                "the current month is not over: --before takes this month at the latest".to_owned(),
+            )),
+            Err(StoreError::Unavailable(detail)) => Err(AppError::Refused(format!(
+                "nothing was dropped, since the audit log is in use right now; try again ({detail})"
+            ))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn generation_event(&self, action: Action, command: String) -> AuditEvent {
+        self.event(action, command, SubjectType::Organization, self.organization.uuid())
+    }
+}
