@@ -82,6 +82,12 @@ pub struct Limits {
     pub header_bytes: u32,
     /// How long the headers of a request, and the first request of a connection, may take.
     pub header_timeout: Duration,
+    /// How long a connection may be without a request.
+    pub idle_timeout: Duration,
+    /// How long the body of a request may take; that of a stream of public RPCs is not bounded in all.
+    pub body_timeout: Duration,
+    /// How long nothing may come of a body.
+    pub body_silence: Duration,
     /// How long a silent HTTP/2 connection may leave a ping unanswered.
     pub keep_alive_timeout: Duration,
     /// How long requests under way may take to end when the server stops.
@@ -97,6 +103,9 @@ impl Default for Limits {
             streams: 256,
             header_bytes: 32 * 1024,
             header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(2 * 60),
+            body_timeout: Duration::from_secs(60),
+            body_silence: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(20),
             shutdown: Duration::from_secs(10),
             tokens_per_user: 100,

@@ -1,29 +1,21 @@
 //! Connections: how many, how long they may say nothing, and how they end.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use http::{Request, Response};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    server::conn::auto::Builder,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::{auth::Peer, config::Limits};
@@ -37,9 +29,9 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let builder = builder(limits);
+    let builder = Arc::new(builder(limits));
     let places = Arc::new(Semaphore::new(limits.connections));
-    let graceful = GracefulShutdown::new();
+    let ending = CancellationToken::new();
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
@@ -49,47 +41,149 @@ where
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             accepted = accept(&listener, &places) => accepted,
         };
-        let (stream, peer, place) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((stream, peer, place)) => {
+                let (builder, service, ending) = (Arc::clone(&builder), service.clone(), ending.clone());
+                let patience = Patience { first: limits.header_timeout, idle: limits.idle_timeout };
+                connections.spawn(async move {
+                    connection(&builder, stream, peer, service, patience, &ending).await;
+                    drop(place);
+                });
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections");
                 tokio::time::sleep(EXHAUSTED).await;
-                continue;
             }
-        };
-        let has_spoken = Arc::new(AtomicBool::new(false));
-        let service = {
-            let (service, has_spoken) = (service.clone(), Arc::clone(&has_spoken));
-            hyper::service::service_fn(move |request: Request<Incoming>| {
-                has_spoken.store(true, Ordering::Relaxed);
-                let mut request = request.map(Body::new);
-                request.extensions_mut().insert(Peer(peer.ip().to_canonical()));
-                let mut service = service.clone();
-                async move { tower::ServiceExt::ready(&mut service).await?.call(request).await }
-            })
-        };
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
-        let patience = limits.header_timeout;
-        connections.spawn(async move {
-            let _place = place;
-            tokio::pin!(connection);
-            tokio::select! {
-                ended = &mut connection => return log(ended),
-                () = tokio::time::sleep(patience) => {}
-            }
-            if !has_spoken.load(Ordering::Relaxed) {
-                tracing::debug!(%peer, "a connection that said nothing was closed");
-                return;
-            }
-            log(connection.await);
-        });
+        }
     }
     drop(listener);
-    if tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
+    ending.cancel();
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits.shutdown, all).await.is_err() {
         tracing::warn!("some requests did not end in time and are broken off");
+        connections.shutdown().await;
     }
-    connections.shutdown().await;
+}
+
+/// How long a connection may be without a request.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Before its first one.
+    first: Duration,
+    /// After that.
+    idle: Duration,
+}
+
+async fn connection<S>(
+    builder: &Builder<TokioExecutor>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: S,
+    patience: Patience,
+    ending: &CancellationToken,
+) where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let activity = Activity::default();
+    let counted = {
+        let activity = activity.clone();
+        hyper::service::service_fn(move |request: Request<Incoming>| {
+            let under_way = activity.begin();
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(Peer(peer.ip().to_canonical()));
+            let mut service = service.clone();
+            async move {
+                let response = tower::ServiceExt::ready(&mut service).await?.call(request).await?;
+                // Under way until the last of its answer is gone, or nobody wants it any more.
+                Ok::<_, Infallible>(response.map(|body| {
+                    Body::new(body.map_frame(move |frame| {
+                        let _ = &under_way;
+                        frame
+                    }))
+                }))
+            }
+        })
+    };
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), counted);
+    tokio::pin!(connection);
+    let mut is_ending = false;
+    loop {
+        tokio::select! {
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(error, "a connection broke off");
+                }
+                return;
+            }
+            () = ending.cancelled(), if !is_ending => {}
+            () = activity.silence(patience), if !is_ending => {
+                tracing::debug!(%peer, "a connection that says nothing is closed");
+                if !activity.has_begun() {
+                    return;
+                }
+            }
+        }
+        // The other end is told, and requests that have crossed with that are still answered.
+        connection.as_mut().graceful_shutdown();
+        is_ending = true;
+    }
+}
+
+/// The requests of one connection.
+#[derive(Clone)]
+struct Activity(Arc<watch::Sender<Requests>>);
+
+#[derive(Clone, Copy, Default)]
+struct Requests {
+    begun: u64,
+    under_way: u32,
+}
+
+/// One request; it is under way as long as this is there.
+struct UnderWay(Arc<watch::Sender<Requests>>);
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(Requests::default())))
+    }
+}
+
+impl Activity {
+    fn begin(&self) -> UnderWay {
+        self.0.send_modify(|requests| {
+            requests.begun += 1;
+            requests.under_way += 1;
+        });
+        UnderWay(Arc::clone(&self.0))
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.borrow().begun > 0
+    }
+
+    /// Ready when there has been no request for as long as the patience lasts.
+    async fn silence(&self, patience: Patience) {
+        let mut changes = self.0.subscribe();
+        loop {
+            let Requests { begun, under_way } = *changes.borrow_and_update();
+            if under_way > 0 {
+                // The sender is there as long as `self` is.
+                let _ = changes.changed().await;
+                continue;
+            }
+            let left = if begun == 0 { patience.first } else { patience.idle };
+            if tokio::time::timeout(left, changes.changed()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|requests| requests.under_way -= 1);
+    }
 }
 
 type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
@@ -119,8 +213,64 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
     builder
 }
 
-fn log(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
-    if let Err(error) = ended {
-        tracing::debug!(error, "a connection broke off");
+#[cfg(test)]
+mod tests {
+    use hyper::client::conn::http2::{self, SendRequest};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    /// A server whose answers wait for a word, and patience of its own.
+    async fn start(idle_timeout: Duration, answer: watch::Receiver<bool>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let mut answer = answer.clone();
+            async move {
+                answer.wait_for(|answer| *answer).await.unwrap();
+                Ok(Response::new(Body::from("answer")))
+            }
+        });
+        let limits = Limits { idle_timeout, ..Limits::default() };
+        tokio::spawn(async move { serve(listener, service, &limits, std::future::pending()).await });
+        address
+    }
+
+    async fn connect(address: SocketAddr) -> (SendRequest<Body>, JoinHandle<Result<(), hyper::Error>>) {
+        let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+        (sender, tokio::spawn(connection))
+    }
+
+    fn request() -> Request<Body> {
+        Request::get("http://localhost/").body(Body::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_requests_is_closed_in_good_order() {
+        let (_answer, answers) = watch::channel(true);
+        let address = start(Duration::from_millis(50), answers).await;
+        let (mut sender, connection) = connect(address).await;
+        let response = sender.send_request(request()).await.unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "answer");
+        // The client keeps its end open, and is told.
+        connection.await.unwrap().expect("not broken off");
+        assert!(sender.ready().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_request_under_way_keeps_its_connection_open() {
+        let (answer, answers) = watch::channel(false);
+        let address = start(Duration::from_millis(20), answers).await;
+        let (mut sender, connection) = connect(address).await;
+        let slow = tokio::spawn(sender.send_request(request()));
+        // Another connection has come to its end for want of requests meanwhile: the time was long enough.
+        let (mut other, idle) = connect(address).await;
+        drop(tokio::spawn(other.send_request(request())));
+        answer.send(true).unwrap();
+        idle.await.unwrap().expect("not broken off");
+        let response = slow.await.unwrap().unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "answer");
+        connection.await.unwrap().expect("not broken off");
     }
 }

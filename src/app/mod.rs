@@ -1,6 +1,7 @@
 //! The composition root: everything is made here, and put in front of each other in the order that is written here.
 
 pub mod admin;
+mod body_deadline;
 mod database;
 mod environments;
 mod housekeeping;
@@ -165,8 +166,9 @@ async fn serve(
 
     // From the outside in. Trace first: refusals too are counted, and have a request ID. Then auth, which reads headers
     // alone. A refusal goes on, emptied, to where its protocol is known: in front of the services, behind nothing that
-    // reads bodies.
+    // reads bodies. Last the deadline for bodies, which nobody reads before.
     let service = http::router(services, health, readiness);
+    let service = body_deadline::BodyDeadlineLayer::new(&config.limits).layer(service);
     let service = RefusalLayer.layer(service);
     let service = AuthLayer::new(verifier, Arc::new(recorder)).layer(service);
     let service = trace::TraceLayer.layer(service);

@@ -66,7 +66,13 @@ where
                     response.headers_mut().insert(REQUEST_ID.clone(), value);
                 }
                 let took = began.elapsed();
-                let code = response.headers().get("grpc-status").and_then(|code| code.to_str().ok()).unwrap_or("0");
+                // gRPC's code; or HTTP's own status, where it was not gRPC that was refused.
+                let status = response.status();
+                let code = match response.headers().get("grpc-status").and_then(|code| code.to_str().ok()) {
+                    Some(code) => code,
+                    None if status.is_success() => "0",
+                    None => status.as_str(),
+                };
                 metrics::histogram!("latchkey_request_seconds", "rpc" => rpc, "code" => code.to_owned())
                     .record(took.as_secs_f64());
                 tracing::debug!(status = response.status().as_u16(), code, ?took, "answered");

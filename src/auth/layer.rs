@@ -28,7 +28,9 @@ use crate::domain::{
     principal::{Actor, Credential, Origin},
 };
 
-/// gRPC's code for a use case that refused.
+/// gRPC's codes, as answers without a message have them in their headers.
+const OK: &str = "0";
+const NOT_FOUND: &str = "5";
 const PERMISSION_DENIED: &str = "7";
 
 /// The address of who is at the other end of the connection; set on each request by who accepts connections.
@@ -161,15 +163,21 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
         Ok(Some(caller))
     }
 
-    /// Takes down what came of a request that was let through: reads, and what the use case refused. Acts are in the log
-    /// already, with what they changed.
+    /// Takes down what came of a request that was let through: reads, what is not there for this caller (whoever tries
+    /// others' IDs is seen), and what the use case refused. Acts are in the log already, with what they changed; where
+    /// nothing was read for another reason, a mistake or an outage, there is nothing to log.
     fn take_down(&self, policy: &'static Policy, caller: &Caller, response: &Response<Body>) {
-        if response.headers().get("grpc-status").is_some_and(|code| code == PERMISSION_DENIED) {
-            let why = "not allowed to this caller";
-            self.recorder.observe(observation(policy, caller.actor(), Action::PermissionDeny, Outcome::Denied, why));
-        } else if policy.access == Access::Read {
-            self.recorder.observe(observation(policy, caller.actor(), Action::Read, Outcome::Succeeded, ""));
-        }
+        let code = response.headers().get("grpc-status").map(|code| code.as_bytes());
+        let (action, outcome, why) = match code {
+            Some(code) if code == PERMISSION_DENIED.as_bytes() => {
+                (Action::PermissionDeny, Outcome::Denied, "not allowed to this caller")
+            }
+            _ if policy.access != Access::Read => return,
+            Some(code) if code == NOT_FOUND.as_bytes() => (Action::Read, Outcome::Denied, "not found"),
+            Some(code) if code != OK.as_bytes() => return,
+            Some(_) | None => (Action::Read, Outcome::Succeeded, ""),
+        };
+        self.recorder.observe(observation(policy, caller.actor(), action, outcome, why));
     }
 
     async fn verify(&self, headers: &HeaderMap) -> Result<StoredCredential, Unverified> {

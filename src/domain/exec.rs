@@ -12,6 +12,10 @@ pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// The most bytes of a command: what Linux takes as one argument (`MAX_ARG_STRLEN`), without the NUL at its end.
 pub const COMMAND_LIMIT: usize = 128 * 1024 - 1;
+/// The most bytes of an operation ID.
+pub const OPERATION_ID_LIMIT: usize = 255;
+/// The most bytes of the path of a working directory (`PATH_MAX`, without the NUL at its end).
+pub const DIRECTORY_LIMIT: usize = 4095;
 
 /// A command to run.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{caller, convert, convert_environment};
+use super::{caller, convert, convert_environment, unsupported};
 use crate::domain::{
     environment::{DesiredPhase, EnvironmentFilter, SESSION_ID_LIMIT},
     text,
 };
 use crate::pb::gitpod::v1::{
     CreateEnvironmentAccessTokenRequest, CreateEnvironmentAccessTokenResponse, CreateEnvironmentRequest,
-    CreateEnvironmentResponse, DeleteEnvironmentRequest, DeleteEnvironmentResponse, EnvironmentRole, EnvironmentSpec,
+    CreateEnvironmentResponse, DeleteEnvironmentRequest, DeleteEnvironmentResponse, EnvironmentRole,
     GetEnvironmentRequest, GetEnvironmentResponse, ListEnvironmentClassesRequest, ListEnvironmentClassesResponse,
     ListEnvironmentsRequest, ListEnvironmentsResponse, PaginationResponse, RunnerKind, StartEnvironmentRequest,
     StartEnvironmentResponse, StopEnvironmentRequest, StopEnvironmentResponse,
@@ -55,7 +55,7 @@ impl EnvironmentService for EnvironmentApi {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let spec = request.spec.unwrap_or_default();
-        refuse_secrets(&spec)?;
+        unsupported::refuse(&spec)?;
         let asked = CreateEnvironment {
             class_id: convert::optional_id("spec.machine.class", &spec.machine.unwrap_or_default().class)?,
             name: request.name.filter(|name| !name.is_empty()),
@@ -162,15 +162,6 @@ impl EnvironmentService for EnvironmentApi {
         let rpc = "gitpod.v1.EnvironmentService/CreateEnvironmentAccessToken";
         let token = self.environments.access_token(caller.actor(), id, rpc).await?;
         Ok(Response::new(CreateEnvironmentAccessTokenResponse { access_token: token.expose().to_owned() }))
-    }
-}
-
-/// An environment without the secrets it was asked to have would be a made-up success.
-fn refuse_secrets(spec: &EnvironmentSpec) -> Result<(), ServiceError> {
-    if spec.secrets.is_empty() {
-        Ok(())
-    } else {
-        Err(ServiceError::Invalid { field: "spec.secrets", problem: "secrets are not supported".to_owned() })
     }
 }
 

@@ -9,6 +9,7 @@ mod identity;
 mod refusal;
 mod status;
 mod tokens;
+mod unsupported;
 mod users;
 
 use tonic::{Request, Status};

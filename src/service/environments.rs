@@ -9,7 +9,10 @@ use crate::domain::{
         Content, DesiredPhase, Environment, EnvironmentClass, EnvironmentFilter, NAME_LIMIT, NewEnvironment, Phase,
         SESSION_ID_LIMIT,
     },
-    exec::{COMMAND_LIMIT, Command, CommandOutput, LONGEST_TIMEOUT, Operations, OperationsError},
+    exec::{
+        COMMAND_LIMIT, Command, CommandOutput, DIRECTORY_LIMIT, LONGEST_TIMEOUT, OPERATION_ID_LIMIT, Operations,
+        OperationsError,
+    },
     ids::{ClassId, EnvironmentId, EnvironmentTokenId, PrincipalId, RunnerId},
     page::{Page, PageRequest},
     principal::{Actor, Credential},
@@ -255,17 +258,7 @@ impl Environments {
         command: Command,
         rpc: &'static str,
     ) -> Result<CommandOutput, ServiceError> {
-        if command.command.is_empty() || command.command.len() > COMMAND_LIMIT {
-            let problem = format!("must have 1 to {COMMAND_LIMIT} bytes");
-            return Err(ServiceError::invalid("command", problem));
-        }
-        if command.command.contains('\0') {
-            return Err(ServiceError::invalid("command", "must not contain NUL"));
-        }
-        if command.timeout > LONGEST_TIMEOUT {
-            let problem = format!("must be at most {}", LONGEST_TIMEOUT.as_secs());
-            return Err(ServiceError::invalid("timeout_seconds", problem));
-        }
+        check_command(&command)?;
         let operations = self.operations(actor, id).await?;
         self.store.audit_act(&AuditEvent::of(actor, Action::EnvironmentExec, rpc, subject(id))).await?;
         tokio::select! {
@@ -289,6 +282,7 @@ impl Environments {
         if operation_id.is_empty() {
             return Err(ServiceError::invalid("operation_id", "must not be empty"));
         }
+        check_length("operation_id", &operation_id, OPERATION_ID_LIMIT)?;
         let operations = self.operations(actor, id).await?;
         self.store.audit_act(&AuditEvent::of(actor, Action::EnvironmentExecCancel, rpc, subject(id))).await?;
         Ok(operations.cancel(id, operation_id).await?)
@@ -334,6 +328,31 @@ fn creator(actor: &Actor) -> Option<PrincipalId> {
 
 const fn subject(id: EnvironmentId) -> Subject {
     Subject { subject_type: SubjectType::Environment, id: id.uuid() }
+}
+
+/// What can be said without asking the environment.
+fn check_command(command: &Command) -> Result<(), ServiceError> {
+    if command.command.trim().is_empty() {
+        return Err(ServiceError::invalid("command", "must not be empty"));
+    }
+    check_length("command", &command.command, COMMAND_LIMIT)?;
+    check_length("operation_id", &command.operation_id, OPERATION_ID_LIMIT)?;
+    check_length("working_directory", &command.working_directory, DIRECTORY_LIMIT)?;
+    for (field, text) in [("command", &command.command), ("working_directory", &command.working_directory)] {
+        if text.contains('\0') {
+            return Err(ServiceError::invalid(field, "must not contain NUL"));
+        }
+    }
+    if command.timeout > LONGEST_TIMEOUT {
+        let problem = format!("must be at most {}", LONGEST_TIMEOUT.as_secs());
+        return Err(ServiceError::invalid("timeout_seconds", problem));
+    }
+    Ok(())
+}
+
+fn check_length(field: &'static str, text: &str, limit: usize) -> Result<(), ServiceError> {
+    let problem = || ServiceError::invalid(field, format!("has {} bytes, the most are {limit}", text.len()));
+    if text.len() > limit { Err(problem()) } else { Ok(()) }
 }
 
 /// Notes, not files: whoever lists environments reads them all.

@@ -60,16 +60,17 @@ impl Store {
             .bind::<SqlDate, _>(before)
             .load(connection)
             .await?;
-            for Partition { name, .. } in &partitions {
-                // The pattern above leaves nothing that would need quoting.
-                sql_query(format!("DROP TABLE {name}")).execute(connection).await?;
-            }
             let others =
                 sql_query("DELETE FROM audit_logs_default WHERE created_at < ($1::timestamp AT TIME ZONE 'UTC')")
                     .bind::<SqlDate, _>(before)
                     .execute(connection)
                     .await?;
             audit::insert(connection, event).await?;
+            // Last: from the first of these on, everybody who writes to the log waits for the commit.
+            for Partition { name, .. } in &partitions {
+                // The pattern above leaves nothing that would need quoting.
+                sql_query(format!("DROP TABLE {name}")).execute(connection).await?;
+            }
             Ok(Some(AuditDrop { months: partitions.into_iter().map(|partition| partition.month).collect(), others }))
         })
     }

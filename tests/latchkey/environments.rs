@@ -7,3 +7,4 @@ mod life;
 mod lists;
 mod network;
 mod servers;
+mod unsupported;

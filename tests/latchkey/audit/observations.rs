@@ -3,7 +3,10 @@
 use std::net::Ipv4Addr;
 
 use latchkey::pb::{
-    gitpod::v1::{CreatePersonalAccessTokenRequest, DeletePersonalAccessTokenRequest, GetAuthenticatedUserRequest},
+    gitpod::v1::{
+        CreatePersonalAccessTokenRequest, DeletePersonalAccessTokenRequest, GetAuthenticatedUserRequest,
+        GetPersonalAccessTokenRequest,
+    },
     supervisor::v1::ExecRequest,
 };
 use serde_json::{Value, json};
@@ -142,6 +145,27 @@ async fn reads_are_counted_by_token_rpc_and_peer() {
         let expected = json!({"action": "read", "outcome": "succeeded", "actor_kind": "user", "reason": ""});
         assert_says(&found[0], &expected);
     }
+}
+
+#[tokio::test]
+async fn a_read_that_found_nothing_is_no_success() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let client = database.serving().await;
+    let token = server.user(&database, "dev@example.com").await;
+    let others = token_id(&server.user(&database, "other@example.com").await);
+    let mut api = server.api(&token).await;
+    let get = |id: &str| GetPersonalAccessTokenRequest { personal_access_token_id: id.to_owned() };
+    for _ in 0..3 {
+        let error = api.tokens.get_personal_access_token(get(&others)).await.unwrap_err();
+        assert_eq!(error.code(), Code::NotFound);
+        assert_eq!(api.tokens.get_personal_access_token(get("x")).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+    api.tokens.get_personal_access_token(get(&token_id(&token))).await.unwrap();
+    let of_rpc = format!("token_id = '{}' AND rpc = 'gitpod.v1.TokenService/GetPersonalAccessToken'", token_id(&token));
+    let denied = counted(&client, &format!("{of_rpc} AND outcome = 'denied'"), 3).await;
+    assert_says(&denied[0], &json!({"action": "read", "reason": "not found", "actor_kind": "user"}));
+    counted(&client, &format!("{of_rpc} AND outcome = 'succeeded'"), 1).await;
 }
 
 #[tokio::test]

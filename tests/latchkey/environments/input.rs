@@ -135,6 +135,7 @@ async fn what_cannot_be_cloned_ends_stopped_and_says_why() {
         let id = api.create(request).await.unwrap().id;
         let failure = api.until_failed(&id).await;
         assert!(failure.contains(says), "{says}: {failure}");
+        assert!(!failure.contains("127.0.0.1"), "the operator's mirror is not what the person asked for: {failure}");
         let failed = api.get(&id).await.unwrap();
         assert_eq!(status(&failed).content.as_ref().unwrap().phase(), Content::Failed);
         assert_eq!(
