@@ -80,6 +80,8 @@ pub struct Limits {
     pub streams: u32,
     /// Bytes of all headers of a request.
     pub header_bytes: u32,
+    /// Bytes of a request's message: a command is the longest thing there is.
+    pub request_bytes: usize,
     /// How long the headers of a request, and the first request of a connection, may take.
     pub header_timeout: Duration,
     /// How long a connection may be without a request.
@@ -102,6 +104,7 @@ impl Default for Limits {
             connections: 10_000,
             streams: 256,
             header_bytes: 32 * 1024,
+            request_bytes: 256 * 1024,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(2 * 60),
             body_timeout: Duration::from_secs(60),

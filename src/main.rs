@@ -1,8 +1,8 @@
 //! `latchkey`: the server, and the operator's commands.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks through them")]
+#![expect(clippy::print_stderr, reason = "a command line speaks through them")]
 
-use std::process::ExitCode;
+use std::{io::Write, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use latchkey::{
@@ -76,20 +76,26 @@ async fn serve(args: ServeArgs) -> Result<(), AppError> {
     };
     let listener = app::listen(&config).await?;
     let embedded = config.data.database_url.is_none();
-    let data_dir = config.data.data_dir.as_ref().map(|path| format!(" --data-dir {}", path.display()));
+    // Each as it can be pasted.
+    let quoted = |text: &str| shlex::try_quote(text).map_or_else(|_| text.to_owned(), |text| text.into_owned());
+    let data_dir = config.data.data_dir.as_ref().map(|path| format!(" --data-dir {}", quoted(&path.to_string_lossy())));
     let data_dir = data_dir.unwrap_or_default();
-    let program = std::env::args().next().unwrap_or_else(|| "latchkey".to_owned());
+    let path = std::env::args().next().unwrap_or_else(|| "latchkey".to_owned());
+    let client = quoted(&Path::new(&path).with_file_name("gitpod").to_string_lossy());
+    let program = quoted(&path);
     let started = move |address| {
-        println!("latchkey serves http://{address}");
+        let mut lines = vec![format!("latchkey serves http://{address}")];
         if embedded {
-            println!("Try next:");
-            println!(
-                "  {program} admin{data_dir} create-token --user {} --description 'my first token'",
-                app::FIRST_USER
-            );
-            println!("  gitpod login --host http://{address} --token TOKEN");
-            println!("  gitpod environment create https://github.com/OWNER/REPOSITORY");
+            let user = app::FIRST_USER;
+            lines.extend([
+                "Try next:".to_owned(),
+                format!("  {program} admin{data_dir} create-token --user {user} --description 'my first token'"),
+                format!("  {client} login --host http://{address} --token TOKEN"),
+                format!("  {client} environment create https://github.com/OWNER/REPOSITORY"),
+            ]);
         }
+        // Nobody needs to read it: a closed or full standard output is no reason to end.
+        let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
     };
     app::run(config, listener, started, shutdown()).await
 }

@@ -1,6 +1,6 @@
 //! Logs and metrics.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
@@ -11,13 +11,36 @@ const BUCKETS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 /// Logs to standard error: what `LATCHKEY_LOG` asks for (`info` by default, in the syntax of `RUST_LOG`), as JSON when
 /// `LATCHKEY_LOG_FORMAT` is `json`. A second call changes nothing.
 pub fn log() {
-    let filter = EnvFilter::try_from_env("LATCHKEY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let asked = std::env::var("LATCHKEY_LOG").unwrap_or_default();
+    let filter = EnvFilter::try_new(if asked.is_empty() { "info" } else { &asked });
+    let mistake = filter.as_ref().err().map(ToString::to_string);
+    // At a talkative level they would tell the parameters of queries: addresses, digests, notes.
+    let filter = ["tokio_postgres=info", "diesel=info", "diesel_async=info"]
+        .into_iter()
+        .filter_map(|directive| directive.parse().ok())
+        .fold(filter.unwrap_or_else(|_| EnvFilter::new("info")), EnvFilter::add_directive);
     let json = std::env::var("LATCHKEY_LOG_FORMAT").is_ok_and(|format| format == "json");
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // An error means that somebody else logs already, such as a test.
     let _ = if json { registry.with(layer.json()).try_init() } else { registry.with(layer).try_init() };
+    if let Some(mistake) = mistake {
+        tracing::warn!("LATCHKEY_LOG is not understood and counts as info: {mistake}");
+    }
 }
+
+/// Sorts what was measured into its buckets now and then: until then each measurement is kept, asked for or not. Never ready.
+pub async fn upkeep(metrics: Option<&'static PrometheusHandle>) {
+    let Some(metrics) = metrics else { return std::future::pending().await };
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        metrics.run_upkeep();
+    }
+}
+
+/// How often measurements are sorted.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Collects metrics from now on, and gives out what was collected. None if somebody else in this process collects.
 pub fn metrics() -> Option<&'static PrometheusHandle> {

@@ -15,8 +15,16 @@ pub(super) async fn run(store: Store, stop: CancellationToken) {
         if let Err(error) = store.audit_prepare_partitions().await {
             tracing::warn!(%error, "the audit log's next partitions cannot be made right now");
         }
-        if let Err(error) = store.environment_tokens_clear().await {
-            tracing::warn!(%error, "ended environment tokens cannot be cleared away right now");
+        loop {
+            match store.environment_tokens_clear().await {
+                Ok(true) => break,
+                Ok(false) if stop.is_cancelled() => break,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "ended environment tokens cannot be cleared away right now");
+                    break;
+                }
+            }
         }
     }
 }

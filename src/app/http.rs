@@ -10,6 +10,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 
 use super::readiness::Readiness;
 use crate::{
+    config::Limits,
     grpc::{EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, TokenApi, UserApi},
     pb::{
         self,
@@ -33,7 +34,13 @@ pub(super) struct Services {
 }
 
 /// Everything on the port. Nothing here asks who calls: the auth layer in front of it has.
-pub(super) fn router<H: Health>(services: Services, health: HealthServer<H>, readiness: Arc<Readiness>) -> Router {
+pub(super) fn router<H: Health>(
+    services: Services,
+    health: HealthServer<H>,
+    readiness: Arc<Readiness>,
+    limits: &Limits,
+) -> Router {
+    let request_bytes = limits.request_bytes;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
@@ -44,12 +51,13 @@ pub(super) fn router<H: Health>(services: Services, health: HealthServer<H>, rea
             // So that clients that know nothing can read the details of an error.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    let routes = Routes::new(TokenServiceServer::new(services.tokens))
-        .add_service(UserServiceServer::new(services.users))
-        .add_service(IdentityServiceServer::new(services.identity))
-        .add_service(EventServiceServer::new(services.events))
-        .add_service(EnvironmentServiceServer::new(services.environments))
-        .add_service(EnvironmentOpsServiceServer::new(services.operations))
+    let Services { tokens, users, identity, events, environments, operations } = services;
+    let routes = Routes::new(TokenServiceServer::new(tokens).max_decoding_message_size(request_bytes))
+        .add_service(UserServiceServer::new(users).max_decoding_message_size(request_bytes))
+        .add_service(IdentityServiceServer::new(identity).max_decoding_message_size(request_bytes))
+        .add_service(EventServiceServer::new(events).max_decoding_message_size(request_bytes))
+        .add_service(EnvironmentServiceServer::new(environments).max_decoding_message_size(request_bytes))
+        .add_service(EnvironmentOpsServiceServer::new(operations).max_decoding_message_size(request_bytes))
         .add_service(health)
         .add_service(reflection().build_v1().expect("the descriptors were made by the build script"))
         .add_service(reflection().build_v1alpha().expect("the descriptors were made by the build script"));

@@ -3,6 +3,7 @@
 pub mod admin;
 mod body_deadline;
 mod database;
+mod descriptors;
 mod environments;
 mod housekeeping;
 mod http;
@@ -98,6 +99,8 @@ pub async fn run(
     started: impl FnOnce(SocketAddr),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AppError> {
+    let mut config = config;
+    config.limits.connections = descriptors::connections(config.limits.connections);
     let address =
         listener.local_addr().map_err(|error| AppError::Listen { address: config.listen, flag: "--listen", error })?;
     // Before the database is started, so that a taken port is found at once.
@@ -141,7 +144,7 @@ async fn serve(
     let working = CancellationToken::new();
     let recording = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let recorder = QueuedRecorder::new(store.clone());
+    let recorder = QueuedRecorder::new(store.clone(), organization);
     let mut recorder_task = tokio::spawn({
         let (recorder, recording) = (recorder.clone(), recording.clone());
         async move { recorder.run(recording).await }
@@ -160,14 +163,15 @@ async fn serve(
         operations: EnvironmentOpsApi::new(environments),
     };
     let (readiness, health, draining) =
-        readiness::watch(store.clone(), Arc::clone(&keys), missing, &working, &mut tasks).await;
+        // By the connections of verification: long lists, however many, do not make a server that can verify unready.
+        readiness::watch(verifying.clone(), Arc::clone(&keys), missing, &working, &mut tasks).await;
     let source = Arc::new(StoredCredentials::new(verifying));
     let verifier = Arc::new(Verifier::start(keys, source));
 
     // From the outside in. Trace first: refusals too are counted, and have a request ID. Then auth, which reads headers
     // alone. A refusal goes on, emptied, to where its protocol is known: in front of the services, behind nothing that
     // reads bodies. Last the deadline for bodies, which nobody reads before.
-    let service = http::router(services, health, readiness);
+    let service = http::router(services, health, readiness, &config.limits);
     let service = body_deadline::BodyDeadlineLayer::new(&config.limits).layer(service);
     let service = RefusalLayer.layer(service);
     let service = AuthLayer::new(verifier, Arc::new(recorder)).layer(service);
@@ -181,6 +185,7 @@ async fn serve(
     let outcome = tokio::select! {
         () = listen::serve(api, service, &config.limits, async { shutdown.await; draining.drain().await }) => Ok(()),
         () = database.keep_running() => Ok(()),
+        () = telemetry::upkeep(metrics) => Ok(()),
         // None of them ends before it is told to; without one of them the server would be half a server.
         Some(ended) = tasks.join_next() => broken(&ended),
         ended = &mut recorder_task => broken(&ended),

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,27 +32,39 @@ const VERIFICATION: &str = "latchkey.Verification";
 
 /// The last look.
 #[derive(Debug)]
-pub(super) struct Readiness(Mutex<Option<String>>);
+pub(super) struct Readiness {
+    problem: Mutex<Option<String>>,
+    is_ending: AtomicBool,
+}
 
 impl Readiness {
     /// What is wrong, if anything.
     pub(super) fn problem(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        if self.is_ending.load(Ordering::Relaxed) {
+            return Some("the server is ending".to_owned());
+        }
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn set(&self, problem: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 }
 
 /// Says that the server is about to end.
-pub(super) struct Draining(HealthReporter);
+pub(super) struct Draining {
+    readiness: Arc<Readiness>,
+    reporter: HealthReporter,
+}
 
 impl Draining {
-    /// From now on: so that balancers send nothing new while what is under way ends.
-    pub(super) async fn drain(self) {
+    /// From now on, and whatever is seen afterwards: so that balancers send nothing new while what is under way ends. Who
+    /// watches is told, and let go.
+    pub(super) async fn drain(mut self) {
+        self.readiness.is_ending.store(true, Ordering::Relaxed);
+        report(&self.reporter, &self.readiness).await;
         for name in names() {
-            self.0.set_service_status(name, ServingStatus::NotServing).await;
+            self.reporter.clear_service_status(name).await;
         }
     }
 }
@@ -62,10 +77,10 @@ pub(super) async fn watch(
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> (Arc<Readiness>, HealthServer<impl Health>, Draining) {
-    let readiness = Arc::new(Readiness(Mutex::new(without(&missing))));
+    let readiness = Arc::new(Readiness { problem: Mutex::new(without(&missing)), is_ending: AtomicBool::new(false) });
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, &readiness).await;
-    let draining = Draining(reporter.clone());
+    let draining = Draining { readiness: Arc::clone(&readiness), reporter: reporter.clone() };
     let (watched, stop) = (Arc::clone(&readiness), stop.clone());
     tasks.spawn(async move {
         while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
@@ -80,6 +95,9 @@ pub(super) async fn watch(
                 }
             };
             watched.set(problem);
+            if watched.is_ending.load(Ordering::Relaxed) {
+                return;
+            }
             report(&reporter, &watched).await;
         }
     });

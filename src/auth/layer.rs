@@ -32,6 +32,7 @@ use crate::domain::{
 const OK: &str = "0";
 const NOT_FOUND: &str = "5";
 const PERMISSION_DENIED: &str = "7";
+const UNAUTHENTICATED: &str = "16";
 
 /// The address of who is at the other end of the connection; set on each request by who accepts connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,8 +173,14 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
             Some(code) if code == PERMISSION_DENIED.as_bytes() => {
                 (Action::PermissionDeny, Outcome::Denied, "not allowed to this caller")
             }
+            Some(code) if code == UNAUTHENTICATED.as_bytes() => {
+                (Action::CredentialRefuse, Outcome::Denied, "ended meanwhile")
+            }
+            Some(code) if code == NOT_FOUND.as_bytes() => match policy.access {
+                Access::Read => (Action::Read, Outcome::Denied, "not found"),
+                Access::Write => (Action::PermissionDeny, Outcome::Denied, "not found"),
+            },
             _ if policy.access != Access::Read => return,
-            Some(code) if code == NOT_FOUND.as_bytes() => (Action::Read, Outcome::Denied, "not found"),
             Some(code) if code != OK.as_bytes() => return,
             Some(_) | None => (Action::Read, Outcome::Succeeded, ""),
         };

@@ -4,10 +4,14 @@
 //! stored and at what is there, and takes the next step. Every step can be taken again, so a crash anywhere is mended by
 //! looking again. A step carries the epoch it was decided on; when somebody changes their mind, it is broken off.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
 
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::{AbortHandle, Id, JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -15,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use super::runner::{Failure, Resources, Runner};
 use crate::{
     domain::{
-        environment::{DesiredPhase, Environment, FAILURE_MESSAGE_LIMIT, Phase},
-        ids::{ClassId, EnvironmentId, OrganizationId, RunnerId},
+        environment::{Content, DesiredPhase, Environment, FAILURE_MESSAGE_LIMIT, Phase},
+        ids::{ClassId, EnvironmentId, OrganizationId, PrincipalId, RunnerId},
     },
     store::{PhaseWrite, Store, StoreError},
 };
@@ -29,6 +33,8 @@ const EVERY: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
 /// Workspaces that are filled at once.
 const CLONES: usize = 8;
+/// Those of one creator.
+const CLONES_OF_CREATOR: usize = 4;
 
 /// Looks after the environments of one runner.
 #[derive(Clone)]
@@ -37,7 +43,35 @@ pub struct Reconciler {
     organization: OrganizationId,
     store: Store,
     runner: Arc<dyn Runner>,
-    clones: Arc<Semaphore>,
+    clones: Arc<Clones>,
+}
+
+/// Places for workspaces that are being filled: some in all, fewer for each creator, so that nobody's slow servers hold up
+/// everybody.
+struct Clones {
+    all: Arc<Semaphore>,
+    of_creators: Mutex<HashMap<PrincipalId, Weak<Semaphore>>>,
+}
+
+/// A creator's place, and one of all.
+type Place = (Arc<Semaphore>, Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>);
+
+impl Clones {
+    async fn place(&self, creator: PrincipalId) -> Place {
+        let of_creator = {
+            let mut known = self.of_creators.lock().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|_, places| places.strong_count() > 0);
+            known.get(&creator).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let places = Arc::new(Semaphore::new(CLONES_OF_CREATOR));
+                known.insert(creator, Arc::downgrade(&places));
+                places
+            })
+        };
+        // Semaphores that nobody closes always give a place in the end.
+        let own = Arc::clone(&of_creator).acquire_owned().await.ok();
+        let one_of_all = Arc::clone(&self.all).acquire_owned().await.ok();
+        (of_creator, own, one_of_all)
+    }
 }
 
 /// A step under way.
@@ -57,7 +91,13 @@ impl Reconciler {
     /// For a runner of an organization.
     #[must_use]
     pub fn new(runner_id: RunnerId, organization: OrganizationId, store: Store, runner: Arc<dyn Runner>) -> Self {
-        Self { runner_id, organization, store, runner, clones: Arc::new(Semaphore::new(CLONES)) }
+        Self {
+            runner_id,
+            organization,
+            store,
+            runner,
+            clones: Arc::new(Clones { all: Arc::new(Semaphore::new(CLONES)), of_creators: Mutex::default() }),
+        }
     }
 
     /// Works until it is told to stop. Steps under way are broken off; environments go on running.
@@ -246,7 +286,11 @@ impl Reconciler {
                 return Ok(());
             }
             let created = {
-                let _place = self.clones.acquire().await;
+                let _places = match &environment.content {
+                    // Nothing comes from anywhere.
+                    Content::Empty => None,
+                    Content::Git { .. } => Some(self.clones.place(environment.creator_id).await),
+                };
                 self.runner.create(environment.id, &environment.content, &resources).await
             };
             match created {

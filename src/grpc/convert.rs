@@ -37,6 +37,21 @@ pub(super) fn ids<T: FromStr>(field: &'static str, texts: &[String]) -> Result<V
     texts.iter().map(|text| id(field, text)).collect()
 }
 
+/// Reads a list of numbers of an enum, each once: a request can say the same a million times.
+pub(super) fn distinct<T: PartialEq>(
+    numbers: &[i32],
+    read: impl Fn(i32) -> Result<T, ServiceError>,
+) -> Result<Vec<T>, ServiceError> {
+    let mut found = Vec::new();
+    for number in numbers {
+        let one = read(*number)?;
+        if !found.contains(&one) {
+            found.push(one);
+        }
+    }
+    Ok(found)
+}
+
 pub(super) fn page_request(pagination: Option<pb::PaginationRequest>) -> Result<PageRequest, ServiceError> {
     let Some(pagination) = pagination else { return Ok(PageRequest::first()) };
     PageRequest::parse(pagination.page_size, &pagination.token).map_err(|problem| ServiceError::Invalid {

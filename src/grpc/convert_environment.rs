@@ -1,6 +1,6 @@
 //! Between messages and environments.
 
-use super::convert::{subject, timestamp};
+use super::convert::{distinct, subject, timestamp};
 use crate::domain::environment::{
     Content, DesiredPhase, Environment, EnvironmentClass, GitSource, GitTarget, InvalidContent, Phase,
 };
@@ -94,25 +94,19 @@ pub(super) fn desired_phase(number: i32) -> Result<DesiredPhase, ServiceError> {
 
 /// Reads the phases of a filter. Those that no environment here is ever in match nothing.
 pub(super) fn phases(numbers: &[i32]) -> Result<Vec<Phase>, ServiceError> {
-    let mut phases = Vec::new();
-    for number in numbers {
-        match EnvironmentPhase::try_from(*number) {
-            Ok(EnvironmentPhase::Creating) => phases.push(Phase::Creating),
-            Ok(EnvironmentPhase::Starting) => phases.push(Phase::Starting),
-            Ok(EnvironmentPhase::Running) => phases.push(Phase::Running),
-            Ok(EnvironmentPhase::Stopping) => phases.push(Phase::Stopping),
-            Ok(EnvironmentPhase::Stopped) => phases.push(Phase::Stopped),
-            Ok(EnvironmentPhase::Deleting) => phases.push(Phase::Deleting),
-            Ok(EnvironmentPhase::Updating | EnvironmentPhase::Deleted) => {}
-            Ok(EnvironmentPhase::Unspecified) | Err(_) => {
-                return Err(ServiceError::Invalid {
-                    field: "filter.status_phases",
-                    problem: format!("{number} is no phase"),
-                });
-            }
+    let phases = distinct(numbers, |number| match EnvironmentPhase::try_from(number) {
+        Ok(EnvironmentPhase::Creating) => Ok(Some(Phase::Creating)),
+        Ok(EnvironmentPhase::Starting) => Ok(Some(Phase::Starting)),
+        Ok(EnvironmentPhase::Running) => Ok(Some(Phase::Running)),
+        Ok(EnvironmentPhase::Stopping) => Ok(Some(Phase::Stopping)),
+        Ok(EnvironmentPhase::Stopped) => Ok(Some(Phase::Stopped)),
+        Ok(EnvironmentPhase::Deleting) => Ok(Some(Phase::Deleting)),
+        Ok(EnvironmentPhase::Updating | EnvironmentPhase::Deleted) => Ok(None),
+        Ok(EnvironmentPhase::Unspecified) | Err(_) => {
+            Err(ServiceError::Invalid { field: "filter.status_phases", problem: format!("{number} is no phase") })
         }
-    }
-    Ok(phases)
+    })?;
+    Ok(phases.into_iter().flatten().collect())
 }
 
 const fn phase(phase: Phase) -> EnvironmentPhase {

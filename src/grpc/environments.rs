@@ -91,8 +91,9 @@ impl EnvironmentService for EnvironmentApi {
         check_sort(request.sort)?;
         let is_counted = request.count.is_some_and(|count| count.include);
         let asked = request.filter.unwrap_or_default();
-        let matches_none = matches_none(&asked);
+        let (matches_none, has_phases) = (matches_none(&asked), !asked.status_phases.is_empty());
         let filter = filter(asked)?;
+        let matches_none = matches_none || (has_phases && filter.phases.is_empty());
         if matches_none {
             let pagination = Some(PaginationResponse::default());
             let count = is_counted.then(|| convert::count(0));

@@ -47,9 +47,9 @@ impl EventService for EventApi {
 fn filter(filter: list_audit_logs_request::Filter) -> Result<AuditFilter, ServiceError> {
     Ok(AuditFilter {
         actor_ids: convert::ids("filter.actor_ids", &filter.actor_ids)?,
-        actor_kinds: filter.actor_principals.iter().map(|number| principal(*number)).collect::<Result<_, _>>()?,
+        actor_kinds: convert::distinct(&filter.actor_principals, principal)?,
         subject_ids: convert::ids::<uuid::Uuid>("filter.subject_ids", &filter.subject_ids)?,
-        subject_types: filter.subject_types.iter().map(|number| subject_type(*number)).collect::<Result<_, _>>()?,
+        subject_types: convert::distinct(&filter.subject_types, subject_type)?,
         from: filter.from.map(|from| convert::time("filter.from", from)).transpose()?,
         to: filter.to.map(|to| convert::time("filter.to", to)).transpose()?,
     })

@@ -1,6 +1,6 @@
 //! The verifier's view of the store.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Mutex, time::Instant};
 use uuid::Uuid;
@@ -23,14 +23,14 @@ type Known = (Instant, Result<Vec<Generation>, SourceUnavailable>);
 #[derive(Debug)]
 pub struct StoredCredentials {
     store: Store,
-    generations: Mutex<Option<Known>>,
+    generations: Arc<Mutex<Option<Known>>>,
 }
 
 impl StoredCredentials {
     /// On a store.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, generations: Mutex::new(None) }
+        Self { store, generations: Arc::default() }
     }
 }
 
@@ -48,17 +48,22 @@ impl CredentialSource for StoredCredentials {
     }
 
     async fn knows(&self, generation: Generation) -> Result<bool, SourceUnavailable> {
-        let mut known = self.generations.lock().await;
-        if known.as_ref().is_none_or(|(read_at, _)| read_at.elapsed() >= FRESH) {
-            let generations = self.store.signing_key_list().await.map_err(unavailable).map(|keys| {
-                keys.into_iter().filter(|key| key.state != KeyState::Revoked).map(|key| key.generation).collect()
-            });
-            *known = Some((Instant::now(), generations));
-        }
-        match known.as_ref() {
-            Some((_, Ok(generations))) => Ok(generations.contains(&generation)),
-            Some((_, Err(SourceUnavailable))) | None => Err(SourceUnavailable),
-        }
+        let (store, generations) = (self.store.clone(), Arc::clone(&self.generations));
+        // A task of its own: whoever asks and goes away again must not break the query off, to have the next one begin anew.
+        let asked = tokio::spawn(async move {
+            let mut known = generations.lock().await;
+            if known.as_ref().is_none_or(|(read_at, _)| read_at.elapsed() >= FRESH) {
+                let generations = store.signing_key_list().await.map_err(unavailable).map(|keys| {
+                    keys.into_iter().filter(|key| key.state != KeyState::Revoked).map(|key| key.generation).collect()
+                });
+                *known = Some((Instant::now(), generations));
+            }
+            match known.as_ref() {
+                Some((_, Ok(generations))) => Ok(generations.contains(&generation)),
+                Some((_, Err(SourceUnavailable))) | None => Err(SourceUnavailable),
+            }
+        });
+        asked.await.unwrap_or(Err(SourceUnavailable))
     }
 }
 

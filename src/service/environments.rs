@@ -239,11 +239,13 @@ impl Environments {
         let parent = actor.credential.token_id();
         let made = self.store.environment_token_create(token_id, environment.id, parent, &self.keys, &event).await;
         made.map_err(|error| match error {
-            // It went, or the parent ended, since they were looked at.
+            // It went since it was looked at.
             MintError::Store(StoreError::Constraint(_)) => ServiceError::not_found("environment", id),
-            error @ (MintError::NoActiveKey | MintError::KeyNotHere(_) | MintError::Random | MintError::Store(_)) => {
-                error.into()
-            }
+            error @ (MintError::NoActiveKey
+            | MintError::KeyNotHere(_)
+            | MintError::ParentEnded(_)
+            | MintError::Random
+            | MintError::Store(_)) => error.into(),
         })
     }
 

@@ -3,23 +3,23 @@
 //! Reads and strangers' refusals are counted, refusals of proven holders are kept one by one, uses of tokens as the last of
 //! each. All of it is written every second, so that a crash loses a second at the most. While PostgreSQL is away it waits
 //! here, each kind up to a bound of its own: beyond it, callers with good tokens wait and are then told so; a holder who
-//! is refused over and over is counted; strangers are dropped, and only a metric tells how many.
+//! is refused over and over is counted; of strangers beyond the bound it is counted how often they tried, not from where.
 
 use std::{
-    collections::HashMap,
-    net::IpAddr,
+    collections::{HashMap, HashSet},
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use time::OffsetDateTime;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{QueueFull, Recorder};
 use crate::domain::{
     audit::{Action, Observation, Outcome},
-    ids::{PrincipalId, TokenId},
+    ids::{OrganizationId, PrincipalId, TokenId},
     principal::Origin,
 };
 use crate::store::{Store, StoreError, TokenUse};
@@ -30,8 +30,9 @@ const EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Different tallies of callers, and tokens used, that may wait.
 const ROOM: usize = 20_000;
-/// Peers of strangers that may wait.
+/// Peers of strangers that are told apart in a minute: each is a row.
 const STRANGERS: usize = 5_000;
+const MINUTE: Duration = Duration::from_secs(60);
 /// Refusals that are kept one by one until the next write.
 const SINGLE: usize = 1_000;
 /// Observations written in one statement.
@@ -55,6 +56,9 @@ type Tallies = HashMap<Key, (Observation, i64)>;
 struct Waiting {
     callers: Tallies,
     strangers: Tallies,
+    /// Peers of strangers that are told apart in this minute, and since when.
+    known_strangers: HashSet<Option<IpAddr>>,
+    strangers_since: Option<Instant>,
     single: Vec<Observation>,
     uses: HashMap<TokenId, TokenUse>,
     /// What is being written, and may come back.
@@ -63,6 +67,8 @@ struct Waiting {
 
 struct Shared {
     store: Store,
+    /// Whose log has what belongs to nobody: the tries of strangers.
+    organization: OrganizationId,
     waiting: Mutex<Waiting>,
     /// Rung after each write.
     written: Notify,
@@ -73,10 +79,10 @@ struct Shared {
 pub struct QueuedRecorder(Arc<Shared>);
 
 impl QueuedRecorder {
-    /// On a store. Nothing is written before [`QueuedRecorder::run`].
+    /// On a store; what strangers try is in the log of an organization. Nothing is written before [`QueuedRecorder::run`].
     #[must_use]
-    pub fn new(store: Store) -> Self {
-        Self(Arc::new(Shared { store, waiting: Mutex::default(), written: Notify::new() }))
+    pub fn new(store: Store, organization: OrganizationId) -> Self {
+        Self(Arc::new(Shared { store, organization, waiting: Mutex::default(), written: Notify::new() }))
     }
 
     /// Writes what was seen until it is told to stop, and then what is left.
@@ -172,8 +178,39 @@ impl QueuedRecorder {
     }
 }
 
+/// The network that one peer has most likely for itself: an IPv6 /64, or an IPv4 address.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
 impl Waiting {
-    fn tally(&mut self, seen: Observation, count: i64) {
+    /// Whether a stranger's peer is told apart from others: only so many are, in one minute.
+    fn knows_stranger(&mut self, peer: Option<IpAddr>) -> bool {
+        let now = Instant::now();
+        if self.strangers_since.is_none_or(|since| now.duration_since(since) >= MINUTE) {
+            self.strangers_since = Some(now);
+            self.known_strangers.clear();
+        }
+        if self.known_strangers.len() < STRANGERS {
+            self.known_strangers.insert(peer);
+        }
+        self.known_strangers.contains(&peer)
+    }
+
+    fn tally(&mut self, mut seen: Observation, count: i64) {
+        let is_stranger = seen.principal.is_none();
+        if is_stranger {
+            // Whoever has one address of a network of their own has all of it.
+            seen.peer = seen.peer.map(network);
+            if !self.knows_stranger(seen.peer) {
+                metrics::counter!("latchkey_observations_dropped_total").increment(1);
+                // How often, though not from where.
+                seen.peer = None;
+            }
+        }
         let key = Key {
             token_id: seen.token_id,
             principal_id: seen.principal.map(|(id, _)| id),
@@ -183,12 +220,7 @@ impl Waiting {
             reason: seen.reason,
             peer: seen.peer,
         };
-        let is_stranger = seen.principal.is_none();
         let tallies = if is_stranger { &mut self.strangers } else { &mut self.callers };
-        if is_stranger && tallies.len() >= STRANGERS && !tallies.contains_key(&key) {
-            metrics::counter!("latchkey_observations_dropped_total").increment(1);
-            return;
-        }
         tallies.entry(key).or_insert((seen, 0)).1 += count;
     }
 }
@@ -215,7 +247,8 @@ impl Recorder for QueuedRecorder {
         }
     }
 
-    fn observe(&self, seen: Observation) {
+    fn observe(&self, mut seen: Observation) {
+        seen.organization_id.get_or_insert(self.0.organization);
         let mut waiting = self.waiting();
         let is_refusal = seen.action != Action::Read && seen.principal.is_some();
         if is_refusal && waiting.single.len() < SINGLE {

@@ -133,7 +133,6 @@ impl Tokens {
                 "you have {limit} tokens that are neither revoked nor expired, the most there may be; revoke one first"
             )),
             TokenCreateError::NoSuchPrincipal => ServiceError::Denied("the account is gone".to_owned()),
-            TokenCreateError::CallerEnded(ended) => ServiceError::Ended(ended.message()),
             TokenCreateError::Mint(error) => error.into(),
         }
     }
@@ -156,6 +155,7 @@ impl From<MintError> for ServiceError {
         let message = "no token can be made right now; try again, or ask the operator";
         match error {
             MintError::NoActiveKey | MintError::KeyNotHere(_) | MintError::Random => Self::unavailable(message, error),
+            MintError::ParentEnded(ended) => Self::Ended(ended.message()),
             MintError::Store(error) => error.into(),
         }
     }

@@ -182,15 +182,20 @@ impl Store {
                 .limit(page.fetch())
                 .select(EntryRow::as_select())
                 .into_boxed();
-            if !actor_ids.is_empty() {
-                query = query.filter(audit_logs::actor_id.eq_any(&actor_ids));
-            }
+            query = match actor_ids.as_slice() {
+                [] => query,
+                // By equality, the index has the order.
+                [actor] => query.filter(audit_logs::actor_id.eq(actor)),
+                actors => query.filter(audit_logs::actor_id.eq_any(actors)),
+            };
             if !actor_kinds.is_empty() {
                 query = query.filter(audit_logs::actor_kind.eq_any(&actor_kinds));
             }
-            if !filter.subject_ids.is_empty() {
-                query = query.filter(audit_logs::subject_id.eq_any(&filter.subject_ids));
-            }
+            query = match filter.subject_ids.as_slice() {
+                [] => query,
+                [subject] => query.filter(audit_logs::subject_id.eq(subject)),
+                subjects => query.filter(audit_logs::subject_id.eq_any(subjects)),
+            };
             if !subject_types.is_empty() {
                 query = query.filter(audit_logs::subject_type.eq_any(&subject_types));
             }

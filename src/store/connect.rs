@@ -15,6 +15,10 @@ use super::{DEFAULT_DEADLINE, StoreError};
 /// The role whose rights serving connections have, whoever logs in.
 const SERVING_ROLE: &str = "latchkey_serving";
 
+/// How often PostgreSQL looks whether we still wait for a query's end, in milliseconds: a caller that went away closes the
+/// connection, and its query must not go on beside those of the next one.
+const CLIENT_CHECK_MS: u32 = 500;
+
 /// Longer than any migration takes whose locks are to be had.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -59,7 +63,7 @@ impl StoreConfig {
         let timeout = self.deadline.as_millis();
         let mut options = format!(
             "-c role={SERVING_ROLE} -c statement_timeout={timeout} -c lock_timeout={timeout} \
-             -c idle_in_transaction_session_timeout={timeout}"
+             -c idle_in_transaction_session_timeout={timeout} -c client_connection_check_interval={CLIENT_CHECK_MS}"
         );
         if let Some(given) = config.get_options() {
             options = format!("{given} {options}");

@@ -74,13 +74,13 @@ const PERSONAL_ACCESS_TOKENS: &str = "
     JOIN signing_keys k ON k.generation = t.key_generation
     WHERE t.id = ANY ($1)";
 
-/// Dead with the environment (its rows go with it, and one told to go is gone), with the parent and with the user.
+/// Dead with the environment (its rows go with it, and one told to go is as good as gone), with the parent and with the user.
 const ENVIRONMENT_TOKENS: &str = "
     SELECT e.id, e.environment_id, t.id AS token_id, t.read_only, e.digest, least(e.expires_at, t.expires_at) AS expires_at,
-           coalesce(t.revoked_at, k.revoked_at, o.revoked_at) AS revoked_at, t.organization_id, t.principal_id, p.kind,
-           p.role, p.status, clock_timestamp() AS read_at
+           coalesce(t.revoked_at, k.revoked_at, o.revoked_at, CASE WHEN v.desired_phase = 'deleted' THEN now() END) AS revoked_at,
+           t.organization_id, t.principal_id, p.kind, p.role, p.status, clock_timestamp() AS read_at
     FROM environment_tokens e
-    JOIN environments v ON v.id = e.environment_id AND v.desired_phase <> 'deleted'
+    JOIN environments v ON v.id = e.environment_id
     JOIN personal_access_tokens t ON t.id = e.parent_token_id
     JOIN principals p ON p.id = t.principal_id
     JOIN signing_keys k ON k.generation = t.key_generation

@@ -6,8 +6,14 @@ use diesel::{
     sql_types::{Timestamptz, Uuid as SqlUuid},
 };
 use diesel_async::RunQueryDsl;
+use uuid::Uuid;
 
-use super::{MintError, Store, StoreError, audit, mint::mint, schema::environment_tokens, writing};
+use super::{
+    MintError, Store, StoreError, audit,
+    mint::{hold_parent, mint},
+    schema::environment_tokens,
+    writing,
+};
 use crate::domain::{
     audit::AuditEvent,
     ids::{EnvironmentId, EnvironmentTokenId, TokenId},
@@ -15,11 +21,14 @@ use crate::domain::{
     token::{CredentialKind, SigningKeys},
 };
 
+/// Ended credentials that are removed in one transaction.
+const CLEARED_AT_ONCE: i64 = 5000;
+
 impl Store {
     /// Makes a credential for one environment, good for an hour and no longer than its parent.
     ///
     /// # Errors
-    /// [`MintError`]; a constraint of that name when the environment or the parent has just gone.
+    /// [`MintError`]; a constraint of that name when the environment has just gone.
     pub async fn environment_token_create(
         &self,
         id: EnvironmentTokenId,
@@ -29,6 +38,7 @@ impl Store {
         event: &AuditEvent,
     ) -> Result<Secret, MintError> {
         writing!(self, async |connection| -> Result<Secret, MintError> {
+            hold_parent(connection, parent).await?;
             let (generation, minted) = mint(connection, keys, CredentialKind::EnvironmentToken, id.uuid()).await?;
             diesel::insert_into(environment_tokens::table)
                 .values((
@@ -51,26 +61,30 @@ impl Store {
     }
 
     /// Removes credentials that ended over a day ago (until then their holders are told so): clients make a new one for each
-    /// command. One server at a time does it.
+    /// command. A batch at a time, so that none takes too long; one server at a time does it. False if more are left.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn environment_tokens_clear(&self) -> Result<(), StoreError> {
-        writing!(self, async |connection| -> Result<(), StoreError> {
+    pub async fn environment_tokens_clear(&self) -> Result<bool, StoreError> {
+        writing!(self, async |connection| -> Result<bool, StoreError> {
             let locked: bool = diesel::select(sql::<diesel::sql_types::Bool>(
                 "pg_try_advisory_xact_lock(hashtext('latchkey ended environment tokens'))",
             ))
             .get_result(connection)
             .await?;
-            if locked {
-                diesel::delete(
-                    environment_tokens::table
-                        .filter(environment_tokens::expires_at.lt(sql::<Timestamptz>("now() - interval '1 day'"))),
-                )
+            if !locked {
+                return Ok(true);
+            }
+            let ended = environment_tokens::table
+                .filter(environment_tokens::expires_at.lt(sql::<Timestamptz>("now() - interval '1 day'")))
+                .select(environment_tokens::id)
+                .limit(CLEARED_AT_ONCE)
+                .load::<Uuid>(connection)
+                .await?;
+            let cleared = diesel::delete(environment_tokens::table.filter(environment_tokens::id.eq_any(ended)))
                 .execute(connection)
                 .await?;
-            }
-            Ok(())
+            Ok(i64::try_from(cleared).is_ok_and(|cleared| cleared < CLEARED_AT_ONCE))
         })
     }
 }

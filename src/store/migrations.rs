@@ -43,7 +43,11 @@ pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>, MigrateError> 
     // A migration that cannot get its locks fails instead of blocking the queries that queue up behind it.
     let options = format!("{} -c lock_timeout=5s", owning.get_options().unwrap_or_default());
     owning.options(options.trim());
-    let mut connection = connect::connect(&owning).await.map_err(|error| MigrateError::Connect(error.to_string()))?;
+    // A PostgreSQL that takes the connection and then says nothing must not hold up a start for ever.
+    let mut connection = tokio::time::timeout(config.migration_patience, connect::connect(&owning))
+        .await
+        .map_err(|_| MigrateError::Connect(format!("no answer within {:?}", config.migration_patience)))?
+        .map_err(|error| MigrateError::Connect(error.to_string()))?;
     lock(&mut connection, config.migration_patience).await?;
     let mut harness = AsyncMigrationHarness::new(connection);
     let names = harness

@@ -1,11 +1,21 @@
 //! Making a credential, in the transaction that stores it.
 
-use diesel::{ExpressionMethods, OptionalExtension, QueryDsl};
+use diesel::{
+    ExpressionMethods, OptionalExtension, QueryDsl, QueryableByName, sql_query,
+    sql_types::{Nullable, Text, Timestamptz, Uuid as SqlUuid},
+};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{StoreError, columns, schema::signing_keys};
-use crate::domain::token::{CredentialKind, Generation, Minted, SigningKeys};
+use crate::domain::{
+    clock::is_expired,
+    credential::Ended,
+    ids::TokenId,
+    principal::PrincipalStatus,
+    token::{CredentialKind, Generation, Minted, SigningKeys},
+};
 
 /// Why a credential could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +26,9 @@ pub enum MintError {
     /// The active signing key is not on this server.
     #[error("this server does not have the active signing key, generation {0}")]
     KeyNotHere(Generation),
+    /// The token that it was to be made with is good no more: the call was let in just before.
+    #[error("the token that it was to be made with is good no more")]
+    ParentEnded(Ended),
     /// The system gives no randomness.
     #[error("the system's random source failed")]
     Random,
@@ -27,6 +40,41 @@ pub enum MintError {
 impl From<diesel::result::Error> for MintError {
     fn from(error: diesel::result::Error) -> Self {
         StoreError::from(error).into()
+    }
+}
+
+#[derive(QueryableByName)]
+#[diesel(check_for_backend(diesel::pg::Pg))]
+struct ParentRow {
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    revoked_at: Option<OffsetDateTime>,
+    #[diesel(sql_type = Timestamptz)]
+    expires_at: OffsetDateTime,
+    #[diesel(sql_type = Text)]
+    status: String,
+    #[diesel(sql_type = Timestamptz)]
+    read_at: OffsetDateTime,
+}
+
+/// Holds on to the token that another credential is made with, and to its key, until the transaction ends: when the answer
+/// comes that one of them is revoked, it makes no other any more, also with a call that was let in before.
+pub(super) async fn hold_parent(connection: &mut AsyncPgConnection, parent: TokenId) -> Result<(), MintError> {
+    let query = "
+        SELECT coalesce(t.revoked_at, k.revoked_at) AS revoked_at, t.expires_at, p.status, now() AS read_at
+        FROM personal_access_tokens t
+        JOIN principals p ON p.id = t.principal_id
+        JOIN signing_keys k ON k.generation = t.key_generation
+        WHERE t.id = $1 FOR SHARE OF t, k";
+    let row: ParentRow = sql_query(query).bind::<SqlUuid, _>(parent.uuid()).get_result(connection).await?;
+    if let Some(at) = row.revoked_at {
+        return Err(MintError::ParentEnded(Ended::Revoked(at)));
+    }
+    if is_expired(row.expires_at, row.read_at) {
+        return Err(MintError::ParentEnded(Ended::Expired(row.expires_at)));
+    }
+    match columns::status(&row.status)? {
+        PrincipalStatus::Active => Ok(()),
+        PrincipalStatus::Suspended => Err(MintError::ParentEnded(Ended::Suspended)),
     }
 }
 

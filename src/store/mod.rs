@@ -30,6 +30,7 @@ use diesel_async::{
     AsyncPgConnection,
     pooled_connection::deadpool::{Object, Pool},
 };
+use tokio::time::Instant;
 
 pub use audit_retention::AuditDrop;
 pub use connect::{InvalidDatabaseUrl, StoreConfig};
@@ -75,13 +76,19 @@ impl Store {
         self.pool.retain(|_, _| false);
     }
 
-    async fn connection(&self) -> Result<Object<AsyncPgConnection>, StoreError> {
-        self.pool.get().await.map_err(|error| StoreError::Unavailable(error.to_string()))
+    /// The end of everything that one call of the store does: it waits no longer, for a connection, an answer and another
+    /// try together.
+    fn end(&self) -> Instant {
+        Instant::now() + self.config.deadline
     }
 
-    /// Waits no longer than the deadline.
-    async fn bounded<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<Result<T, E>, StoreError> {
-        tokio::time::timeout(self.config.deadline, work)
+    async fn connection(&self, end: Instant) -> Result<Object<AsyncPgConnection>, StoreError> {
+        let got = async { self.pool.get().await.map_err(|error| StoreError::Unavailable(error.to_string())) };
+        self.bounded(end, got).await?
+    }
+
+    async fn bounded<T>(&self, end: Instant, work: impl Future<Output = T>) -> Result<T, StoreError> {
+        tokio::time::timeout_at(end, work)
             .await
             .map_err(|_| StoreError::Unavailable(format!("no answer within {:?}", self.config.deadline)))
     }
@@ -129,11 +136,12 @@ pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
 /// stale. A macro, since a closure that borrows the connection cannot yet be said to return a `Send` future.
 macro_rules! reading {
     ($store:expr, |$connection:ident| $query:expr) => {{
+        let end = $store.end();
         let mut retried = false;
         loop {
-            let mut lease = $crate::store::Lease::new($store.connection().await?);
+            let mut lease = $crate::store::Lease::new($store.connection(end).await?);
             let $connection = lease.connection();
-            match $store.bounded(async { $query.await }).await {
+            match $store.bounded(end, async { $query.await }).await {
                 Ok(Ok(value)) => {
                     lease.give_back();
                     break Ok::<_, $crate::store::StoreError>(value);
@@ -156,12 +164,13 @@ macro_rules! reading {
 /// Runs one transaction: bounded, never repeated. What the body returns as an error rolls it back.
 macro_rules! writing {
     ($store:expr, async |$connection:ident| -> Result<$value:ty, $error:ty> $body:block) => {{
-        let mut lease = $crate::store::Lease::new($store.connection().await?);
+        let end = $store.end();
+        let mut lease = $crate::store::Lease::new($store.connection(end).await?);
         let work = diesel_async::AsyncConnection::transaction(
             lease.connection(),
             async |$connection: &mut diesel_async::AsyncPgConnection| -> Result<$value, $error> { $body },
         );
-        match $store.bounded(work).await {
+        match $store.bounded(end, work).await {
             Ok(outcome) => {
                 lease.give_back();
                 outcome

@@ -36,7 +36,7 @@ impl Store {
             diesel::sql_query(format!("LISTEN {channel}")).execute(&mut connection).await?;
             Ok(Notifications { connection, deadline: self.config.deadline })
         };
-        self.bounded(work).await?
+        self.bounded(self.end(), work).await?
     }
 }
 

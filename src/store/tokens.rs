@@ -2,12 +2,11 @@
 
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods, OptionalExtension, QueryDsl,
-    Queryable, QueryableByName, Selectable, SelectableHelper,
+    Queryable, Selectable, SelectableHelper,
     dsl::{now, sql},
-    sql_query,
     sql_types::{Bool, Timestamptz, Uuid as SqlUuid},
 };
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -15,17 +14,15 @@ use super::{
     MintError, Store, StoreError, audit, columns,
     error::not_found,
     keyset::{key_of, time_of},
-    mint::mint,
+    mint::{hold_parent, mint},
     reading,
     schema::{personal_access_tokens, principals, token_last_used},
     writing,
 };
 use crate::domain::{
     audit::AuditEvent,
-    credential::Ended,
     ids::{OrganizationId, PrincipalId, TokenId},
     page::{Page, PageRequest},
-    principal::PrincipalStatus,
     secret::Secret,
     token::{CreateToken, CredentialKind, LastUsed, SigningKeys, Token},
 };
@@ -58,9 +55,6 @@ pub enum TokenCreateError {
     /// There is no such principal in the organization.
     #[error("no such principal")]
     NoSuchPrincipal,
-    /// The token that it was to be made with is good no more: the call was let in just before.
-    #[error("the token that it was to be made with is good no more")]
-    CallerEnded(Ended),
     /// Making the credential failed.
     #[error(transparent)]
     Mint(#[from] MintError),
@@ -310,34 +304,6 @@ impl Store {
                 }
             }
         })
-    }
-}
-
-#[derive(QueryableByName)]
-#[diesel(check_for_backend(diesel::pg::Pg))]
-struct ParentRow {
-    #[diesel(sql_type = diesel::sql_types::Nullable<Timestamptz>)]
-    revoked_at: Option<OffsetDateTime>,
-    #[diesel(sql_type = diesel::sql_types::Text)]
-    status: String,
-}
-
-/// Holds on to the token that another one is made with, and to its key, until the transaction ends: when the answer comes that
-/// one of them is revoked, it makes no other any more, also with a call that was let in before.
-async fn hold_parent(connection: &mut AsyncPgConnection, parent: TokenId) -> Result<(), TokenCreateError> {
-    let query = "
-        SELECT coalesce(t.revoked_at, k.revoked_at) AS revoked_at, p.status
-        FROM personal_access_tokens t
-        JOIN principals p ON p.id = t.principal_id
-        JOIN signing_keys k ON k.generation = t.key_generation
-        WHERE t.id = $1 FOR SHARE OF t, k";
-    let row: ParentRow = sql_query(query).bind::<SqlUuid, _>(parent.uuid()).get_result(connection).await?;
-    if let Some(at) = row.revoked_at {
-        return Err(TokenCreateError::CallerEnded(Ended::Revoked(at)));
-    }
-    match columns::status(&row.status)? {
-        PrincipalStatus::Active => Ok(()),
-        PrincipalStatus::Suspended => Err(TokenCreateError::CallerEnded(Ended::Suspended)),
     }
 }
 

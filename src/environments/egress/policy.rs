@@ -3,14 +3,19 @@
 use std::{
     collections::BTreeSet,
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     time::Duration,
 };
+
+use tokio::sync::Semaphore;
 
 use super::address::{Forbidden, forbidden};
 
 /// The longest wait for a name to resolve.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Names that are looked up at once, by all environments: each takes a thread until the resolver answers, and the same
+/// threads write files.
+static RESOLVING: Semaphore = Semaphore::const_new(64);
 /// The most addresses of one name that are tried.
 const ADDRESS_LIMIT: usize = 4;
 
@@ -149,11 +154,17 @@ impl Policy {
 }
 
 async fn resolve(destination: &Destination) -> Result<Vec<SocketAddr>, Refusal> {
-    let lookup = tokio::net::lookup_host((destination.host.as_str(), destination.port));
-    let found: Vec<SocketAddr> = match tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await {
-        Ok(Ok(addresses)) => addresses.take(ADDRESS_LIMIT).collect(),
-        Ok(Err(_)) | Err(_) => Vec::new(),
+    let (host, port) = (destination.host.clone(), destination.port);
+    let lookup = async {
+        let place = RESOLVING.acquire().await.ok()?;
+        let looked = tokio::task::spawn_blocking(move || {
+            // Held until the resolver answers, also when nobody waits for that any more.
+            let _place = place;
+            (host.as_str(), port).to_socket_addrs().map(|found| found.take(ADDRESS_LIMIT).collect())
+        });
+        looked.await.ok()?.ok()
     };
+    let found: Vec<SocketAddr> = tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await.ok().flatten().unwrap_or_default();
     if found.is_empty() {
         return Err(Refusal::Unresolved { host: destination.host.clone() });
     }

@@ -54,6 +54,8 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 pub struct Limits {
     /// Connections at once; further ones wait.
     pub connections: usize,
+    /// Connections that are being made at once: each keeps a thread of the machine's resolver busy for a while.
+    pub opening: usize,
     /// How long a client may take to send a request's headers.
     pub header_timeout: Duration,
     /// How long a server may take to begin its answer to a plain HTTP request.
@@ -66,6 +68,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 64,
+            opening: 8,
             header_timeout: Duration::from_secs(15),
             answer_timeout: Duration::from_secs(120),
             header_bytes: 32 * 1024,
@@ -101,7 +104,8 @@ impl Proxy {
         // Whoever reaches the directory may connect: the sandbox runs as somebody else.
         rustix::fs::chmodat(&directory, name, Mode::from_raw_mode(0o666), AtFlags::empty())?;
         let refusals = Refusals::default();
-        let service = Arc::new(Service { policy, limits, refusals: refusals.clone() });
+        let opening = Semaphore::new(limits.opening);
+        let service = Arc::new(Service { policy, limits, refusals: refusals.clone(), opening });
         let task = tokio::spawn(accept(listener, service));
         Ok(Self { refusals, _listener: AbortOnDropHandle::new(task) })
     }
@@ -183,6 +187,8 @@ struct Service {
     policy: Policy,
     limits: Limits,
     refusals: Refusals,
+    /// Places for connections that are being made.
+    opening: Semaphore,
 }
 
 type Answer = Response<Either<Full<Bytes>, Passed>>;
@@ -211,13 +217,18 @@ impl Service {
         })
     }
 
+    async fn open(&self, destination: &Destination) -> Result<Box<dyn Stream>, Refusal> {
+        let _place = self.opening.acquire().await;
+        connect(&self.policy, destination).await
+    }
+
     async fn open_tunnel(
         &self,
         mut request: Request<Incoming>,
         promised: &Mutex<Option<Tunnel>>,
     ) -> Result<Answer, Error> {
         let destination = destination(request.uri(), None)?;
-        let server = connect(&self.policy, &destination).await?;
+        let server = self.open(&destination).await?;
         let client = hyper::upgrade::on(&mut request);
         promised.lock().unwrap_or_else(PoisonError::into_inner).replace((client, server));
         Ok(text(StatusCode::OK, String::new()))
@@ -231,7 +242,7 @@ impl Service {
         if self.policy.plain_http == PlainHttp::NamedOnly && !self.policy.named.contains(&destination) {
             return Err(Refusal::PlainHttp { host: destination.host().to_owned() }.into());
         }
-        let server = connect(&self.policy, &destination).await?;
+        let server = self.open(&destination).await?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(server)).await.map_err(Error::Server)?;
         let connection = AbortOnDropHandle::new(tokio::spawn(async move {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use latchkey::pb::{
     gitpod::v1::{
         CreatePersonalAccessTokenRequest, DeletePersonalAccessTokenRequest, GetAuthenticatedUserRequest,
-        GetPersonalAccessTokenRequest,
+        GetPersonalAccessTokenRequest, ListAuditLogsRequest,
     },
     supervisor::v1::ExecRequest,
 };
@@ -190,9 +190,11 @@ async fn what_strangers_try_is_counted_by_peer_and_sealed_after_its_minute() {
     // One entry a peer and minute, whatever is tried.
     let found = counted(&superuser, "reason = 'malformed or forged'", 6).await;
     assert_aggregated(&found);
+    let organization = superuser.query_one("SELECT id::text FROM organizations", &[]).await.unwrap();
+    let organization: String = organization.get(0);
     let expected = json!({
         "action": "credential_refuse", "outcome": "denied", "actor_kind": "stranger", "actor_id": null, "token_id": null,
-        "organization_id": null, "peer": "127.0.0.1", "rpc": "",
+        "organization_id": organization, "peer": "127.0.0.1", "rpc": "",
     });
     assert_says(&found[0], &expected);
     // Their minute is over.
@@ -205,6 +207,10 @@ async fn what_strangers_try_is_counted_by_peer_and_sealed_after_its_minute() {
     assert_eq!(sealed.iter().map(|row| row["count"].as_i64().unwrap()).sum::<i64>(), 6, "{sealed:#?}");
     assert!(sealed.iter().all(|row| row["request_id"].is_null()), "it names no single request: {sealed:#?}");
     assert!(sealed.iter().all(|row| row["created_at"].as_str().unwrap().contains(":00+00:00")), "{sealed:#?}");
+    // Admins are to see that somebody tries.
+    let mut admin = server.api(&server.admin_user(&database, "admin@example.com").await).await;
+    let seen = admin.events.list_audit_logs(ListAuditLogsRequest::default()).await.unwrap().into_inner().entries;
+    assert!(seen.iter().any(|entry| entry.action == "credential_refuse" && entry.actor_id.is_empty()), "{seen:#?}");
     let unauthenticated = "actor_kind = 'stranger' AND reason <> 'malformed or forged'";
     assert!(rows(&superuser, "audit_logs", unauthenticated).await.is_empty(), "no credential, no entry");
 }

@@ -107,8 +107,12 @@ async fn a_token_of_an_environment_ends_with_what_it_was_made_from() {
     let delete = "UPDATE environments SET desired_phase = 'deleted' WHERE id = $1::text::uuid";
     assert_eq!(owner.execute(delete, &[&environment]).await.unwrap(), 1);
     let status = caller.call_with_token(EXEC, &token).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(status.message().starts_with("token revoked on"), "whoever holds it is told: {status}");
+    owner.execute("DELETE FROM environments WHERE id = $1::text::uuid", &[&environment]).await.unwrap();
+    let status = caller.call_with_token(EXEC, &token).await.unwrap_err();
     let nobody = caller.call(EXEC, &[]).await.unwrap_err();
-    assert_eq!(told(&status), told(&nobody), "an environment that is gone has no tokens");
+    assert_eq!(told(&status), told(&nobody), "of an environment that is gone nothing is known");
 }
 
 #[tokio::test]

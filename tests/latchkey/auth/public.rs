@@ -45,6 +45,25 @@ async fn health_needs_no_token_and_takes_no_notice_of_a_bad_one() {
 }
 
 #[tokio::test]
+async fn who_watches_the_health_is_told_that_the_server_ends_and_does_not_hold_it_up() {
+    let database = TestDatabase::create().await;
+    let mut server = TestServer::start(&database).await;
+    let mut health = HealthClient::new(Caller::connect(&server.url()).await.channel());
+    let mut watched = health.watch(HealthCheckRequest { service: String::new() }).await.unwrap().into_inner();
+    assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let told = tokio::spawn(async move {
+        let mut told = Vec::new();
+        while let Ok(Some(message)) = watched.message().await {
+            told.push(message.status());
+        }
+        told
+    });
+    assert!(server.stop().await);
+    assert!(!server.log().contains("did not end in time"), "nothing had to be broken off: {}", server.log());
+    assert!(matches!(told.await.unwrap()[..], [] | [ServingStatus::NotServing] | [ServingStatus::NotServing, _]));
+}
+
+#[tokio::test]
 async fn reflection_needs_no_token_and_lists_every_service_in_both_versions() {
     let database = TestDatabase::create().await;
     let server = TestServer::start(&database).await;

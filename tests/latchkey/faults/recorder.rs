@@ -4,7 +4,7 @@ use latchkey::{
     auth::{QueueFull, Recorder},
     domain::{
         audit::{Action, Observation, Outcome},
-        ids::{PrincipalId, RequestId, TokenId},
+        ids::{OrganizationId, PrincipalId, RequestId, TokenId},
         principal::PrincipalKind,
     },
     service::QueuedRecorder,
@@ -45,7 +45,7 @@ fn forgery(number: u32) -> Observation {
 async fn a_full_queue_lets_nobody_through_until_there_is_room() {
     let database = TestDatabase::create().await;
     let store = Store::new(StoreConfig::parse(&database.serving_url()).unwrap()).unwrap();
-    let recorder = QueuedRecorder::new(store);
+    let recorder = QueuedRecorder::new(store, OrganizationId::generate());
     // Whoever can send a million forgeries keeps nobody else out.
     for number in 0..50_000 {
         recorder.observe(forgery(number));
@@ -80,6 +80,14 @@ async fn a_full_queue_lets_nobody_through_until_there_is_room() {
         (counted.get::<_, i64>(0) == i64::from(taken)).then_some(())
     })
     .await;
+    let strangers = "
+        SELECT count(*), sum(count)::bigint FROM (
+            SELECT actor_kind, count FROM audit_tallies UNION ALL SELECT actor_kind, count FROM audit_logs) AS seen
+        WHERE actor_kind = 'stranger'";
+    let strangers = client.query_one(strangers, &[]).await.unwrap();
+    // Two minutes may have passed, each with a row for those that are not told apart.
+    let (rows, tries) = (strangers.get::<_, i64>(0), strangers.get::<_, i64>(1));
+    assert!(rows <= 2 * 5001 && tries == 50_000, "{rows} rows of {tries} tries");
     stop.cancel();
     running.await.unwrap();
 }

@@ -121,7 +121,13 @@ impl GitConfig {
         let mut rewrites: Vec<&Rewrite> = self.rewrites.iter().collect();
         // The longest first: one may be the beginning of another.
         rewrites.sort_by_key(|rewrite| std::cmp::Reverse(rewrite.base_text.len()));
-        rewrites.iter().fold(text.to_owned(), |text, rewrite| text.replace(&rewrite.base_text, &rewrite.prefix))
+        let text = rewrites.iter().fold(text.to_owned(), |text, one| text.replace(&one.base_text, &one.prefix));
+        // Of some hosts git tells no more than where they are.
+        let origin = |url: &Url| url.origin().ascii_serialization();
+        rewrites.iter().fold(text, |text, rewrite| match Url::parse(&rewrite.prefix) {
+            Ok(prefix) => text.replace(&origin(&rewrite.base), &origin(&prefix)),
+            Err(_) => text,
+        })
     }
 
     /// What commands in an environment get as system-wide configuration.
@@ -249,8 +255,10 @@ mod tests {
         )
         .await
         .unwrap();
-        let said = "fatal: unable to access 'https://m.example/a/x/': no; 'https://m.example/y/': no";
-        let told = "fatal: unable to access 'https://a.example/x/': no; 'https://b.example/y/': no";
+        let said =
+            "fatal: unable to access 'https://m.example/a/x/': no; 'https://m.example/y/': no; 'https://m.example'";
+        let told =
+            "fatal: unable to access 'https://a.example/x/': no; 'https://b.example/y/': no; 'https://a.example'";
         assert_eq!(config.unrewritten(said), told);
     }
 

@@ -15,7 +15,10 @@ use std::{
 };
 
 use nix::{libc, unistd};
-use rustix::fs::FlockOperation;
+use rustix::{
+    fs::FlockOperation,
+    process::{Resource, Rlimit},
+};
 use serde::Deserialize;
 use tokio::process::{Child, Command};
 
@@ -39,6 +42,10 @@ const END_TIMEOUT: Duration = Duration::from_secs(30);
 const RUN_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// Between two looks at what bubblewrap tells in a file: it takes some 10 ms in all.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+/// `keyctl(2)`: a new session keyring, empty and without a name.
+const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+/// Descriptors that a process in a sandbox may have open: few at first, as programs expect, and some more if they ask.
+const DESCRIPTORS: Rlimit = Rlimit { current: Some(1024), maximum: Some(16 * 1024) };
 /// The most bytes of a log that are read.
 const LOG_BYTES: u64 = 4 * 1024;
 
@@ -192,8 +199,21 @@ fn leave_server(account: Option<Account>, status: RawFd) -> io::Result<()> {
     if unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) } != 0 {
         return Err(io::Error::last_os_error());
     }
+    // The server has raised its own.
+    let most = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let least = |wanted: Option<u64>| most.map_or(wanted, |most| wanted.map(|wanted| wanted.min(most)));
+    let descriptors = Rlimit { current: least(DESCRIPTORS.current), maximum: least(DESCRIPTORS.maximum) };
+    rustix::process::setrlimit(Resource::Nofile, descriptors)?;
     // SAFETY: the descriptor is open: it was before the fork, and nothing was closed since.
     if unsafe { libc::fcntl(status, libc::F_SETFD, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Keys that whoever started the server has in the kernel would go in with the session's keyring, and what one sandbox
+    // puts there into the next.
+    // SAFETY: the system call takes numbers alone, the null pointer among them stands for no name.
+    let keyring = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) };
+    // A kernel without keyrings has nothing to keep.
+    if keyring < 0 && io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS) {
         return Err(io::Error::last_os_error());
     }
     if let Some(account) = account {

@@ -221,8 +221,13 @@ impl Slot {
         if self.directory.path().exists() {
             self.stop(shared).await?;
             shared.launcher.make_directories(&self.directory).map_err(storage)?;
-            self.known().state.content = state::Content::Incomplete;
-            self.save().await?;
+            if self.known().state.content != state::Content::Incomplete {
+                self.known().state.content = state::Content::Incomplete;
+                if let Err(failure) = self.save().await {
+                    // On a full disk, removing is what helps: whatever is left of it is removed again.
+                    tracing::warn!(directory = %self.directory.path().display(), %failure, "removed without having been marked");
+                }
+            }
             self.wipe(shared).await?;
             let directory = self.directory.clone();
             blocking(move || directory.remove()).await?;

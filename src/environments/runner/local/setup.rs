@@ -210,6 +210,8 @@ fn stage_binary(binary: &Path, shared: &Path) -> Result<PathBuf, SetupError> {
     if !(is_readable_by_all && fs::hard_link(binary, &temporary).is_ok()) {
         fs::copy(binary, &temporary).map_err(at(&temporary))?;
         fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755)).map_err(at(&temporary))?;
+        // Its name says that it is whole, after a power cut too.
+        File::open(&temporary).and_then(|file| file.sync_all()).map_err(at(&temporary))?;
     }
     fs::rename(&temporary, &staged).map_err(at(&staged))?;
     Ok(staged)

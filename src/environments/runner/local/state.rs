@@ -73,7 +73,9 @@ impl Directory {
         let mut file = File::create(&temporary)?;
         file.write_all(&serde_json::to_vec(state)?)?;
         file.sync_all()?;
-        fs::rename(temporary, self.state())
+        fs::rename(temporary, self.state())?;
+        // The name too: what is told of this environment elsewhere must not be older here after a power cut.
+        File::open(&self.0)?.sync_all()
     }
 
     /// Removes what is the server's of an environment whose other directories are empty.
