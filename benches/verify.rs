@@ -27,7 +27,7 @@ struct Options {
     #[arg(long, default_value_t = 1_000_000)]
     rows: u32,
     /// Tokens that are used, at random
-    #[arg(long, default_value_t = 4096)]
+    #[arg(long, default_value_t = 100_000)]
     tokens: u32,
     /// Connections: of pgbench to PostgreSQL, and of the client to the server
     #[arg(long, default_value_t = 16)]
@@ -58,6 +58,8 @@ struct Candidate {
     load: Load,
     rates: Vec<f64>,
     shares: Vec<f64>,
+    /// The same with one request under way on each connection, as pgbench has one select.
+    single: Vec<f64>,
     health: Vec<f64>,
     costs: Vec<[f64; 3]>,
 }
@@ -84,8 +86,8 @@ async fn measure(options: &Options) {
     for (name, server) in servers {
         let load = Load::connect(&server, options.connections, &tokens.headers).await;
         load.saturate(Question::Identity, options.in_flight, Duration::from_secs(2)).await;
-        let (rates, shares, health, costs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        candidates.push(Candidate { name, server, load, rates, shares, health, costs });
+        let [rates, shares, single, health] = [const { Vec::new() }; 4];
+        candidates.push(Candidate { name, server, load, rates, shares, single, health, costs: Vec::new() });
     }
     pgbench.run(1).await;
 
@@ -122,12 +124,14 @@ impl Candidate {
         let Outcome { count, rate } = self.load.saturate(Question::Identity, options.in_flight, duration).await;
         let used = Usage::now(self.server.pid(), postgres) - before;
         let cost = [used.server, used.postgres, used.client].map(|seconds| seconds / count * 1e6);
+        let single = self.load.saturate(Question::Identity, 1, duration).await.rate;
         let health = self.load.saturate(Question::Health, options.in_flight, duration / 2).await.rate;
         println!(
-            "round {round}: {}: {rate:.0} verified requests/s, {:.2} of pgbench; CPU µs a request: server {:.1}, PostgreSQL \
+            "round {round}: {}: {rate:.0} verified requests/s, {:.2} of pgbench ({:.2} with one request at once on each connection); CPU µs a request: server {:.1}, PostgreSQL \
              {:.1}, client {:.1} (others: {:.0}% of the busy time); health checks {health:.0}/s",
             self.name,
             rate / selects,
+            single / selects,
             cost[0],
             cost[1],
             cost[2],
@@ -135,6 +139,7 @@ impl Candidate {
         );
         self.rates.push(rate);
         self.shares.push(rate / selects);
+        self.single.push(single / selects);
         self.health.push(health);
         self.costs.push(cost);
     }
@@ -143,13 +148,14 @@ impl Candidate {
         let cost = |which: usize| median(self.costs.iter().map(|cost| cost[which]));
         println!(
             "{}: {:.0} verified requests/s, {:.2} of pgbench (median of {} rounds; {} connections with {} requests under way \
-             each); health checks without verification: {:.0}/s",
+             each), {:.2} with one request under way on each; health checks without verification: {:.0}/s",
             self.name,
             median(self.rates.iter().copied()),
             median(self.shares.iter().copied()),
             options.rounds,
             options.connections,
             options.in_flight,
+            median(self.single.iter().copied()),
             median(self.health.iter().copied()),
         );
         println!(
