@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::support::{Gitpod, LocalServer, TestDatabase, TestServer, environments::from_nothing};
+use crate::support::{Gitpod, LocalServer, TestDatabase, TestServer, environments::from_nothing, token_text::token_id};
+
+/// The ID of nothing.
+const ID: &str = "01987654-3210-7abc-8def-0123456789ab";
 
 #[tokio::test]
 async fn a_login_is_tried_before_it_is_kept() {
@@ -95,10 +98,38 @@ async fn tokens_are_made_shown_and_revoked() {
     gitpod.run(&["token", "revoke", id]).await.ended(0).saying(id);
     of_laptop.run(&["whoami"]).await.ended(3).saying("revoked");
     gitpod.run(&["token", "get", id]).await.ended(4);
-    gitpod.run(&["token", "get", "01987654-3210-7abc-8def-0123456789ab"]).await.ended(4);
+    gitpod.run(&["token", "get", ID]).await.ended(4);
     gitpod.run(&["token", "get", "x"]).await.ended(2);
     gitpod.run(&["token", "create", "--description", ""]).await.ended(1).saying("description");
     gitpod.run(&["token", "create", "--description", "long", "--valid-for", "91d"]).await.ended(1).saying("valid_for");
+}
+
+#[tokio::test]
+async fn a_token_that_has_expired_is_called_so() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let token = server.user(&database, "dev@example.com").await;
+    let from_the_environment = Gitpod::with_token(&server.url(), &token);
+    let signed_in = Gitpod::new(&server.url());
+    signed_in.run(&["login", "--token", &token]).await.ended(0);
+    for gitpod in [&from_the_environment, &signed_in] {
+        gitpod.run(&["whoami"]).await.ended(0);
+    }
+
+    database.expire(&token_id(&token)).await;
+    let at = "SELECT to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') FROM personal_access_tokens
+              WHERE id = $1::text::uuid";
+    let expired = format!("token expired on {}", database.text(at, &[&token_id(&token)]).await);
+    for gitpod in [&from_the_environment, &signed_in] {
+        for command in [&["whoami"][..], &["token", "list"], &["environment", "list"], &["environment", "stop", ID]] {
+            let ran = gitpod.run(command).await.ended(3).saying(&expired);
+            assert!(ran.stdout.is_empty() && !ran.stderr.contains(&token), "{command:?}: {ran:#?}");
+        }
+    }
+    // Nor is it kept by a login.
+    let other = Gitpod::new(&server.url());
+    other.run(&["login", "--token", &token]).await.ended(3).saying(&expired);
+    assert!(!other.credentials().exists());
 }
 
 #[tokio::test]
