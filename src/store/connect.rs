@@ -72,6 +72,11 @@ impl StoreConfig {
         config
     }
 
+    /// Who logs in, for people.
+    pub(super) fn user(&self) -> &str {
+        self.connection.get_user().unwrap_or("who logs in")
+    }
+
     /// As who logs in: the owner, who migrates and administers.
     pub(super) fn owning(&self) -> Config {
         self.connection.clone()
@@ -91,7 +96,7 @@ impl fmt::Debug for StoreConfig {
 
 pub(super) async fn connect(config: &Config) -> ConnectionResult<AsyncPgConnection> {
     let (client, connection) =
-        config.connect(NoTls).await.map_err(|error| ConnectionError::BadConnection(describe(&error)))?;
+        config.connect(NoTls).await.map_err(|error| ConnectionError::BadConnection(describe(config, &error)))?;
     AsyncPgConnection::try_from_client_and_connection(client, connection).await
 }
 
@@ -99,13 +104,19 @@ pub(super) async fn connect_serving(config: &StoreConfig) -> Result<AsyncPgConne
     connect(&config.serving()).await.map_err(|error| StoreError::Unavailable(error.to_string()))
 }
 
-/// The error with its causes: `tokio_postgres` says but "db error" by itself.
-fn describe(error: &tokio_postgres::Error) -> String {
+/// The error with its causes: `tokio_postgres` says but "db error" by itself. And what to do about who may not serve.
+fn describe(config: &Config, error: &tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         text = format!("{text}: {error}");
         cause = error.source();
+    }
+    if text.contains("permission denied to set role") {
+        let user = config.get_user().unwrap_or("USER");
+        text = format!(
+            "{text}; name a role that may serve with --database-url, or have an administrator run: GRANT {SERVING_ROLE} TO {user}"
+        );
     }
     text
 }

@@ -13,6 +13,9 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 /// Names the advisory lock that migrating servers take: "latchkey" in ASCII.
 const LOCK: i64 = 0x6c61_7463_686b_6579;
 
+/// What PostgreSQL says, in English, to who may not: its codes do not pass through diesel.
+const DENIED: [&str; 2] = ["permission denied for", "must be owner of"];
+
 /// Why the tables are not up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
@@ -22,6 +25,17 @@ pub enum MigrateError {
     /// Another server has been migrating for too long.
     #[error("another server has been migrating this database for more than {0:?}; look what it waits for")]
     Locked(Duration),
+    /// Who connected may not migrate.
+    #[error(
+        "{user} may not migrate this database ({detail}): name the owner of its tables with --owner-database-url or \
+         LATCHKEY_OWNER_DATABASE_URL"
+    )]
+    Denied {
+        /// Who.
+        user: String,
+        /// What PostgreSQL says.
+        detail: String,
+    },
     /// A migration failed; those before it stay, it itself is undone.
     #[error("a migration failed: {0}")]
     Failed(String),
@@ -53,7 +67,7 @@ pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>, MigrateError> 
     let names = harness
         .run_pending_migrations(MIGRATIONS)
         .map(|versions| versions.iter().map(ToString::to_string).collect())
-        .map_err(|error| MigrateError::Failed(error.to_string()))?;
+        .map_err(|error| failed(config, error.to_string()))?;
     // Before anything is written to the log: what is in the default partition stays there. Not worth failing for.
     let mut connection = harness.into_inner();
     if let Err(error) = sql_query("SELECT audit_logs_prepare_partitions()").execute(&mut connection).await {
@@ -61,6 +75,14 @@ pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>, MigrateError> 
     }
     // The lock goes with the connection.
     Ok(names)
+}
+
+fn failed(config: &StoreConfig, detail: String) -> MigrateError {
+    if DENIED.iter().any(|words| detail.contains(words)) {
+        MigrateError::Denied { user: config.user().to_owned(), detail }
+    } else {
+        MigrateError::Failed(detail)
+    }
 }
 
 async fn lock(connection: &mut AsyncPgConnection, patience: Duration) -> Result<(), MigrateError> {
