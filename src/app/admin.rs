@@ -10,7 +10,7 @@ use crate::{
     config::DataArgs,
     domain::{
         ids::TokenId,
-        token::{CreateToken, Generation, SigningKeys},
+        token::{CreateToken, Generation, InvalidToken, SigningKeys},
     },
     embedded::{ClusterConfig, CommandSession, Role as DatabaseRole},
     store::{Store, StoreConfig, migrate},
@@ -149,7 +149,7 @@ async fn act(
         AdminCommand::CreateToken { user, description, valid_for, read_only, tokens_per_user } => {
             let valid_for = time::Duration::try_from(valid_for).unwrap_or(time::Duration::MAX);
             let asked = CreateToken::new(&description, Some(valid_for), read_only)
-                .map_err(|error| AppError::Refused(format!("the token cannot be made as asked: {error}")))?;
+                .map_err(|error| AppError::Refused(format!("{} {error}", flag(&error))))?;
             let keys = signing_keys::for_command(data, &operator.store).await?;
             let text = operator.create_token(&user, asked, tokens_per_user, &keys).await?;
             print(out, &format!("{}\n", text.expose()))
@@ -179,6 +179,14 @@ pub(super) fn print(out: &mut impl Write, text: &str) -> Result<(), AppError> {
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| AppError::Refused(format!("the result cannot be written: {error}")))
+}
+
+/// The flag that says what is wrong.
+const fn flag(error: &InvalidToken) -> &'static str {
+    match error {
+        InvalidToken::Description(_) => "--description",
+        InvalidToken::ValidFor => "--valid-for",
+    }
 }
 
 /// Reads a month as its first day.

@@ -47,7 +47,7 @@ impl Operator {
         if text::line(email, 254).is_err() || email.contains(char::is_whitespace) || !is_address {
             return Err(refused("is not an e-mail address"));
         }
-        text::line(name, 255).map_err(|problem| AppError::Refused(format!("the name {problem}")))?;
+        text::line(name, 255).map_err(|problem| AppError::Refused(format!("--name {problem}")))?;
         let id = PrincipalId::generate();
         let role = if admin { Role::Admin } else { Role::Member };
         let user =
