@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use latchkey::{
     app::{self, AppError, admin::AdminCommand},
     config::{DataArgs, ServeArgs},
+    domain::token::redacted,
     environments::supervisor,
     telemetry,
 };
@@ -41,7 +42,10 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|argument| argument == supervisor::SUBCOMMAND) {
         return supervisor::main(arguments);
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     telemetry::log();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -60,10 +64,21 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("latchkey: {error}");
+            eprintln!("latchkey: {}", redacted(&error.to_string()));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Shows help where it was asked for, or else what is wrong with the command line: without a token that got into it.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        eprint!("{}", redacted(&error.render().to_string()));
+        return ExitCode::from(2);
+    }
+    // Nobody is left to be told when standard output is gone.
+    let _ = error.print();
+    ExitCode::SUCCESS
 }
 
 async fn serve(args: ServeArgs) -> Result<(), AppError> {

@@ -45,7 +45,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("lib", &[]),
     // The same program is the server and, inside a sandbox, its supervisor.
-    ("main", &["app", "config", "telemetry", "environments::supervisor"]),
+    ("main", &["app", "config", "domain", "telemetry", "environments::supervisor"]),
     ("bin/gitpod", &["domain", "pb"]),
 ];
 

@@ -9,8 +9,8 @@ use super::{AppError, database::data_directory, operator::Operator, signing_keys
 use crate::{
     config::DataArgs,
     domain::{
-        ids::TokenId,
-        token::{CreateToken, Generation, InvalidToken, SigningKeys},
+        ids::{InvalidId, TokenId},
+        token::{CreateToken, CredentialKind, Generation, InvalidToken, Presented, SigningKeys},
     },
     embedded::{ClusterConfig, CommandSession, Role as DatabaseRole},
     store::{Store, StoreConfig, migrate},
@@ -61,6 +61,7 @@ pub enum AdminCommand {
     /// Revoke a token at once
     RevokeToken {
         /// Its ID
+        #[arg(value_parser = token_id)]
         id: TokenId,
     },
     /// Drop the audit log's entries of whole months: all that is older
@@ -187,6 +188,16 @@ const fn flag(error: &InvalidToken) -> &'static str {
         InvalidToken::Description(_) => "--description",
         InvalidToken::ValidFor => "--valid-for",
     }
+}
+
+/// Reads the ID of a token. Whoever has found a token somewhere is told what it is called.
+fn token_id(text: &str) -> Result<TokenId, String> {
+    text.parse().map_err(|error: InvalidId| match Presented::parse(text) {
+        Ok(token) if token.kind() == CredentialKind::PersonalAccessToken => {
+            format!("is a token and not its ID, which is {}", token.id())
+        }
+        Ok(_) | Err(_) => error.to_string(),
+    })
 }
 
 /// Reads a month as its first day.

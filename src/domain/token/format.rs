@@ -166,6 +166,24 @@ impl fmt::Debug for Presented {
     }
 }
 
+/// A text for people, without the tokens in it, wherever they came from: an argument in the wrong place, or a server's words.
+#[must_use]
+pub fn redacted(text: &str) -> String {
+    let mut text = text.to_owned();
+    for prefix in CredentialKind::ALL.map(CredentialKind::prefix) {
+        let mut parts = text.split(prefix);
+        let mut shown = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let rest = part.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+            shown.push_str(prefix);
+            shown.push_str(if rest.len() < part.len() { "[redacted]" } else { "" });
+            shown.push_str(rest);
+        }
+        text = shown;
+    }
+    text
+}
+
 /// Puts a body together; the tag is written by the caller.
 pub(super) fn body(
     generation: Generation,
@@ -234,6 +252,15 @@ mod tests {
         let crc = crc32fast::hash(text.as_bytes());
         base62::encode(&crc.to_be_bytes(), CRC_DIGITS, &mut text);
         assert_eq!(Presented::parse(&text).err(), Some(Malformed::Spelling));
+    }
+
+    #[test]
+    fn a_redacted_text_shows_no_token() {
+        assert_eq!(
+            redacted("a 'gitpod_pat_0Az' b gitpod_env_1,"),
+            "a 'gitpod_pat_[redacted]' b gitpod_env_[redacted],"
+        );
+        assert_eq!(redacted("it does not begin with gitpod_pat_"), "it does not begin with gitpod_pat_");
     }
 
     #[test]

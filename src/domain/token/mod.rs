@@ -8,7 +8,7 @@ mod format;
 mod record;
 mod signing_keys;
 
-pub use format::{CredentialKind, Malformed, Presented, SECRET_LENGTH, TOKEN_BODY_LENGTH};
+pub use format::{CredentialKind, Malformed, Presented, SECRET_LENGTH, TOKEN_BODY_LENGTH, redacted};
 pub use record::{
     CreateToken, DEFAULT_VALID_FOR, DESCRIPTION_LIMIT, InvalidToken, LONGEST_VALID_FOR, LastUsed, SHORTEST_VALID_FOR,
     Token,
