@@ -8,6 +8,8 @@ mod errors;
 mod exec;
 mod gitpod;
 mod login;
+mod progress;
 mod secrecy;
 mod server;
+mod terminal;
 mod tokens;
