@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use url::Url;
 
 /// Where it listens when nothing is said.
@@ -67,7 +70,13 @@ pub struct ServeArgs {
     pub local_runner: bool,
     /// Git configuration whose url.*.insteadOf, http.proxy and http.sslCAInfo environments are cloned with [default:
     /// $GIT_CONFIG_GLOBAL]
-    #[arg(long, env = "LATCHKEY_GIT_CONFIG", value_name = "FILE")]
+    // Clap's own parser of paths would not start a server with an empty variable.
+    #[arg(
+        long,
+        env = "LATCHKEY_GIT_CONFIG",
+        value_name = "FILE",
+        value_parser = OsStringValueParser::new().map(PathBuf::from)
+    )]
     pub git_config: Option<PathBuf>,
 }
 
@@ -180,7 +189,10 @@ impl ServeArgs {
             mistakes.push(format!("--tokens-per-user {}: must be a number from 1 to 100000", self.tokens_per_user));
         }
         let local_runner = self.local_runner || self.data.database_url.is_none();
-        let git_config = self.git_config.or_else(|| std::env::var_os("GIT_CONFIG_GLOBAL").map(PathBuf::from));
+        // As Git has it: an empty variable names no file.
+        let named = |file: &PathBuf| !file.as_os_str().is_empty();
+        let of_git = || std::env::var_os("GIT_CONFIG_GLOBAL").map(PathBuf::from).filter(named);
+        let git_config = self.git_config.filter(named).or_else(of_git);
         match (listen, tokens_per_user) {
             (Some(listen), Some(tokens_per_user)) if mistakes.is_empty() => Ok(Config {
                 listen,

@@ -7,6 +7,7 @@ use latchkey::pb::gitpod::v1::{
 use crate::support::{
     LocalServer,
     environments::{from_git, from_nothing, from_url, of_class, status, stopped},
+    git_server::GitServer,
 };
 
 #[tokio::test]
@@ -155,6 +156,47 @@ async fn nothing_becomes_an_empty_workspace_and_what_is_to_be_stopped_does_not_s
     for id in [id, waiting.id, next] {
         api.delete_whole(&id).await;
     }
+}
+
+#[tokio::test]
+async fn the_operators_git_configuration_is_the_flags_or_else_the_one_of_gits_variable() {
+    let mut local = LocalServer::start().await;
+    let ours = local.git_config().to_str().unwrap().to_owned();
+    local.git.add_repository("owner/name", &[("which", "ours\n")]);
+    let other = GitServer::start().await;
+    other.add_repository("owner/name", &[("which", "the other\n")]);
+    let theirs = local.data_dir().join("other.gitconfig");
+    std::fs::write(&theirs, other.rewriting("https://github.com/")).unwrap();
+    let theirs = theirs.to_str().unwrap();
+    let token = local.user("dev@example.com").await;
+
+    for (flag, variable, expected) in [
+        (None, Some(theirs), "the other"),
+        (Some(""), Some(theirs), "the other"),
+        (Some(ours.as_str()), Some(theirs), "ours"),
+        (Some(&ours), Some(""), "ours"),
+        (Some(&ours), None, "ours"),
+    ] {
+        local.stop().await;
+        let set: Vec<(&str, &str)> = [("LATCHKEY_GIT_CONFIG", flag), ("GIT_CONFIG_GLOBAL", variable)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
+        local.set_variables(&set);
+        local.start_again().await;
+        let api = local.api(&token).await;
+        let id = api.create_running(from_url("https://github.com/owner/name")).await;
+        assert_eq!(api.said(&id, "cat which").await, expected, "{set:?}");
+        api.delete_whole(&id).await;
+    }
+
+    // Empty variables name no file at all, and the server starts.
+    local.stop().await;
+    local.set_variables(&[("LATCHKEY_GIT_CONFIG", ""), ("GIT_CONFIG_GLOBAL", "")]);
+    local.start_again().await;
+    let api = local.api(&token).await;
+    let id = api.create_running(from_nothing()).await;
+    api.delete_whole(&id).await;
 }
 
 async fn class_named(local: &LocalServer, name: &str) -> String {

@@ -27,6 +27,7 @@ pub struct LocalServer {
     server: Option<TestServer>,
     directory: TempDir,
     wrapper: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 impl LocalServer {
@@ -45,22 +46,34 @@ impl LocalServer {
             fs::set_permissions(directory, fs::Permissions::from_mode(0o711)).unwrap();
         }
         let git = GitServer::start().await;
-        fs::write(directory.path().join("gitconfig"), git.rewriting("https://github.com/")).unwrap();
-        let mut local = Self { database: TestDatabase::create().await, git, server: None, directory, wrapper };
+        let git_config = directory.path().join("gitconfig");
+        fs::write(&git_config, git.rewriting("https://github.com/")).unwrap();
+        let variables = vec![("LATCHKEY_GIT_CONFIG".to_owned(), git_config.to_str().unwrap().to_owned())];
+        let mut local =
+            Self { database: TestDatabase::create().await, git, server: None, directory, wrapper, variables };
         local.start_again().await;
         local
     }
 
     /// How another server on the same data directory is started.
     pub fn options(&self) -> ServerOptions {
-        let git_config = self.directory.path().join("gitconfig").to_str().unwrap().to_owned();
         ServerOptions {
             args: vec!["--local-runner".to_owned()],
-            env: vec![("LATCHKEY_GIT_CONFIG".to_owned(), git_config)],
+            env: self.variables.clone(),
             data_dir: Some(self.data_dir()),
             wrapper: self.wrapper.clone(),
             ..ServerOptions::default()
         }
+    }
+
+    /// Sets the variables of the servers that are started from now on, the Git configuration among them.
+    pub fn set_variables(&mut self, variables: &[(&str, &str)]) {
+        self.variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    }
+
+    /// The Git configuration that leads to the Git server.
+    pub fn git_config(&self) -> PathBuf {
+        self.directory.path().join("gitconfig")
     }
 
     /// Starts the server in the place of one that has ended.

@@ -90,6 +90,7 @@ impl TestServer {
             .args(&options.args)
             .env("LATCHKEY_LOG", "latchkey=trace,info")
             .env_remove("GIT_CONFIG_GLOBAL")
+            .env_remove("LATCHKEY_GIT_CONFIG")
             .envs(options.env)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
