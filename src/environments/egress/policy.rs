@@ -116,59 +116,58 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Resolves a destination, once, and gives the addresses to connect to, in the resolver's order: those that may be
-    /// reached. The caller connects to these and resolves no more, so a name that changes its mind gains nothing.
+    /// Resolves a destination, once, and gives the addresses to connect to, in the resolver's order. The caller connects to
+    /// these and resolves no more, so a name that changes its mind gains nothing.
     ///
     /// # Errors
-    /// [`Refusal::Unresolved`], [`Refusal::Address`] when none of the addresses may be reached.
+    /// [`Refusal::Unresolved`]; [`Refusal::Address`] when any of its addresses may not be reached.
     pub async fn addresses(&self, destination: &Destination) -> Result<Vec<SocketAddr>, Refusal> {
-        let found = resolve(destination).await?;
-        if self.named.contains(destination) {
-            return Ok(found);
+        let found = resolve(destination).await;
+        self.judged(destination, found, &interface_addresses())
+    }
+
+    /// Judges what a destination resolved to. One address that may not be reached spoils the name: whoever gave such an
+    /// answer is not to be followed to the others.
+    fn judged(
+        &self,
+        destination: &Destination,
+        mut found: Vec<SocketAddr>,
+        interfaces: &[IpAddr],
+    ) -> Result<Vec<SocketAddr>, Refusal> {
+        if found.is_empty() {
+            return Err(Refusal::Unresolved { host: destination.host.clone() });
         }
-        let interfaces = interface_addresses();
-        let mut allowed = Vec::new();
-        let mut first_refusal = None;
-        for address in found {
-            let reason = forbidden(address.ip()).or_else(|| {
-                let canonical = address.ip().to_canonical();
-                let own = interfaces.contains(&canonical) || self.own_addresses.contains(&canonical);
-                own.then_some(Forbidden::OwnServer)
-            });
-            match reason {
-                None => allowed.push(address),
-                Some(reason) => {
-                    first_refusal.get_or_insert(Refusal::Address {
-                        host: destination.host.clone(),
-                        address: address.ip(),
-                        reason,
-                    });
+        if !self.named.contains(destination) {
+            for address in &found {
+                let reason = forbidden(address.ip()).or_else(|| {
+                    let canonical = address.ip().to_canonical();
+                    let own = interfaces.contains(&canonical) || self.own_addresses.contains(&canonical);
+                    own.then_some(Forbidden::OwnServer)
+                });
+                if let Some(reason) = reason {
+                    let host = destination.host.clone();
+                    return Err(Refusal::Address { host, address: address.ip(), reason });
                 }
             }
         }
-        match first_refusal {
-            Some(refusal) if allowed.is_empty() => Err(refusal),
-            Some(_) | None => Ok(allowed),
-        }
+        found.truncate(ADDRESS_LIMIT);
+        Ok(found)
     }
 }
 
-async fn resolve(destination: &Destination) -> Result<Vec<SocketAddr>, Refusal> {
+/// What the system's resolver says, if it does in time.
+async fn resolve(destination: &Destination) -> Vec<SocketAddr> {
     let (host, port) = (destination.host.clone(), destination.port);
     let lookup = async {
         let place = RESOLVING.acquire().await.ok()?;
         let looked = tokio::task::spawn_blocking(move || {
             // Held until the resolver answers, also when nobody waits for that any more.
             let _place = place;
-            (host.as_str(), port).to_socket_addrs().map(|found| found.take(ADDRESS_LIMIT).collect())
+            (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
         });
         looked.await.ok()?.ok()
     };
-    let found: Vec<SocketAddr> = tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await.ok().flatten().unwrap_or_default();
-    if found.is_empty() {
-        return Err(Refusal::Unresolved { host: destination.host.clone() });
-    }
-    Ok(found)
+    tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await.ok().flatten().unwrap_or_default()
 }
 
 /// The addresses of this machine's network interfaces, read anew as they may change. Empty if they cannot be read: the
@@ -216,6 +215,45 @@ mod tests {
         assert_eq!(reason("1.2.3.4", 80).await, Some(Forbidden::OwnServer));
         assert_eq!(reason("::ffff:1.2.3.4", 80).await, Some(Forbidden::OwnServer));
         assert_eq!(reason("1.2.3.5", 80).await, None);
+    }
+
+    #[test]
+    fn one_address_that_is_forbidden_spoils_a_name() {
+        use Forbidden::{Metadata, OwnServer, Private, UniqueLocal};
+        let policy = policy(&[("mirror.example", 443)]);
+        let interfaces = ["5.6.7.8".parse().unwrap()];
+        let judged = |host: &str, addresses: &[&str]| {
+            let found = addresses.iter().map(|address| SocketAddr::new(address.parse().unwrap(), 443)).collect();
+            policy.judged(&Destination::new(host, 443), found, &interfaces)
+        };
+        for (addresses, culprit, why) in [
+            (&["10.0.0.1"] as &[&str], "10.0.0.1", Private),
+            (&["169.254.169.254"], "169.254.169.254", Metadata),
+            (&["fd00:ec2::254"], "fd00:ec2::254", Metadata),
+            (&["1.1.1.1", "10.0.0.1"], "10.0.0.1", Private),
+            (&["192.168.0.1", "1.1.1.1"], "192.168.0.1", Private),
+            (&["1.1.1.1", "2606:50c0:8000::153", "169.254.169.254"], "169.254.169.254", Metadata),
+            (&["1.1.1.1", "fd12::1"], "fd12::1", UniqueLocal),
+            (&["1.1.1.1", "1.2.3.4"], "1.2.3.4", OwnServer),
+            (&["1.1.1.1", "::ffff:5.6.7.8"], "::ffff:5.6.7.8", OwnServer),
+            // Beyond those that would be tried.
+            (&["1.1.1.1", "1.1.1.2", "1.1.1.3", "1.1.1.4", "10.0.0.1"], "10.0.0.1", Private),
+        ] {
+            let refusal = judged("name.example", addresses).unwrap_err();
+            let address = culprit.parse().unwrap();
+            assert_eq!(
+                refusal,
+                Refusal::Address { host: "name.example".into(), address, reason: why },
+                "{addresses:?}"
+            );
+            // The operator knows better.
+            assert_eq!(judged("mirror.example", addresses).unwrap().len(), addresses.len().min(ADDRESS_LIMIT));
+        }
+        let public = ["1.1.1.1", "2606:50c0:8000::153"];
+        let allowed: Vec<String> =
+            judged("name.example", &public).unwrap().iter().map(|one| one.ip().to_string()).collect();
+        assert_eq!(allowed, public, "in the resolver's order");
+        assert_eq!(judged("name.example", &[]).unwrap_err(), Refusal::Unresolved { host: "name.example".into() });
     }
 
     #[tokio::test]

@@ -10,13 +10,27 @@ use crate::support::{
 };
 use latchkey::pb::{gitpod::v1::EnvironmentPhase, supervisor::v1::ExecRequest};
 
+/// What somebody who runs a name server could answer. 9.9.9.9 is public, and nobody here.
+const NAMES: [(&str, &str); 9] = [
+    ("10.0.0.1", "private.example"),
+    ("169.254.169.254", "metadata.example"),
+    ("fd00:ec2::254", "metadata-six.example"),
+    ("127.0.0.1", "loopback.example"),
+    ("9.9.9.9", "mixed.example"),
+    ("10.0.0.1", "mixed.example"),
+    ("9.9.9.9", "mixed-six.example"),
+    ("fd00:ec2::254", "mixed-six.example"),
+    ("9.9.9.9", "public.example"),
+];
+
 #[tokio::test]
 async fn nobody_is_reached_at_an_address_that_is_not_public() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("left out: only root can make the network that this needs");
         return;
     }
-    let local = LocalServer::start_in(alone_with(&["10.0.0.1/32", "169.254.169.254/32", "fd00:ec2::254/128"])).await;
+    let addresses = ["10.0.0.1/32", "169.254.169.254/32", "fd00:ec2::254/128"];
+    let local = LocalServer::start_in(alone_with(&addresses, &NAMES)).await;
     let server = local.server().pid();
     let https = [listen_inside(server, "0.0.0.0:443"), listen_inside(server, "[::]:80")];
     // They would notice.
@@ -40,6 +54,15 @@ async fn nobody_is_reached_at_an_address_that_is_not_public() {
         ("https://169.254.169.254/latest/meta-data", "169.254.169.254 is a cloud metadata service"),
         ("https://[fd00:ec2::254]/latest/meta-data", "is a cloud metadata service"),
         ("https://0.0.0.0/owner/name", "0.0.0.0 is unspecified"),
+        ("https://private.example/owner/name", "the address 10.0.0.1 of host private.example is private"),
+        ("https://metadata.example/latest", "169.254.169.254 of host metadata.example is a cloud metadata service"),
+        ("https://metadata-six.example/latest", "of host metadata-six.example is a cloud metadata service"),
+        ("https://loopback.example/owner/name", "127.0.0.1 of host loopback.example is loopback"),
+        // One address that is forbidden is enough.
+        ("https://mixed.example/owner/name", "10.0.0.1 of host mixed.example is private"),
+        ("https://mixed-six.example/owner/name", "of host mixed-six.example is a cloud metadata service"),
+        // It is the address that is refused, not the name's being in a file.
+        ("https://public.example/owner/name", "no connection to public.example:443"),
     ] {
         let id = api.create(from_url(url)).await.unwrap().id;
         let failure = api.until_failed(&id).await;
@@ -54,6 +77,8 @@ async fn nobody_is_reached_at_an_address_that_is_not_public() {
     for command in [
         "git ls-remote https://169.254.169.254/a",
         "git ls-remote http://169.254.169.254/a",
+        "git ls-remote https://metadata.example/a",
+        "git ls-remote http://mixed.example/a",
         "git ls-remote http://10.0.0.1/a",
         "env -u https_proxy -u HTTPS_PROXY git ls-remote https://10.0.0.1/a",
         "env -u http_proxy -u HTTP_PROXY git ls-remote http://localhost/a",

@@ -7,15 +7,20 @@ use nix::sched::{CloneFlags, setns};
 use tonic::transport::{Channel, Endpoint};
 
 /// The words before a program that give it a network with nothing but a loopback interface, which has these addresses
-/// as well.
-pub fn alone_with(addresses: &[&str]) -> Vec<String> {
-    let mut script = "ip link set lo up".to_owned();
+/// as well, and in which these names (address, name) are all that resolve.
+pub fn alone_with(addresses: &[&str], names: &[(&str, &str)]) -> Vec<String> {
+    // A file that is mounted needs no name any more.
+    let mut script = "hosts=$(mktemp) && chmod 644 $hosts".to_owned();
+    for (address, name) in [&[("127.0.0.1", "localhost")], names].concat() {
+        script.push_str(&format!(" && echo '{address} {name}' >>$hosts"));
+    }
+    script.push_str(" && mount --bind $hosts /etc/hosts && rm $hosts && ip link set lo up");
     for address in addresses {
         script.push_str(&format!(" && ip address add {address} dev lo"));
     }
     script.push_str(" && exec \"$0\" \"$@\"");
     // Every word but the last becomes the next one, in the same process.
-    ["unshare", "--net", "sh", "-c", &script].map(str::to_owned).to_vec()
+    ["unshare", "--net", "--mount", "sh", "-c", &script].map(str::to_owned).to_vec()
 }
 
 /// Does something in the network of a process. What is opened there stays there.
