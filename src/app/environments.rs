@@ -54,6 +54,7 @@ pub(super) async fn start(
     let local = LocalConfig {
         data_dir: directory.path().to_owned(),
         account: sandbox_account()?,
+        server: None,
         binary: std::env::current_exe().map_err(|error| failed(&error))?,
         git_config: config.git_config.clone(),
         own_addresses: vec![config.listen.ip()],

@@ -52,6 +52,7 @@ impl Machine {
         let config = LocalConfig {
             data_dir: directory.path().to_owned(),
             account,
+            server: None,
             binary: env!("CARGO_BIN_EXE_latchkey").into(),
             git_config: Some(git_config),
             own_addresses: Vec::new(),

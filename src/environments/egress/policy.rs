@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::address::{Forbidden, forbidden};
@@ -20,7 +21,7 @@ static RESOLVING: Semaphore = Semaphore::const_new(64);
 const ADDRESS_LIMIT: usize = 4;
 
 /// A host, as it is spelled in a request, and a port.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Destination {
     host: String,
     port: u16,
@@ -94,7 +95,7 @@ pub enum Refusal {
 }
 
 /// Whether requests for `http://` URLs are passed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PlainHttp {
     /// To every host that may be reached.
     Everywhere,
@@ -103,7 +104,7 @@ pub enum PlainHttp {
 }
 
 /// Where connections may go.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Policy {
     /// Destinations that the operator named: reached whatever their address is.
     pub named: BTreeSet<Destination>,

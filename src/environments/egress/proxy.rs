@@ -23,6 +23,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use serde::{Deserialize, Serialize};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::Semaphore,
@@ -50,7 +51,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// How much one environment may ask of its proxy.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Limits {
     /// Connections at once; further ones wait.
     pub connections: usize,

@@ -49,7 +49,7 @@ pub trait Runner: Send + Sync + 'static {
 }
 
 /// How much an environment may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
     /// Processor time a second of time, in thousandths of a processor.
     pub cpu_millicores: u32,

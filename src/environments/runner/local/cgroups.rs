@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::environments::runner::Resources;
 
 /// The directory of all of this server's groups, in each hierarchy.
@@ -16,7 +18,8 @@ const PARENT: &str = "latchkey";
 const PERIOD_US: u64 = 100_000;
 
 /// What is limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Controller {
     Cpu,
     Memory,

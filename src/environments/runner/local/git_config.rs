@@ -8,6 +8,7 @@ use std::{
     process::Stdio,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use url::Url;
 
@@ -69,6 +70,17 @@ struct Rewrite {
     prefix: String,
 }
 
+/// Texts of git's rewritten URLs, and those in their place that people gave.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct GivenUrls(Vec<(String, String)>);
+
+impl GivenUrls {
+    /// A text of git's in terms of the URLs that people gave.
+    pub(super) fn in_text(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, (rewritten, given)| text.replace(rewritten, given))
+    }
+}
+
 const REWRITE: &str = "url.<base>.insteadOf";
 const PROXY: &str = "http.proxy";
 const CERTIFICATES: &str = "http.sslCAInfo";
@@ -116,18 +128,19 @@ impl GitConfig {
         self.rewrites.iter().filter_map(|rewrite| destination(&rewrite.base)).collect()
     }
 
-    /// A text of git's that speaks of the URLs that people gave, not of those they were rewritten to.
-    pub(super) fn unrewritten(&self, text: &str) -> String {
-        let mut rewrites: Vec<&Rewrite> = self.rewrites.iter().collect();
+    /// How to speak of the URLs that people gave, where git speaks of those that they were rewritten to.
+    pub(super) fn given_urls(&self) -> GivenUrls {
+        let mut whole: Vec<(String, String)> =
+            self.rewrites.iter().map(|rewrite| (rewrite.base_text.clone(), rewrite.prefix.clone())).collect();
         // The longest first: one may be the beginning of another.
-        rewrites.sort_by_key(|rewrite| std::cmp::Reverse(rewrite.base_text.len()));
-        let text = rewrites.iter().fold(text.to_owned(), |text, one| text.replace(&one.base_text, &one.prefix));
+        whole.sort_by_key(|(base, _)| std::cmp::Reverse(base.len()));
         // Of some hosts git tells no more than where they are.
         let origin = |url: &Url| url.origin().ascii_serialization();
-        rewrites.iter().fold(text, |text, rewrite| match Url::parse(&rewrite.prefix) {
-            Ok(prefix) => text.replace(&origin(&rewrite.base), &origin(&prefix)),
-            Err(_) => text,
-        })
+        let origins = self.rewrites.iter().filter_map(|rewrite| {
+            let prefix = Url::parse(&rewrite.prefix).ok()?;
+            Some((origin(&rewrite.base), origin(&prefix)))
+        });
+        GivenUrls(whole.into_iter().chain(origins).collect())
     }
 
     /// What commands in an environment get as system-wide configuration.
@@ -259,7 +272,7 @@ mod tests {
             "fatal: unable to access 'https://m.example/a/x/': no; 'https://m.example/y/': no; 'https://m.example'";
         let told =
             "fatal: unable to access 'https://a.example/x/': no; 'https://b.example/y/': no; 'https://a.example'";
-        assert_eq!(config.unrewritten(said), told);
+        assert_eq!(config.given_urls().in_text(said), told);
     }
 
     #[tokio::test]

@@ -1,32 +1,22 @@
-//! Starts and ends sandboxes. Everything here that needs the rights of the server's first user (making directories that
-//! belong to the sandboxes' account, starting processes as it, ending them, control groups) is in this file and the
-//! ones it calls, behind [`Launcher`], so that it can go to a process that keeps those rights when the server drops them.
+//! Starts and ends sandboxes, by [`Hands`] of its own or by those of another process, which has kept the rights that this one
+//! has given up.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
-    os::{
-        fd::{AsRawFd, RawFd},
-        unix::fs::{DirBuilderExt, PermissionsExt},
-    },
-    path::{Path, PathBuf},
-    process::Stdio,
+    io::{self, Read},
+    os::fd::OwnedFd,
+    sync::Arc,
     time::Duration,
 };
 
-use nix::{libc, unistd};
-use rustix::{
-    fs::FlockOperation,
-    process::{Resource, Rlimit},
-};
+use rustix::fs::FlockOperation;
 use serde::Deserialize;
-use tokio::process::{Child, Command};
 
 use super::{
-    Account,
-    cgroups::{Cgroups, Group},
-    command_line::{Ingredients, arguments},
-    process::Process,
+    cgroups::Controller,
+    hands::{Hands, Launch},
+    monitor,
+    process::{Identity, Process},
     state::Directory,
 };
 use crate::environments::{
@@ -42,79 +32,73 @@ const END_TIMEOUT: Duration = Duration::from_secs(30);
 const RUN_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// Between two looks at what bubblewrap tells in a file: it takes some 10 ms in all.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
-/// `keyctl(2)`: a new session keyring, empty and without a name.
-const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
-/// Descriptors that a process in a sandbox may have open: few at first, as programs expect, and some more if they ask.
-const DESCRIPTORS: Rlimit = Rlimit { current: Some(1024), maximum: Some(16 * 1024) };
 /// The most bytes of a log that are read.
 const LOG_BYTES: u64 = 4 * 1024;
 
 /// Starts and ends sandboxes.
-#[derive(Debug)]
-pub(super) struct Launcher {
-    pub(super) bubblewrap: PathBuf,
-    pub(super) account: Option<Account>,
-    pub(super) ingredients: Ingredients,
-    pub(super) cgroups: Cgroups,
+#[derive(Debug, Clone)]
+pub(super) enum Launcher {
+    /// With the rights of this process.
+    Own(Arc<Hands>),
+    /// With those of the process at the other end.
+    Monitor(monitor::Client),
 }
 
 impl Launcher {
     /// The user ID that sandboxes run as.
     pub(super) fn owner(&self) -> u32 {
-        self.account.map_or_else(|| unistd::geteuid().as_raw(), |account| account.uid)
+        match self {
+            Self::Own(hands) => hands.owner(),
+            Self::Monitor(client) => client.owner(),
+        }
     }
 
     /// Makes an environment's directories; those that are there stay as they are.
-    pub(super) fn make_directories(&self, directory: &Directory) -> io::Result<()> {
-        // The account passes through to what is its own, and sees nothing else.
-        self.make_directory(directory.path(), 0o710, false)?;
-        self.make_directory(&directory.workspace(), 0o700, true)?;
-        self.make_directory(&directory.home(), 0o700, true)?;
-        self.make_directory(&directory.run(), 0o711, true)?;
-        self.make_directory(&directory.egress(), 0o711, false)
-    }
-
-    /// Makes a directory with exactly these permissions, the server's with the account's group, or the account's own.
-    pub(super) fn make_directory(&self, path: &Path, mode: u32, is_accounts: bool) -> io::Result<()> {
-        match fs::DirBuilder::new().mode(0o700).create(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_accounts => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            result => result?,
-        }
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-        match self.account {
-            Some(account) => std::os::unix::fs::chown(path, is_accounts.then_some(account.uid), Some(account.gid)),
-            None => Ok(()),
+    pub(super) async fn make_directories(&self, directory: &Directory) -> io::Result<()> {
+        match self {
+            Self::Own(hands) => hands.make_directories(directory),
+            Self::Monitor(client) => client.make_directories(directory).await,
         }
     }
 
-    /// Makes the control group of an environment, as far as this machine lets the server.
-    pub(super) fn limit(&self, directory: &Directory, resources: &Resources) -> Group {
-        self.cgroups.prepare(&name(directory), resources)
+    /// Makes the control groups of an environment, as far as this machine lets the server. Returns what is not limited.
+    pub(super) async fn limit(&self, directory: &Directory, resources: &Resources) -> io::Result<Vec<Controller>> {
+        match self {
+            Self::Own(hands) => Ok(hands.limit(directory, resources)),
+            Self::Monitor(client) => client.limit(directory, resources).await,
+        }
     }
 
     /// Starts a sandbox and returns its first process, which may have only begun.
     ///
     /// Dropping the future may leave a sandbox behind: [`Launcher::clear`] finds it.
-    pub(super) async fn launch(&self, directory: &Directory, task: &Task, group: Group) -> Result<Process, Failure> {
-        let mut child = self.spawn(directory, task, group).await?;
-        match tokio::time::timeout(LAUNCH_TIMEOUT, first_process(directory, &mut child)).await {
+    pub(super) async fn launch(
+        &self,
+        directory: &Directory,
+        task: &Task,
+        resources: &Resources,
+    ) -> Result<Process, Failure> {
+        self.start(directory, task, Some(resources)).await?;
+        match tokio::time::timeout(LAUNCH_TIMEOUT, first_process(directory)).await {
             Ok(Ok(Some(process))) => Ok(process),
             Ok(Ok(None)) => Err(failed("the sandbox ended at once").with_excerpt(&read_log(directory))),
             Ok(Err(error)) => Err(storage(error)),
-            Err(_) => {
-                // Without a first process there is nothing but bubblewrap to end; it may be over by itself.
-                let _ = child.start_kill();
-                Err(failed("the sandbox did not start in time").with_excerpt(&read_log(directory)))
-            }
+            // Without a first process there is nothing but bubblewrap, which ends by itself.
+            Err(_) => Err(failed("the sandbox did not start in time").with_excerpt(&read_log(directory))),
         }
     }
 
     /// Runs a sandbox to its end, without limits but that of time: for tasks of our own.
     pub(super) async fn run(&self, directory: &Directory, task: &Task) -> Result<(), Failure> {
-        let mut child = self.spawn(directory, task, Group::default()).await?;
-        match tokio::time::timeout(RUN_TIMEOUT, child.wait()).await {
-            Ok(Ok(status)) if status.success() => Ok(()),
+        self.start(directory, task, None).await?;
+        let ended = async {
+            while !is_unlocked(directory)? {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+            read_status(directory)
+        };
+        match tokio::time::timeout(RUN_TIMEOUT, ended).await {
+            Ok(Ok(Some(Status { exit_code: Some(0), .. }))) => Ok(()),
             Ok(Ok(_)) => Err(failed("the sandbox failed").with_excerpt(&read_log(directory))),
             Ok(Err(error)) => Err(storage(error)),
             Err(_) => {
@@ -124,39 +108,36 @@ impl Launcher {
         }
     }
 
-    async fn spawn(&self, directory: &Directory, task: &Task, group: Group) -> Result<Child, Failure> {
-        let task = serde_json::to_string(task).map_err(|error| failed(error.to_string()))?;
-        let status_file = open_status(directory).await.map_err(storage)?;
-        let status = status_file.as_raw_fd();
-        let log = open_log(directory).map_err(storage)?;
-        let mut command = Command::new(&self.bubblewrap);
-        command.args(arguments(&self.ingredients, directory, &task, status)).env_clear().current_dir("/");
-        // No pipe of the server's: the sandbox outlives it.
-        command.stdin(Stdio::null()).stdout(log.try_clone().map_err(storage)?).stderr(log);
-        let account = self.account;
-        // SAFETY: system calls alone, on values that were made before the fork.
-        unsafe {
-            command.pre_exec(move || {
-                for mut entrance in &group.entrances {
-                    entrance.write_all(b"0")?;
-                }
-                leave_server(account, status)
-            });
-        }
-        let child = command.spawn().map_err(|error| failed(format!("bubblewrap could not be started: {error}")))?;
-        // From here on bubblewrap alone holds the lock.
-        drop(status_file);
-        Ok(child)
+    async fn start(&self, directory: &Directory, task: &Task, resources: Option<&Resources>) -> Result<(), Failure> {
+        let status = OwnedFd::from(open_status(directory).await.map_err(storage)?);
+        let log = OwnedFd::from(open_log(directory).map_err(storage)?);
+        let launch = Launch { directory, task, resources, status, log };
+        let started = match self {
+            Self::Own(hands) => hands.start(launch).map(|mut child| {
+                // Collected when it ends, whoever waits for what it does.
+                tokio::spawn(async move { child.wait().await });
+            }),
+            Self::Monitor(client) => client.start(launch).await,
+        };
+        started.map_err(|error| failed(format!("bubblewrap could not be started: {error}")))
     }
 
     /// Kills a sandbox and waits until its last process is gone.
     pub(super) async fn end(&self, directory: &Directory, process: &Process) -> Result<(), Failure> {
-        process.kill().map_err(|error| not_ended(&error.to_string()))?;
+        self.kill(process.identity()).await.map_err(|error| not_ended(&error.to_string()))?;
         tokio::time::timeout(END_TIMEOUT, process.gone())
             .await
             .map_err(|_| not_ended("they do not end"))?
             .map_err(|error| not_ended(&error.to_string()))?;
         self.clear(directory).await
+    }
+
+    /// Kills a process of a sandbox; one that is gone already is no error.
+    pub(super) async fn kill(&self, identity: &Identity) -> io::Result<()> {
+        match self {
+            Self::Own(hands) => hands.kill(identity),
+            Self::Monitor(client) => client.kill(identity).await,
+        }
     }
 
     /// Makes sure that nothing of an environment runs: ends what an earlier server started and did not get to write
@@ -173,7 +154,7 @@ impl Launcher {
                     // While the lock is held, the process has not been collected, nor its number given away.
                     && !is_unlocked(directory)?
                 {
-                    process.kill()?;
+                    self.kill(process.identity()).await?;
                     process.gone().await?;
                 }
                 tokio::time::sleep(LOOK_INTERVAL).await;
@@ -182,46 +163,12 @@ impl Launcher {
         let cleared: io::Result<()> =
             tokio::time::timeout(END_TIMEOUT, cleared).await.map_err(|_| not_ended("they do not end"))?;
         cleared.map_err(storage)?;
-        self.cgroups.remove(&name(directory)).await;
+        match self {
+            Self::Own(hands) => hands.remove_group(directory).await,
+            Self::Monitor(client) => client.remove_group(directory).await.map_err(storage)?,
+        }
         Ok(())
     }
-}
-
-/// The environment's name in the tree of control groups: that of its directory.
-pub(super) fn name(directory: &Directory) -> String {
-    directory.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-/// In the child, between fork and exec: a session of its own, nothing of the server's open, the account's rights.
-fn leave_server(account: Option<Account>, status: RawFd) -> io::Result<()> {
-    rustix::process::setsid()?;
-    // SAFETY: the system call takes two numbers and flags; it closes nothing now, only at exec.
-    if unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // The server has raised its own.
-    let most = rustix::process::getrlimit(Resource::Nofile).maximum;
-    let least = |wanted: Option<u64>| most.map_or(wanted, |most| wanted.map(|wanted| wanted.min(most)));
-    let descriptors = Rlimit { current: least(DESCRIPTORS.current), maximum: least(DESCRIPTORS.maximum) };
-    rustix::process::setrlimit(Resource::Nofile, descriptors)?;
-    // SAFETY: the descriptor is open: it was before the fork, and nothing was closed since.
-    if unsafe { libc::fcntl(status, libc::F_SETFD, 0) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // Keys that whoever started the server has in the kernel would go in with the session's keyring, and what one sandbox
-    // puts there into the next.
-    // SAFETY: the system call takes numbers alone, the null pointer among them stands for no name.
-    let keyring = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) };
-    // A kernel without keyrings has nothing to keep.
-    if keyring < 0 && io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS) {
-        return Err(io::Error::last_os_error());
-    }
-    if let Some(account) = account {
-        unistd::setgroups(&[])?;
-        unistd::setgid(account.gid.into())?;
-        unistd::setuid(account.uid.into())?;
-    }
-    Ok(())
 }
 
 /// Opens the status file, empty and locked.
@@ -247,9 +194,9 @@ fn open_log(directory: &Directory) -> io::Result<File> {
 }
 
 /// Waits until bubblewrap tells the first process; none if that is over already.
-async fn first_process(directory: &Directory, child: &mut Child) -> io::Result<Option<Process>> {
+async fn first_process(directory: &Directory) -> io::Result<Option<Process>> {
     loop {
-        let is_over = child.try_wait()?.is_some();
+        let is_over = is_unlocked(directory)?;
         if let Some(Status { child_pid: Some(pid), .. }) = read_status(directory)? {
             return Process::open(pid);
         }

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::{
     Shared,
-    cgroups::{Controller, Group},
-    launcher::{read_log, storage},
+    cgroups::Controller,
+    launcher::{Launcher, read_log, storage},
     outcome,
     process::Process,
     state::{self, Directory, SandboxRecord, State},
@@ -73,7 +73,7 @@ impl Slot {
             known.process = Process::adopt(&record.identity).map_err(storage)?;
         }
         if known.process.is_some() {
-            known.egress = Some(listen(shared, &self.directory, &shared.command_policy)?);
+            known.egress = Some(listen(shared, &self.directory, &shared.setting.command_policy)?);
         } else {
             shared.launcher.clear(&self.directory).await?;
             known.state.sandbox = None;
@@ -102,7 +102,7 @@ impl Slot {
             return Ok(checkout.clone());
         }
         self.stop(shared).await?;
-        shared.launcher.make_directories(&self.directory).map_err(storage)?;
+        shared.launcher.make_directories(&self.directory).await.map_err(storage)?;
         if self.known().state.content == state::Content::Incomplete {
             self.wipe(shared).await?;
         }
@@ -125,21 +125,20 @@ impl Slot {
         source: &GitSource,
         resources: &Resources,
     ) -> Result<Checkout, Failure> {
-        let egress = listen(shared, &self.directory, &shared.clone_policy)?;
-        let group = shared.launcher.limit(&self.directory, resources);
-        let process = shared.launcher.launch(&self.directory, &Task::Clone(task(source)), group).await?;
+        let egress = listen(shared, &self.directory, &shared.setting.clone_policy)?;
+        let process = shared.launcher.launch(&self.directory, &Task::Clone(task(source)), resources).await?;
         // Ends with this function, however that ends.
-        let process = KillOnDrop(process);
-        let over = tokio::time::timeout(shared.clone_timeout, process.0.gone()).await;
-        shared.launcher.end(&self.directory, &process.0).await?;
+        let process = KillOnDrop { process, launcher: shared.launcher.clone() };
+        let over = tokio::time::timeout(shared.setting.clone_timeout, process.process.gone()).await;
+        shared.launcher.end(&self.directory, &process.process).await?;
         match over {
             Err(_) => {
-                let message = format!("the clone took longer than {} s", shared.clone_timeout.as_secs());
+                let message = format!("the clone took longer than {} s", shared.setting.clone_timeout.as_secs());
                 Err(Failure::new(FailureKind::TimedOut, message))
             }
             Ok(Err(error)) => Err(storage(error)),
             Ok(Ok(())) => match read_report(&self.directory) {
-                Some(report) => outcome::read(source, &report, &egress.refusals(), &shared.git_config),
+                Some(report) => outcome::read(source, &report, &egress.refusals(), &shared.setting.given_urls),
                 None => Err(outcome::without_report(&egress.refusals()).with_excerpt(&read_log(&self.directory))),
             },
         }
@@ -151,15 +150,15 @@ impl Slot {
         };
         if !self.known().serves() {
             self.stop(shared).await?;
-            let group = shared.launcher.limit(&self.directory, resources);
-            let (process_limit, warning) = without_groups(&group, resources);
+            let missing = shared.launcher.limit(&self.directory, resources).await.map_err(storage)?;
+            let (process_limit, warning) = without_groups(&missing, resources);
             let working_directory = match directory {
                 Some(directory) => format!("{}/{directory}", places::WORKSPACE),
                 None => places::WORKSPACE.to_owned(),
             };
-            let task = ServeTask { working_directory, process_limit, no_proxy: shared.no_proxy.clone() };
-            self.known().egress = Some(listen(shared, &self.directory, &shared.command_policy)?);
-            let process = shared.launcher.launch(&self.directory, &Task::Serve(task), group).await?;
+            let task = ServeTask { working_directory, process_limit, no_proxy: shared.setting.no_proxy.clone() };
+            self.known().egress = Some(listen(shared, &self.directory, &shared.setting.command_policy)?);
+            let process = shared.launcher.launch(&self.directory, &Task::Serve(task), resources).await?;
             let record = SandboxRecord { serves: true, identity: process.identity().clone(), warning };
             self.known().process = Some(process);
             self.known().state.sandbox = Some(record);
@@ -220,7 +219,7 @@ impl Slot {
     pub(super) async fn delete(&mut self, shared: &Shared) -> Result<(), Failure> {
         if self.directory.path().exists() {
             self.stop(shared).await?;
-            shared.launcher.make_directories(&self.directory).map_err(storage)?;
+            shared.launcher.make_directories(&self.directory).await.map_err(storage)?;
             if self.known().state.content != state::Content::Incomplete {
                 self.known().state.content = state::Content::Incomplete;
                 if let Err(failure) = self.save().await {
@@ -269,12 +268,18 @@ impl Known {
 }
 
 /// A process that is of no use to anybody when nobody waits for it.
-struct KillOnDrop(Process);
+struct KillOnDrop {
+    process: Process,
+    launcher: Launcher,
+}
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        // One that cannot be killed now is found by the next call for this environment.
-        let _ = self.0.kill();
+        let (launcher, identity) = (self.launcher.clone(), self.process.identity().clone());
+        tokio::spawn(async move {
+            // One that cannot be killed now is found by the next call for this environment.
+            let _ = launcher.kill(&identity).await;
+        });
     }
 }
 
@@ -284,7 +289,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 }
 
 fn listen(shared: &Shared, directory: &Directory, policy: &Policy) -> Result<Proxy, Failure> {
-    Proxy::listen(&directory.egress(), places::EGRESS_SOCKET, policy.clone(), shared.egress).map_err(storage)
+    Proxy::listen(&directory.egress(), places::EGRESS_SOCKET, policy.clone(), shared.setting.egress).map_err(storage)
 }
 
 fn task(source: &GitSource) -> CloneTask {
@@ -317,10 +322,9 @@ fn read_report(directory: &Directory) -> Option<Vec<u8>> {
 
 /// What is done about limits that no control group holds: processes are counted in another way, and what is left is
 /// said.
-fn without_groups(group: &Group, resources: &Resources) -> (Option<u32>, Option<String>) {
-    let process_limit = group.missing.contains(&Controller::Pids).then_some(resources.processes);
-    let rest: Vec<&str> = group
-        .missing
+fn without_groups(missing: &[Controller], resources: &Resources) -> (Option<u32>, Option<String>) {
+    let process_limit = missing.contains(&Controller::Pids).then_some(resources.processes);
+    let rest: Vec<&str> = missing
         .iter()
         .filter(|controller| **controller != Controller::Pids)
         .map(|controller| controller.described())

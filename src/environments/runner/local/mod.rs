@@ -2,18 +2,22 @@
 //!
 //! - [`setup`]: what a server needs before its first environment, and the errors that say what is missing;
 //! - `lifecycle`: one environment, from its creation to its removal;
-//! - `launcher`: starts and ends sandboxes; the only part that needs privileges;
+//! - `launcher`: starts and ends sandboxes; `hands`: the part of it that needs privileges; `monitor`: between the two, when a
+//!   server has given them up;
 //! - `command_line`, `cgroups`, `process`, `state`, `git_config`, `outcome`: what these are made of.
 
 use std::{
     collections::HashMap,
     fs::File,
+    io,
     net::IpAddr,
-    path::PathBuf,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{Checkout, Failure, Observation, Resources, Runner, RunnerFuture, Started};
@@ -32,8 +36,10 @@ use crate::{
 mod cgroups;
 mod command_line;
 mod git_config;
+mod hands;
 mod launcher;
 mod lifecycle;
+mod monitor;
 mod outcome;
 mod process;
 mod setup;
@@ -42,6 +48,7 @@ mod state;
 pub use git_config::GitConfigError;
 pub use setup::SetupError;
 
+use hands::Hands;
 use launcher::{Launcher, storage};
 use lifecycle::Slot;
 use state::Directory;
@@ -63,6 +70,8 @@ pub struct LocalConfig {
     pub data_dir: PathBuf,
     /// What sandboxes run as; none for the server's own user, which must not be root.
     pub account: Option<Account>,
+    /// What the server runs as once it has given up the rights of root; none for what it runs as now.
+    pub server: Option<Account>,
     /// The `latchkey` binary, whose hidden subcommand is the supervisor.
     pub binary: PathBuf,
     /// The operator's Git configuration.
@@ -88,22 +97,79 @@ pub struct LocalRunner {
 #[derive(Debug)]
 struct Shared {
     launcher: Launcher,
+    setting: Setting,
+}
+
+impl Shared {
+    fn directory(&self, environment: EnvironmentId) -> Directory {
+        Directory::new(self.setting.environments.join(environment.to_string()))
+    }
+}
+
+/// What a runner goes by: it holds no right, and can be told to another process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Setting {
     /// The parent of all environments' directories.
     environments: PathBuf,
-    git_config: git_config::GitConfig,
+    given_urls: git_config::GivenUrls,
     clone_policy: egress::Policy,
     command_policy: egress::Policy,
     egress: egress::Limits,
     clone_timeout: Duration,
     /// Hosts that commands reach without the proxy.
     no_proxy: String,
+    /// The user ID that sandboxes run as.
+    owner: u32,
 }
 
-impl Shared {
-    fn directory(&self, environment: EnvironmentId) -> Directory {
-        Directory::new(self.environments.join(environment.to_string()))
+/// A machine that is ready for environments, with the rights to start them.
+#[derive(Debug)]
+pub struct Prepared {
+    hands: Arc<Hands>,
+    setting: Setting,
+    /// Held as long as anybody looks after these environments.
+    lock: File,
+}
+
+impl Prepared {
+    /// Checks that this machine can start sandboxes, and makes what they share.
+    ///
+    /// # Errors
+    /// [`SetupError`] says what is missing and what to do.
+    pub async fn new(config: LocalConfig) -> Result<Self, SetupError> {
+        setup::prepare(config).await
+    }
+
+    /// Every environment of which anything is left.
+    ///
+    /// # Errors
+    /// A [`Failure`] of the directory.
+    pub fn environments(&self) -> Result<Vec<EnvironmentId>, Failure> {
+        on_disk(&self.setting.environments)
+    }
+
+    /// What another process is told that is to look after the environments without the rights of this one, and the two
+    /// descriptors that it needs: its end of a socket, and the lock.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn for_another(&self) -> io::Result<(Setting, OwnedFd, OwnedFd, MonitorEnd)> {
+        let (theirs, ours) = monitor::pair()?;
+        Ok((self.setting.clone(), theirs, self.lock.try_clone()?.into(), MonitorEnd(ours)))
+    }
+
+    /// Does what the other process asks for, until it is gone.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub async fn serve(&self, MonitorEnd(socket): MonitorEnd) -> io::Result<()> {
+        monitor::serve(socket, Arc::clone(&self.hands), self.setting.environments.clone()).await
     }
 }
+
+/// The end of the process that has kept its rights.
+#[derive(Debug)]
+pub struct MonitorEnd(OwnedFd);
 
 impl LocalRunner {
     /// Brings up a runner: checks that this machine can start sandboxes, takes over environments that an earlier server
@@ -112,7 +178,28 @@ impl LocalRunner {
     /// # Errors
     /// [`SetupError`] says what is missing and what to do.
     pub async fn open(config: LocalConfig) -> Result<Self, SetupError> {
-        let (shared, lock) = setup::prepare(config).await?;
+        Self::over(setup::prepare(config).await?).await
+    }
+
+    /// Brings up a runner on a machine that was prepared.
+    ///
+    /// # Errors
+    /// [`SetupError::Adoption`]
+    pub async fn over(Prepared { hands, setting, lock }: Prepared) -> Result<Self, SetupError> {
+        Self::begin(Shared { launcher: Launcher::Own(hands), setting }, lock).await
+    }
+
+    /// Brings up a runner by the rights of another process, which gave these.
+    ///
+    /// # Errors
+    /// [`SetupError::Adoption`]
+    pub async fn through(setting: Setting, socket: OwnedFd, lock: OwnedFd) -> Result<Self, SetupError> {
+        let client = monitor::Client::new(socket, setting.owner);
+        let launcher = Launcher::Monitor(client.map_err(|error| SetupError::Adoption(error.to_string()))?);
+        Self::begin(Shared { launcher, setting }, lock.into()).await
+    }
+
+    async fn begin(shared: Shared, lock: File) -> Result<Self, SetupError> {
         let runner = Self { shared: Arc::new(shared), slots: Mutex::default(), _lock: lock };
         for environment in runner.on_disk().map_err(|failure| SetupError::Adoption(failure.to_string()))? {
             // One that cannot be taken over must not keep the others away; observing it says what is wrong.
@@ -137,13 +224,7 @@ impl LocalRunner {
     }
 
     fn on_disk(&self) -> Result<Vec<EnvironmentId>, Failure> {
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(&self.shared.environments).map_err(storage)? {
-            let name = entry.map_err(storage)?.file_name();
-            // What is no identifier is what environments share.
-            found.extend(name.to_str().and_then(|name| name.parse::<EnvironmentId>().ok()));
-        }
-        Ok(found)
+        on_disk(&self.shared.setting.environments)
     }
 
     async fn client(&self, environment: EnvironmentId) -> Result<Client, OperationsError> {
@@ -155,6 +236,16 @@ impl LocalRunner {
             }
         })
     }
+}
+
+fn on_disk(environments: &Path) -> Result<Vec<EnvironmentId>, Failure> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(environments).map_err(storage)? {
+        let name = entry.map_err(storage)?.file_name();
+        // What is no identifier is what environments share.
+        found.extend(name.to_str().and_then(|name| name.parse::<EnvironmentId>().ok()));
+    }
+    Ok(found)
 }
 
 impl Runner for LocalRunner {

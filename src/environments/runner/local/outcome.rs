@@ -2,7 +2,7 @@
 
 use super::{
     super::{Checkout, Failure, FailureKind},
-    git_config::GitConfig,
+    git_config::GivenUrls,
 };
 use crate::{
     domain::environment::{GitSource, GitTarget},
@@ -22,13 +22,13 @@ pub(super) fn read(
     source: &GitSource,
     report: &[u8],
     refusals: &[Refusal],
-    git_config: &GitConfig,
+    given_urls: &GivenUrls,
 ) -> Result<Checkout, Failure> {
     let Ok(report) = serde_json::from_slice::<CloneReport>(report) else {
         return Err(without_report(refusals));
     };
     match report.failure {
-        Some(failure) => Err(failed(source, &failure, refusals, git_config)),
+        Some(failure) => Err(failed(source, &failure, refusals, given_urls)),
         None => {
             let is_commit =
                 |text: &String| matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -46,8 +46,8 @@ pub(super) fn without_report(refusals: &[Refusal]) -> Failure {
     )
 }
 
-fn failed(source: &GitSource, failure: &CloneFailure, refusals: &[Refusal], git_config: &GitConfig) -> Failure {
-    let text = &git_config.unrewritten(&failure.text);
+fn failed(source: &GitSource, failure: &CloneFailure, refusals: &[Refusal], given_urls: &GivenUrls) -> Failure {
+    let text = &given_urls.in_text(&failure.text);
     match failure.step {
         CloneStep::Begin => {
             Failure::new(FailureKind::GitFailed, "git could not be started in the environment").with_excerpt(text)
@@ -172,7 +172,7 @@ mod tests {
             ("fatal: write error: No space left on device", TooLarge),
             ("fatal: early EOF", GitFailed),
         ] {
-            let failure = read(&source(), &report(CloneStep::Fetch, text), &[], &GitConfig::default()).unwrap_err();
+            let failure = read(&source(), &report(CloneStep::Fetch, text), &[], &GivenUrls::default()).unwrap_err();
             assert_eq!(failure.kind(), kind, "{text}");
             assert!(failure.excerpt().is_some_and(|excerpt| !excerpt.contains('\n')));
         }
@@ -182,10 +182,10 @@ mod tests {
     fn what_the_proxy_refused_goes_before_what_git_says() {
         let refusal = Refusal::Unresolved { host: "git.example".into() };
         let report = report(CloneStep::Fetch, "fatal: repository 'x' not found");
-        let failure = read(&source(), &report, std::slice::from_ref(&refusal), &GitConfig::default()).unwrap_err();
+        let failure = read(&source(), &report, std::slice::from_ref(&refusal), &GivenUrls::default()).unwrap_err();
         assert_eq!(failure.kind(), FailureKind::HostNotFound);
         assert_eq!(
-            read(&source(), b"", &[refusal], &GitConfig::default()).unwrap_err().kind(),
+            read(&source(), b"", &[refusal], &GivenUrls::default()).unwrap_err().kind(),
             FailureKind::HostNotFound
         );
     }
@@ -193,13 +193,13 @@ mod tests {
     #[test]
     fn a_report_is_believed_no_further_than_its_form() {
         for text in ["", "{", "[]", "{\"branch\":3}"] {
-            let failure = read(&source(), text.as_bytes(), &[], &GitConfig::default()).unwrap_err();
+            let failure = read(&source(), text.as_bytes(), &[], &GivenUrls::default()).unwrap_err();
             assert_eq!(failure.kind(), FailureKind::SandboxFailed, "{text}");
         }
         let report =
             CloneReport { branch: Some("main\u{1b}[2J".into()), commit: Some("; rm -rf".into()), failure: None };
         assert_eq!(
-            read(&source(), &serde_json::to_vec(&report).unwrap(), &[], &GitConfig::default()),
+            read(&source(), &serde_json::to_vec(&report).unwrap(), &[], &GivenUrls::default()),
             Ok(Checkout::default())
         );
     }

@@ -53,6 +53,22 @@ impl Process {
         &self.identity
     }
 
+    /// The user ID that it runs as; none if it is gone.
+    pub(super) fn owner(&self) -> io::Result<Option<u32>> {
+        // Not the owner of the directory in /proc: of a process that is not dumpable, as a supervisor is, that is root.
+        let status = match fs::read_to_string(format!("/proc/{}/status", self.identity.pid)) {
+            Ok(status) => status,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+        let owner = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        let owner: u32 = owner.ok_or_else(|| io::Error::other("/proc/PID/status does not read as it should"))?;
+        // What is true of the number is true of the descriptor as long as that lives.
+        Ok(self.is_alive().then_some(owner))
+    }
+
     /// Whether it lives. A zombie does not.
     pub(super) fn is_alive(&self) -> bool {
         // An error of reading would be one of /proc: as long as nobody says that it is gone, it lives.

@@ -7,22 +7,30 @@ use std::{
     io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use rustix::fs::FlockOperation;
+use rustix::{
+    fs::{CWD, FlockOperation},
+    process::{getegid, geteuid},
+};
 
 use super::{
-    LocalConfig, Shared,
+    Account, LocalConfig, Prepared, Setting,
     cgroups::Cgroups,
     command_line::{Ingredients, SHARED_FILES},
     git_config::{GitConfig, GitConfigError},
+    hands::Hands,
     launcher::Launcher,
     state::Directory,
 };
-use crate::environments::{
-    egress::{PlainHttp, Policy},
-    supervisor::task::Task,
+use crate::{
+    domain::ids::EnvironmentId,
+    environments::{
+        egress::{PlainHttp, Policy},
+        supervisor::task::Task,
+    },
 };
 
 /// Where programs are looked for if `PATH` does not say.
@@ -75,8 +83,8 @@ pub enum SetupError {
     },
 }
 
-/// Prepares everything that environments share. The lock is held as long as the runner lives.
-pub(super) async fn prepare(config: LocalConfig) -> Result<(Shared, File), SetupError> {
+/// Prepares everything that environments share, with the rights that the process was started with.
+pub(super) async fn prepare(config: LocalConfig) -> Result<Prepared, SetupError> {
     let is_root = nix::unistd::geteuid().is_root();
     match config.account {
         None if is_root => return Err(SetupError::AccountNeeded),
@@ -92,19 +100,24 @@ pub(super) async fn prepare(config: LocalConfig) -> Result<(Shared, File), Setup
     };
     let environments = config.data_dir.join("environments");
     let shared = environments.join(SHARED);
-    let mut launcher = Launcher {
+    let own = Account { uid: geteuid().as_raw(), gid: getegid().as_raw() };
+    let server = config.server.unwrap_or(own);
+    let mut hands = Hands {
         bubblewrap,
         account: config.account,
+        server,
         ingredients: Ingredients { binary: PathBuf::new(), shared: shared.clone() },
         cgroups: Cgroups::detect(),
     };
-    for directory in [&environments, &shared] {
-        launcher.make_directory(directory, 0o710, false).map_err(at(directory))?;
-    }
+    hands.make_directory(CWD, &environments, 0o710, server).map_err(at(&environments))?;
+    // What goes into every sandbox is nothing for a server that may have been taken over to write.
+    hands.make_directory(CWD, &shared, 0o710, own).map_err(at(&shared))?;
     let lock = lock(&environments).await?;
     write_shared_files(&shared, &git_config)?;
-    launcher.ingredients.binary = stage_binary(&config.binary, &shared)?;
-    probe(&launcher, &environments).await?;
+    hands.ingredients.binary = stage_binary(&config.binary, &shared)?;
+    let hands = Arc::new(hands);
+    give_to_server(&hands, &environments)?;
+    probe(&Launcher::Own(Arc::clone(&hands)), &environments).await?;
     let named = git_config.named();
     let no_proxy = ["localhost", "127.0.0.1", "::1"]
         .into_iter()
@@ -117,17 +130,28 @@ pub(super) async fn prepare(config: LocalConfig) -> Result<(Shared, File), Setup
         plain_http: PlainHttp::NamedOnly,
         upstream: git_config.proxy.clone(),
     };
-    let shared = Shared {
-        launcher,
+    let setting = Setting {
         environments,
         command_policy: Policy { plain_http: PlainHttp::Everywhere, ..clone_policy.clone() },
         clone_policy,
-        git_config,
+        given_urls: git_config.given_urls(),
         egress: config.egress,
         clone_timeout: config.clone_timeout,
         no_proxy,
+        owner: hands.owner(),
     };
-    Ok((shared, lock))
+    Ok(Prepared { hands, setting, lock })
+}
+
+/// Environments that are there already may be those of an earlier server, which was root: what was its is now the server's.
+fn give_to_server(hands: &Hands, environments: &Path) -> Result<(), SetupError> {
+    for entry in fs::read_dir(environments).map_err(at(environments))? {
+        let entry = entry.map_err(at(environments))?;
+        if entry.file_name().to_str().is_some_and(|name| name.parse::<EnvironmentId>().is_ok()) {
+            hands.give_to_server(&Directory::new(entry.path())).map_err(at(&entry.path()))?;
+        }
+    }
+    Ok(())
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> SetupError {
@@ -220,7 +244,7 @@ fn stage_binary(binary: &Path, shared: &Path) -> Result<PathBuf, SetupError> {
 /// Starts a sandbox that does nothing.
 async fn probe(launcher: &Launcher, environments: &Path) -> Result<(), SetupError> {
     let directory = Directory::new(environments.join(PROBE));
-    launcher.make_directories(&directory).map_err(at(directory.path()))?;
+    launcher.make_directories(&directory).await.map_err(at(directory.path()))?;
     let result = launcher.run(&directory, &Task::Probe).await;
     directory.remove().map_err(at(directory.path()))?;
     result.map_err(|failure| SetupError::NoSandbox(failure.to_string()))

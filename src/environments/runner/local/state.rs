@@ -54,7 +54,7 @@ impl Directory {
         self.0.join("log")
     }
 
-    fn state(&self) -> PathBuf {
+    pub(super) fn state(&self) -> PathBuf {
         self.0.join("state.json")
     }
 

@@ -1,0 +1,214 @@
+//! What takes the rights of the server's first user: directories that belong to the sandboxes' account, processes that run as
+//! it, ending them, control groups. It trusts nobody: started by root, all of this is done in a process of its own, for a
+//! server that has given these rights up, and that may have been taken over.
+
+use std::{
+    io::{self, Write},
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use nix::{libc, unistd};
+use rustix::{
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, chownat, fchmod, fchown, fstat, mkdirat, openat},
+    process::{Resource, Rlimit},
+};
+use tokio::process::{Child, Command};
+
+use super::{
+    Account,
+    cgroups::{Cgroups, Controller},
+    command_line::{Ingredients, arguments},
+    process::{Identity, Process},
+    state::Directory,
+};
+use crate::environments::{runner::Resources, supervisor::task::Task};
+
+/// `keyctl(2)`: a new session keyring, empty and without a name.
+const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+/// Descriptors that a process in a sandbox may have open: few at first, as programs expect, and some more if they ask.
+const DESCRIPTORS: Rlimit = Rlimit { current: Some(1024), maximum: Some(16 * 1024) };
+/// What files are made with: the server reads what its tasks leave for it, whoever it is.
+const FILE_MODE_MASK: u32 = 0o022;
+
+/// The rights, and what they are used for.
+#[derive(Debug)]
+pub(super) struct Hands {
+    pub(super) bubblewrap: PathBuf,
+    /// What sandboxes run as; none for the server's own user.
+    pub(super) account: Option<Account>,
+    /// Whose the directories of environments are: the server's account.
+    pub(super) server: Account,
+    pub(super) ingredients: Ingredients,
+    pub(super) cgroups: Cgroups,
+}
+
+/// What a sandbox is started with.
+pub(super) struct Launch<'a> {
+    pub(super) directory: &'a Directory,
+    pub(super) task: &'a Task,
+    /// None for a task of our own, which has no limits.
+    pub(super) resources: Option<&'a Resources>,
+    /// The status file, locked: bubblewrap holds it from here on.
+    pub(super) status: OwnedFd,
+    /// Where it complains.
+    pub(super) log: OwnedFd,
+}
+
+impl Hands {
+    /// The user ID that sandboxes run as.
+    pub(super) fn owner(&self) -> u32 {
+        self.account.map_or_else(|| unistd::geteuid().as_raw(), |account| account.uid)
+    }
+
+    /// Makes an environment's directories; those that are there stay as they are.
+    pub(super) fn make_directories(&self, directory: &Directory) -> io::Result<()> {
+        // The sandboxes' account passes through to what is its own, and sees nothing else.
+        let top = self.make_directory(CWD, directory.path(), 0o710, self.server)?;
+        let own = self.account.unwrap_or(self.server);
+        for (name, mode, of) in
+            [("ws", 0o700, own), ("home", 0o700, own), ("run", 0o711, own), ("egress", 0o711, self.server)]
+        {
+            self.make_directory(&top, Path::new(name), mode, of)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a directory with these permissions. What is there already must be a directory of the same owner: whoever may
+    /// write above it may have laid a link in its place.
+    pub(super) fn make_directory(&self, above: impl AsFd, path: &Path, mode: u32, of: Account) -> io::Result<OwnedFd> {
+        let is_new = match mkdirat(&above, path, Mode::from_raw_mode(0o700)) {
+            Ok(()) => true,
+            Err(rustix::io::Errno::EXIST) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = match openat(&above, path, flags, Mode::empty()) {
+            Ok(made) => made,
+            // Somebody else's alone: it is what it should be.
+            Err(rustix::io::Errno::ACCESS) if !is_new => {
+                return Ok(openat(above, path, flags | OFlags::PATH, Mode::empty())?);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let group = self.account.map_or(of.gid, |account| account.gid);
+        let found = fstat(&made)?;
+        // The server of an earlier version was root, and so were its directories.
+        let may_be_given = is_new || found.st_uid == of.uid || (found.st_uid == 0 && of.uid == self.server.uid);
+        if !may_be_given {
+            return Err(io::Error::other(format!("{} belongs to user {}", path.display(), found.st_uid)));
+        }
+        if unistd::geteuid().is_root() {
+            fchown(&made, Some(rustix::fs::Uid::from_raw(of.uid)), Some(rustix::fs::Gid::from_raw(group)))?;
+        }
+        fchmod(&made, Mode::from_raw_mode(mode))?;
+        Ok(made)
+    }
+
+    /// Gives what an earlier server, which was root, had in an environment's directory to the server of today.
+    pub(super) fn give_to_server(&self, directory: &Directory) -> io::Result<()> {
+        if !unistd::geteuid().is_root() {
+            return Ok(());
+        }
+        self.make_directories(directory)?;
+        for path in [directory.status(), directory.log(), directory.state()] {
+            let file = match openat(CWD, &path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+                Ok(file) => file,
+                Err(rustix::io::Errno::NOENT) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let found = fstat(&file)?;
+            // A regular file of root's with one name is one that the earlier server made.
+            if found.st_uid == 0
+                && found.st_nlink == 1
+                && FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
+            {
+                let (owner, group) = (self.server.uid, self.server.gid);
+                let (owner, group) = (rustix::fs::Uid::from_raw(owner), rustix::fs::Gid::from_raw(group));
+                chownat(&file, "", Some(owner), Some(group), AtFlags::EMPTY_PATH)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the control groups of an environment, as far as this machine lets the server. Returns what is not limited.
+    pub(super) fn limit(&self, directory: &Directory, resources: &Resources) -> Vec<Controller> {
+        self.cgroups.prepare(&name(directory), resources).missing
+    }
+
+    /// Starts bubblewrap.
+    pub(super) fn start(&self, launch: Launch<'_>) -> io::Result<Child> {
+        let Launch { directory, task, resources, status, log } = launch;
+        let task = serde_json::to_string(task)?;
+        let group = resources.map(|resources| self.cgroups.prepare(&name(directory), resources)).unwrap_or_default();
+        let mut command = Command::new(&self.bubblewrap);
+        command.args(arguments(&self.ingredients, directory, &task, status.as_raw_fd())).env_clear().current_dir("/");
+        // No pipe of the server's: the sandbox outlives it.
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let (account, number) = (self.account, status.as_raw_fd());
+        // SAFETY: system calls alone, on values that were made before the fork.
+        unsafe {
+            command.pre_exec(move || {
+                for mut entrance in &group.entrances {
+                    entrance.write_all(b"0")?;
+                }
+                leave_server(account, number)
+            });
+        }
+        // Closes the status file here: from now on bubblewrap alone holds the lock.
+        command.spawn()
+    }
+
+    /// Kills a process of a sandbox, and no other. One that is gone already is no error.
+    pub(super) fn kill(&self, identity: &Identity) -> io::Result<()> {
+        let Some(process) = Process::adopt(identity)? else { return Ok(()) };
+        if process.owner()?.is_some_and(|owner| owner != self.owner()) {
+            return Err(io::Error::other("the process is none of a sandbox"));
+        }
+        process.kill()
+    }
+
+    /// Removes the control groups of an environment.
+    pub(super) async fn remove_group(&self, directory: &Directory) {
+        self.cgroups.remove(&name(directory)).await;
+    }
+}
+
+/// The environment's name in the tree of control groups: that of its directory.
+fn name(directory: &Directory) -> String {
+    directory.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// In the child, between fork and exec: a session of its own, nothing of the server's open, the account's rights.
+fn leave_server(account: Option<Account>, status: RawFd) -> io::Result<()> {
+    rustix::process::setsid()?;
+    rustix::process::umask(Mode::from_raw_mode(FILE_MODE_MASK));
+    // SAFETY: the system call takes two numbers and flags; it closes nothing now, only at exec.
+    if unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // The server has raised its own.
+    let most = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let least = |wanted: Option<u64>| most.map_or(wanted, |most| wanted.map(|wanted| wanted.min(most)));
+    let descriptors = Rlimit { current: least(DESCRIPTORS.current), maximum: least(DESCRIPTORS.maximum) };
+    rustix::process::setrlimit(Resource::Nofile, descriptors)?;
+    // SAFETY: the descriptor is open: it was before the fork, and nothing was closed since.
+    if unsafe { libc::fcntl(status, libc::F_SETFD, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Keys that whoever started the server has in the kernel would go in with the session's keyring, and what one sandbox
+    // puts there into the next.
+    // SAFETY: the system call takes numbers alone, the null pointer among them stands for no name.
+    let keyring = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) };
+    // A kernel without keyrings has nothing to keep.
+    if keyring < 0 && io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS) {
+        return Err(io::Error::last_os_error());
+    }
+    if let Some(account) = account {
+        unistd::setgroups(&[])?;
+        unistd::setgid(account.gid.into())?;
+        unistd::setuid(account.uid.into())?;
+    }
+    Ok(())
+}
