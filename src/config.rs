@@ -11,6 +11,7 @@ use clap::{
     Args,
     builder::{OsStringValueParser, TypedValueParser},
 };
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 /// Where it listens when nothing is said.
@@ -19,7 +20,7 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 pub const DEFAULT_METRICS_LISTEN: &str = "127.0.0.1:9464";
 
 /// Where the data is: what every command takes.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct DataArgs {
     /// Directory of the embedded PostgreSQL, signing keys and environments [default: /var/lib/latchkey for root, else the
     /// XDG data directory]
@@ -81,7 +82,7 @@ pub struct ServeArgs {
 }
 
 /// What every path of the server keeps to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Limits {
     /// Connections at once.
     pub connections: usize,
@@ -126,7 +127,7 @@ impl Default for Limits {
 }
 
 /// What the server goes by; checked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Config {
     /// Where it listens.
     pub listen: SocketAddr,
@@ -134,7 +135,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Where it tells its metrics.
     pub metrics_listen: Option<SocketAddr>,
-    /// Where the data is.
+    /// Where the data is: of no interest to a process that is told what it needs of it.
+    #[serde(skip)]
     pub data: DataArgs,
     /// Whether environments run on this machine.
     pub local_runner: bool,

@@ -2,7 +2,7 @@
 
 #![expect(clippy::print_stderr, reason = "a command line speaks through them")]
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{ffi::OsString, io::Write, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use latchkey::{
@@ -37,16 +37,29 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // Before anything else: the supervisor of a sandbox is this same program, and makes do with one thread.
+    // Before anything else: the supervisor of a sandbox is this same program, and makes do with one thread; and so is the
+    // server that root starts, which gives up root's rights before it has more.
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|argument| argument == supervisor::SUBCOMMAND) {
-        return supervisor::main(arguments);
+    match arguments.next() {
+        Some(first) if first == supervisor::SUBCOMMAND => return supervisor::main(arguments),
+        Some(first) if first == app::SERVE_PREPARED => return serve_prepared(arguments.next()),
+        Some(_) | None => {}
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
     telemetry::log();
+    block_on(async {
+        match cli.command {
+            Command::Serve(args) => serve(*args).await,
+            Command::Migrate(data) => app::admin::run_migrations(&data, &mut std::io::stdout()).await,
+            Command::Admin { data, command } => app::admin::run(&data, command, &mut std::io::stdout()).await,
+        }
+    })
+}
+
+fn block_on(work: impl Future<Output = Result<(), AppError>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -54,14 +67,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = runtime.block_on(async {
-        match cli.command {
-            Command::Serve(args) => serve(*args).await,
-            Command::Migrate(data) => app::admin::run_migrations(&data, &mut std::io::stdout()).await,
-            Command::Admin { data, command } => app::admin::run(&data, command, &mut std::io::stdout()).await,
-        }
-    });
-    match outcome {
+    match runtime.block_on(work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("latchkey: {}", redacted(&error.to_string()));
@@ -81,6 +87,19 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Never called by people: a server that root started writes the command line.
+fn serve_prepared(number: Option<OsString>) -> ExitCode {
+    let handover = app::Handover::take(&number.unwrap_or_default().to_string_lossy());
+    telemetry::log();
+    match handover {
+        Ok(handover) => block_on(app::run_prepared(handover, announce, shutdown())),
+        Err(error) => {
+            eprintln!("latchkey: 'latchkey serve' starts this, and nobody else can: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 async fn serve(args: ServeArgs) -> Result<(), AppError> {
     let config = match args.check() {
         Ok(config) => config,
@@ -90,29 +109,31 @@ async fn serve(args: ServeArgs) -> Result<(), AppError> {
         }
     };
     let listener = app::listen(&config).await?;
-    let embedded = config.data.database_url.is_none();
-    // Each as it can be pasted.
-    let quoted = |text: &str| shlex::try_quote(text).map_or_else(|_| text.to_owned(), |text| text.into_owned());
-    let data_dir = config.data.data_dir.as_ref().map(|path| format!(" --data-dir {}", quoted(&path.to_string_lossy())));
-    let data_dir = data_dir.unwrap_or_default();
-    let path = std::env::args().next().unwrap_or_else(|| "latchkey".to_owned());
-    let client = quoted(&Path::new(&path).with_file_name("gitpod").to_string_lossy());
-    let program = quoted(&path);
-    let started = move |address| {
-        let mut lines = vec![format!("latchkey serves http://{address}")];
-        if embedded {
-            let user = app::FIRST_USER;
-            lines.extend([
-                "Try next:".to_owned(),
-                format!("  {program} admin{data_dir} create-token --user {user} --description 'my first token'"),
-                format!("  {client} login --host http://{address} --token TOKEN"),
-                format!("  {client} environment create https://github.com/OWNER/REPOSITORY"),
-            ]);
-        }
-        // Nobody needs to read it: a closed or full standard output is no reason to end.
-        let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
-    };
-    app::run(config, listener, started, shutdown()).await
+    let address =
+        listener.local_addr().map_err(|error| AppError::Listen { address: config.listen, flag: "--listen", error })?;
+    let mut lines = vec![format!("latchkey serves http://{address}")];
+    if config.data.database_url.is_none() {
+        // Each as it can be pasted.
+        let quoted = |text: &str| shlex::try_quote(text).map_or_else(|_| text.to_owned(), |text| text.into_owned());
+        let data_dir =
+            config.data.data_dir.as_ref().map(|path| format!(" --data-dir {}", quoted(&path.to_string_lossy())));
+        let data_dir = data_dir.unwrap_or_default();
+        let path = std::env::args().next().unwrap_or_else(|| "latchkey".to_owned());
+        let client = quoted(&Path::new(&path).with_file_name("gitpod").to_string_lossy());
+        let (program, user) = (quoted(&path), app::FIRST_USER);
+        lines.extend([
+            "Try next:".to_owned(),
+            format!("  {program} admin{data_dir} create-token --user {user} --description 'my first token'"),
+            format!("  {client} login --host http://{address} --token TOKEN"),
+            format!("  {client} environment create https://github.com/OWNER/REPOSITORY"),
+        ]);
+    }
+    app::run(config, listener, lines.join("\n"), announce, shutdown()).await
+}
+
+fn announce(text: &str) {
+    // Nobody needs to read it: a closed or full standard output is no reason to end.
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Ready when somebody asks this process to end.

@@ -32,7 +32,9 @@ impl Postgres {
         std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o711)).unwrap();
         let data = DataDirectory::open(directory.join("database")).unwrap();
         let lock = DataDirectoryLock::for_server(&data, Duration::from_secs(1)).await.unwrap();
-        let cluster = Cluster::open(&data, ClusterConfig::default()).unwrap();
+        // A server that root starts connects as an account of its own.
+        let accounts = if nix::unistd::geteuid().is_root() { vec!["latchkey".to_owned()] } else { Vec::new() };
+        let cluster = Cluster::open(&data, ClusterConfig { accounts, ..ClusterConfig::default() }).unwrap();
         cluster.ensure_running(&lock).await.unwrap();
         let postmaster = cluster.postmaster_pid().await.unwrap().expect("it has just been started");
         let cleaner = clean_up_after(postmaster, &directory);

@@ -65,8 +65,18 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// Its process ID.
+    /// The ID of the process that serves: as root, a child of the one that was started.
     pub fn pid(&self) -> i32 {
+        let started = self.started();
+        let children = std::fs::read_to_string(format!("/proc/{started}/task/{started}/children")).unwrap_or_default();
+        let serves = |pid: &i32| {
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("serve-prepared"))
+        };
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(serves).unwrap_or(started)
+    }
+
+    /// The ID of the process that was started.
+    fn started(&self) -> i32 {
         self.child.id().expect("it has not been waited for").cast_signed()
     }
 
@@ -91,7 +101,7 @@ impl Server {
 
     /// Asks it to end, and waits until it has.
     pub async fn stop(mut self) {
-        let pid = nix::unistd::Pid::from_raw(self.pid());
+        let pid = nix::unistd::Pid::from_raw(self.started());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
         assert!(self.child.wait().await.unwrap().success(), "the server ends in good order");
     }

@@ -1,14 +1,18 @@
 //! Which PostgreSQL is used: one of our own, or the operator's.
 
-use std::time::Duration;
+use std::{io, os::fd::OwnedFd, time::Duration};
 
-use super::AppError;
+use super::{
+    AppError,
+    environments::{SERVER_ACCOUNT, account},
+};
 use crate::{
     config::DataArgs,
     domain::{
         audit::{Action, AuditActor, AuditEvent, Subject, SubjectType},
         ids::{OrganizationId, PrincipalId},
         principal::{Origin, Role},
+        secret::Secret,
     },
     embedded::{Cluster, ClusterConfig, DataDirectory, DataDirectoryLock, Role as DatabaseRole},
     store::{NewUser, Store, StoreConfig},
@@ -27,6 +31,7 @@ const LOOK: Duration = Duration::from_secs(2);
 pub struct Database {
     owner: StoreConfig,
     serving: StoreConfig,
+    serving_url: Secret,
     directory: Option<DataDirectory>,
     embedded: Option<(Cluster, DataDirectoryLock)>,
 }
@@ -38,18 +43,22 @@ impl Database {
     /// [`AppError`]
     pub async fn open(data: &DataArgs) -> Result<Self, AppError> {
         if let (Some(serving), Some(owner)) = (&data.database_url, data.owner_url()) {
+            let serving_url = Secret::new(serving.clone());
             let serving = StoreConfig::parse(serving)?;
             let owner = StoreConfig::parse(owner)?;
             let directory = data.data_dir.as_ref().map(DataDirectory::open).transpose()?;
-            return Ok(Self { owner, serving, directory, embedded: None });
+            return Ok(Self { owner, serving, serving_url, directory, embedded: None });
         }
         let directory = data_directory(data)?;
         let lock = DataDirectoryLock::for_server(&directory, PATIENCE).await?;
-        let cluster = Cluster::open(&directory, ClusterConfig::default())?;
+        // The server, once it has given up the rights of root, connects as an account of its own.
+        let accounts = account(SERVER_ACCOUNT, "the server")?.map(|_| SERVER_ACCOUNT.to_owned()).into_iter().collect();
+        let cluster = Cluster::open(&directory, ClusterConfig { accounts, ..ClusterConfig::default() })?;
         cluster.ensure_running(&lock).await?;
         Ok(Self {
             owner: StoreConfig::parse(&cluster.connection(DatabaseRole::Owner))?,
             serving: StoreConfig::parse(&cluster.connection(DatabaseRole::Serving))?,
+            serving_url: Secret::new(cluster.connection(DatabaseRole::Serving)),
             directory: Some(directory),
             embedded: Some((cluster, lock)),
         })
@@ -65,6 +74,20 @@ impl Database {
     #[must_use]
     pub const fn serving(&self) -> &StoreConfig {
         &self.serving
+    }
+
+    /// How the serving role connects.
+    #[must_use]
+    pub const fn serving_url(&self) -> &Secret {
+        &self.serving_url
+    }
+
+    /// What keeps other servers out as long as anybody holds it, held once more.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn share_lock(&self) -> io::Result<Option<OwnedFd>> {
+        self.embedded.as_ref().map(|(_, lock)| lock.share()).transpose()
     }
 
     /// Where files are kept, if there is such a place.

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, Write},
+    os::fd::OwnedFd,
     sync::Arc,
     time::Duration,
 };
@@ -22,10 +23,7 @@ use crate::{
     environments::{
         egress,
         reconciler::Reconciler,
-        runner::{
-            Runner,
-            local::{Account, LocalConfig, LocalRunner},
-        },
+        runner::local::{Account, LocalConfig, LocalRunner, Prepared, Setting},
     },
     service::default_classes,
     store::Store,
@@ -33,28 +31,41 @@ use crate::{
 
 /// What sandboxes run as when the server is started as root.
 const SANDBOX_ACCOUNT: &str = "latchkey-env";
+/// What the server runs as when it is started as root.
+pub(super) const SERVER_ACCOUNT: &str = "latchkey";
 /// The longest that a clone may take.
 const CLONE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// Brings up the local runner, if there is to be one, and the reconciler that looks after it.
-pub(super) async fn start(
+/// A machine that is ready for the environments of a runner.
+pub(super) struct Ready {
+    pub(super) id: RunnerId,
+    pub(super) machine: Machine,
+}
+
+/// By whose rights sandboxes are started.
+pub(super) enum Machine {
+    /// This process's own.
+    Own(Prepared),
+    /// Those of the process that started this one.
+    Monitor { setting: Setting, socket: OwnedFd, lock: OwnedFd },
+}
+
+/// Makes this machine ready for environments, if they are to run here.
+pub(super) async fn prepare(
     config: &Config,
     database: &Database,
     organization: OrganizationId,
     store: &Store,
-    stop: &CancellationToken,
-    tasks: &mut JoinSet<()>,
-) -> Result<Option<(RunnerId, Arc<dyn Operations>)>, AppError> {
+) -> Result<Option<Ready>, AppError> {
     if !config.local_runner {
         return Ok(None);
     }
     let directory =
         database.directory().ok_or_else(|| AppError::Runner("name a data directory with --data-dir".to_owned()))?;
-    let failed = |error: &dyn std::error::Error| AppError::Runner(error.to_string());
     let local = LocalConfig {
         data_dir: directory.path().to_owned(),
-        account: sandbox_account()?,
-        server: None,
+        account: account(SANDBOX_ACCOUNT, "environments")?,
+        server: account(SERVER_ACCOUNT, "the server")?,
         binary: std::env::current_exe().map_err(|error| failed(&error))?,
         git_config: config.git_config.clone(),
         own_addresses: vec![config.listen.ip()],
@@ -62,33 +73,55 @@ pub(super) async fn start(
         egress: egress::Limits::default(),
     };
     // First of all: it also says that the directory is Latchkey's, whenever the server is ended from here on.
-    let runner_id = runner_id(directory)?;
-    let runner = Arc::new(LocalRunner::open(local).await.map_err(|error| failed(&error))?);
-    let left = runner.environments().await.map_err(|error| failed(&error))?;
-    let is_known = store.runner_known(runner_id).await?;
+    let id = runner_id(directory)?;
+    let machine = Prepared::new(local).await.map_err(|error| failed(&error))?;
+    let left = machine.environments().map_err(|error| failed(&error))?;
+    let is_known = store.runner_known(id).await?;
     if !is_known && !left.is_empty() {
         // Removing what the database does not know would remove everything.
         return Err(AppError::Runner(format!(
-            "{} holds {} environments of the runner {runner_id}, which this database does not know; use the database that they \
+            "{} holds {} environments of the runner {id}, which this database does not know; use the database that they \
              were made with, or another data directory",
             directory.path().display(),
             left.len()
         )));
     }
-    store.runner_ensure(runner_id, organization, "local", &default_classes()).await?;
-    let reconciler = Reconciler::new(runner_id, organization, store.clone(), Arc::clone(&runner) as _);
-    tasks.spawn(reconciler.run(stop.clone()));
-    Ok(Some((runner_id, runner)))
+    store.runner_ensure(id, organization, "local", &default_classes()).await?;
+    Ok(Some(Ready { id, machine: Machine::Own(machine) }))
 }
 
-fn sandbox_account() -> Result<Option<Account>, AppError> {
+/// Brings up the local runner, if there is to be one, and the reconciler that looks after it.
+pub(super) async fn start(
+    ready: Option<Ready>,
+    organization: OrganizationId,
+    store: &Store,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<Option<(RunnerId, Arc<dyn Operations>)>, AppError> {
+    let Some(Ready { id, machine }) = ready else { return Ok(None) };
+    let runner = match machine {
+        Machine::Own(prepared) => LocalRunner::over(prepared).await,
+        Machine::Monitor { setting, socket, lock } => LocalRunner::through(setting, socket, lock).await,
+    };
+    let runner = Arc::new(runner.map_err(|error| failed(&error))?);
+    let reconciler = Reconciler::new(id, organization, store.clone(), Arc::clone(&runner) as _);
+    tasks.spawn(reconciler.run(stop.clone()));
+    Ok(Some((id, runner)))
+}
+
+fn failed(error: &dyn std::error::Error) -> AppError {
+    AppError::Runner(error.to_string())
+}
+
+/// An account of the system's own, when root starts the server; else none.
+pub(super) fn account(name: &str, what: &str) -> Result<Option<Account>, AppError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
-    let account = SystemAccount::named(SANDBOX_ACCOUNT).map_err(|_| {
-        AppError::Runner(format!(
-            "started as root, Latchkey runs environments as the account {SANDBOX_ACCOUNT}, which does not exist; make it \
-             with 'useradd --system --no-create-home --shell /usr/sbin/nologin {SANDBOX_ACCOUNT}'"
+    let account = SystemAccount::named(name).map_err(|_| {
+        AppError::Refused(format!(
+            "started as root, Latchkey runs {what} as the account {name}, which does not exist; make it with 'useradd \
+             --system --no-create-home --shell /usr/sbin/nologin {name}'"
         ))
     })?;
     Ok(Some(Account { uid: account.uid().as_raw(), gid: account.gid().as_raw() }))

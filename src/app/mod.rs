@@ -9,11 +9,13 @@ mod housekeeping;
 mod http;
 mod listen;
 mod operator;
+mod prepare;
+mod privileges;
 mod readiness;
 mod signing_keys;
 mod trace;
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
 use tokio::{
     net::TcpListener,
@@ -27,11 +29,14 @@ use crate::{
     config::Config,
     grpc::{EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, RefusalLayer, TokenApi, UserApi},
     service::{AuditLogs, Environments, QueuedRecorder, StoredCredentials, Tokens, Users, check_signing_keys},
-    store::Store,
+    store::{Store, StoreConfig},
     telemetry,
 };
 
+use prepare::Prepared;
+
 pub use database::{Database, FIRST_USER};
+pub use privileges::SUBCOMMAND as SERVE_PREPARED;
 pub use signing_keys::SigningKeyError;
 
 /// Why the server does not start, or ends.
@@ -45,7 +50,7 @@ pub enum AppError {
         /// The flag that chooses it.
         flag: &'static str,
         /// What the operating system says.
-        error: std::io::Error,
+        error: io::Error,
     },
     /// A part of the server that works in the background broke off.
     #[error("a background task broke off; the logs say more")]
@@ -68,6 +73,9 @@ pub enum AppError {
     /// The signing keys and the database do not go together.
     #[error(transparent)]
     KeyCheck(#[from] crate::service::KeyCheckError),
+    /// The server, a process of its own when root starts it.
+    #[error("the server ended ({0}); the logs say more")]
+    Server(std::process::ExitStatus),
     /// The local runner.
     #[error("environments cannot run on this machine: {0}")]
     Runner(String),
@@ -88,15 +96,17 @@ async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, Ap
     TcpListener::bind(address).await.map_err(|error| AppError::Listen { address, flag, error })
 }
 
-/// Serves on a listener until `shutdown` is ready, then ends what is under way in good order. Calls `started` once
-/// requests are answered.
+/// Serves on a listener until `shutdown` is ready, then ends what is under way in good order. The announcement is announced
+/// once requests are answered. Started by root, the server is a process of its own, which is not root: see
+/// [`run_prepared`].
 ///
 /// # Errors
 /// [`AppError`], before anything is served.
 pub async fn run(
     config: Config,
     listener: TcpListener,
-    started: impl FnOnce(SocketAddr),
+    announcement: String,
+    announce: impl FnOnce(&str),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AppError> {
     let mut config = config;
@@ -108,12 +118,50 @@ pub async fn run(
         Some(address) => Some(bind(address, "--metrics-listen").await?),
         None => None,
     };
-    let metrics = telemetry::metrics();
     let database = Database::open(&config.data).await?;
     let listeners = Listeners { address, api: listener, metrics: metrics_listener };
-    let outcome = serve(config, listeners, &database, metrics, started, shutdown).await;
+    let outcome = match prepare::prepare(&config, &database).await {
+        Ok(prepared) if rustix::process::geteuid().is_root() => {
+            privileges::serve(config, listeners, &database, prepared, announcement, shutdown).await
+        }
+        Ok(prepared) => {
+            let serving = serve(config, listeners, prepared, || announce(&announcement), shutdown);
+            tokio::select! {
+                outcome = serving => outcome,
+                () = database.keep_running() => Ok(()),
+            }
+        }
+        Err(error) => Err(error),
+    };
     let closed = database.close().await;
     outcome.and(closed)
+}
+
+/// What another process has prepared for this one to serve.
+pub struct Handover(privileges::Taken);
+
+impl Handover {
+    /// Takes it, and gives up the rights of root for good: before anything else, while the process has one thread.
+    ///
+    /// # Errors
+    /// What is wrong: nothing that can be mended here.
+    pub fn take(number: &str) -> io::Result<Self> {
+        privileges::take_over(number).map(Self)
+    }
+}
+
+/// Serves what another process has prepared: [`run`], for a server that root started.
+///
+/// # Errors
+/// [`AppError`]
+pub async fn run_prepared(
+    Handover(taken): Handover,
+    announce: impl FnOnce(&str),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), AppError> {
+    let privileges::Taken { config, listeners, prepared, announcement } = taken;
+    let listeners = listeners.into_tokio().map_err(|error| AppError::Refused(error.to_string()))?;
+    serve(config, listeners, prepared, || announce(&announcement), shutdown).await
 }
 
 struct Listeners {
@@ -125,19 +173,16 @@ struct Listeners {
 async fn serve(
     config: Config,
     Listeners { address, api, metrics: metrics_listener }: Listeners,
-    database: &Database,
-    metrics: Option<&'static metrics_exporter_prometheus::PrometheusHandle>,
-    started: impl FnOnce(SocketAddr),
+    Prepared { serving_url, organization, signing_keys: (_, keys), runner }: Prepared,
+    started: impl FnOnce(),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AppError> {
-    crate::store::migrate(database.owner()).await?;
-    let organization = database.first_organization().await?;
-    let store = Store::new(database.serving().clone())?;
+    let metrics = telemetry::metrics();
+    let mut serving = StoreConfig::parse(serving_url.expose())?;
+    let store = Store::new(serving.clone())?;
     // Connections of its own: nobody's long lists keep tokens from being verified.
-    let mut verifying = database.serving().clone();
-    verifying.connections = 4;
-    let verifying = Store::new(verifying)?;
-    let keys = Arc::new(signing_keys::load(&config.data, database.directory(), database.is_embedded(), &store).await?);
+    serving.connections = 4;
+    let verifying = Store::new(serving)?;
     let missing = check_signing_keys(&store, &keys).await?;
 
     // Background tasks end in two steps: first those that make work, then the recorder that writes down what they did.
@@ -150,7 +195,7 @@ async fn serve(
         async move { recorder.run(recording).await }
     });
     tasks.spawn(housekeeping::run(store.clone(), working.clone()));
-    let operations = environments::start(&config, database, organization, &store, &working, &mut tasks).await?;
+    let operations = environments::start(runner, organization, &store, &working, &mut tasks).await?;
 
     let public_url: Arc<str> = config.public_url.clone().unwrap_or_else(|| format!("http://{address}")).into();
     let environments = Environments::new(store.clone(), Arc::clone(&keys), operations);
@@ -181,10 +226,9 @@ async fn serve(
         let (limits, working) = (config.limits.clone(), working.clone());
         tasks.spawn(async move { listen::serve(listener, http::metrics(metrics), &limits, working.cancelled()).await });
     }
-    started(address);
+    started();
     let outcome = tokio::select! {
         () = listen::serve(api, service, &config.limits, async { shutdown.await; draining.drain().await }) => Ok(()),
-        () = database.keep_running() => Ok(()),
         () = telemetry::upkeep(metrics) => Ok(()),
         // None of them ends before it is told to; without one of them the server would be half a server.
         Some(ended) = tasks.join_next() => broken(&ended),

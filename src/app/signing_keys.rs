@@ -14,7 +14,10 @@ use zeroize::Zeroizing;
 use super::AppError;
 use crate::{
     config::DataArgs,
-    domain::token::{Generation, InvalidSigningKeys, SigningKeys},
+    domain::{
+        secret::Secret,
+        token::{Generation, InvalidSigningKeys, SigningKeys},
+    },
     embedded::DataDirectory,
     service::check_signing_keys,
     store::Store,
@@ -62,13 +65,14 @@ pub enum SigningKeyError {
     Random,
 }
 
-/// Reads the signing keys. In the embedded default the first one is made, once, together with the database.
+/// Reads the text of the file of signing keys, which was looked at: it can be read. In the embedded default the first key is
+/// made, once, together with the database.
 pub(super) async fn load(
     data: &DataArgs,
     directory: Option<&DataDirectory>,
     is_embedded: bool,
     store: &Store,
-) -> Result<SigningKeys, AppError> {
+) -> Result<Secret, AppError> {
     let path = locate(data, directory).ok_or(SigningKeyError::Nowhere)?;
     match open(&path) {
         Ok(file) => Ok(read(&path, file)?),
@@ -88,6 +92,12 @@ pub(super) async fn load(
     }
 }
 
+/// The keys of a text that [`load`] gave.
+pub(super) fn parse(text: &Secret) -> Result<SigningKeys, AppError> {
+    SigningKeys::parse(text.expose())
+        .map_err(|error| SigningKeyError::Invalid(PathBuf::from("the file of signing keys"), error).into())
+}
+
 /// Reads the signing keys for a command, which makes none: but for the very first of an embedded database, so that a token
 /// can be had before the first start.
 pub(super) async fn for_command(data: &DataArgs, store: &Store) -> Result<SigningKeys, AppError> {
@@ -96,7 +106,7 @@ pub(super) async fn for_command(data: &DataArgs, store: &Store) -> Result<Signin
         (Some(_), Some(path)) => Some(DataDirectory::open(path)?),
         (None, _) => Some(super::database::data_directory(data)?),
     };
-    let keys = load(data, directory.as_ref(), data.database_url.is_none(), store).await?;
+    let keys = parse(&load(data, directory.as_ref(), data.database_url.is_none(), store).await?)?;
     check_signing_keys(store, &keys).await?;
     Ok(keys)
 }
@@ -115,7 +125,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Reads the file through the descriptor whose permissions were looked at.
-fn read(path: &Path, mut file: File) -> Result<SigningKeys, SigningKeyError> {
+fn read(path: &Path, mut file: File) -> Result<Secret, SigningKeyError> {
     let failed = |error| SigningKeyError::File(path.to_owned(), error);
     let metadata = file.metadata().map_err(failed)?;
     let mode = metadata.permissions().mode() & 0o777;
@@ -125,7 +135,9 @@ fn read(path: &Path, mut file: File) -> Result<SigningKeys, SigningKeyError> {
     }
     let mut text = Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(failed)?;
-    SigningKeys::parse(&text).map_err(|error| SigningKeyError::Invalid(path.to_owned(), error))
+    // A mistake in it is told with its place.
+    SigningKeys::parse(&text).map_err(|error| SigningKeyError::Invalid(path.to_owned(), error))?;
+    Ok(Secret::new(std::mem::take(&mut text)))
 }
 
 /// Writes a first key: whole and on disk, or not at all; and not over one that somebody else has just written.

@@ -16,7 +16,7 @@ const MAP: &str = "latchkey";
 pub(super) struct Access {
     /// May connect as every role, the superuser's too: root (if it started us), the account that runs PostgreSQL.
     trusted: Vec<Account>,
-    /// May connect as the owner and the serving role.
+    /// May connect as the serving role.
     guests: Vec<Account>,
 }
 
@@ -71,7 +71,7 @@ impl Access {
             add(account, &[Role::Superuser, Role::Owner, Role::Serving]);
         }
         for account in &self.guests {
-            add(account, &[Role::Owner, Role::Serving]);
+            add(account, &[Role::Serving]);
         }
         text
     }

@@ -6,6 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -83,6 +84,16 @@ impl DataDirectoryLock {
         }
         let (locked, wanted) = (self.directory.clone(), directory.path().to_path_buf());
         Err(EmbeddedError::WrongLock { locked, wanted })
+    }
+}
+
+impl DataDirectoryLock {
+    /// The lock, held once more: it is free when every holder is gone.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        Ok(self.file.try_clone()?.into())
     }
 }
 

@@ -13,6 +13,7 @@ mod constraints;
 mod environments;
 mod exec;
 mod faults;
+mod privileges;
 mod readme;
 mod secrets;
 mod seed_scripts;

@@ -5,6 +5,8 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::{Directory, Operator, keys_in};
+use latchkey::embedded::Role;
+
 use crate::support::{Ran, ServerOptions, TestDatabase, TestServer, keys::key_line};
 
 /// The names of all migrations, in their order.
@@ -78,6 +80,7 @@ async fn a_role_that_may_not_migrate_is_told_to_name_the_owner() {
 async fn the_owner_may_serve_once_it_has_been_granted_that() {
     // A cluster of its own: a grant is the whole cluster's.
     let database = TestDatabase::create_private().await;
+    database.cluster().let_server_in_as(Role::Owner, &database.superuser().await).await;
     let signing_keys = Some(key_line(1));
     let args = ["--database-url".to_owned(), database.owner_url()].to_vec();
     let serve = async || {

@@ -12,6 +12,11 @@ use latchkey::{
 };
 use tokio_postgres::NoTls;
 
+/// What a server that root starts connects as.
+pub fn server_account() -> Vec<String> {
+    if nix::unistd::geteuid().is_root() { vec!["latchkey".to_owned()] } else { Vec::new() }
+}
+
 /// The template's name.
 pub const TEMPLATE: &str = "template_latchkey";
 
@@ -67,6 +72,7 @@ async fn start() -> Shared {
     let config = ClusterConfig {
         // Throw-away data. Many tests, each with some pools.
         options: vec![option("fsync", "off"), option("max_connections", "400"), option("shared_buffers", "64MB")],
+        accounts: server_account(),
         ..ClusterConfig::default()
     };
     let cluster = Cluster::open(&data, config).unwrap();

@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::eventually;
+use super::{cluster::server_account, eventually};
 
 /// Ended with this value, and with this process, however that ends.
 pub struct PrivateCluster {
@@ -45,7 +45,8 @@ impl PrivateCluster {
         let data = DataDirectory::open(&directory).unwrap();
         let lock = DataDirectoryLock::for_server(&data, Duration::from_secs(1)).await.unwrap();
         let options = vec![("fsync".to_owned(), "off".to_owned()), ("shared_buffers".to_owned(), "16MB".to_owned())];
-        let cluster = Cluster::open(&data, ClusterConfig { options, ..ClusterConfig::default() }).unwrap();
+        let config = ClusterConfig { options, accounts: server_account(), ..ClusterConfig::default() };
+        let cluster = Cluster::open(&data, config).unwrap();
         let guard = guard(&directory);
         cluster.ensure_running(&lock).await.unwrap();
         Self { cluster, lock, guard }
@@ -58,6 +59,22 @@ impl PrivateCluster {
     /// The same for another database of the cluster.
     pub fn url_of(&self, role: Role, database: &str) -> String {
         self.cluster.connection_to(role, database)
+    }
+
+    /// Lets a server that root started in as a role that it does not serve as otherwise.
+    pub async fn let_server_in_as(&self, role: Role, superuser: &tokio_postgres::Client) {
+        let map = self.cluster.log_directory().with_file_name("config").join("pg_ident.conf");
+        let mut text = fs::read_to_string(&map).unwrap();
+        for account in server_account() {
+            text.push_str(&format!("latchkey \"{account}\" \"{}\"\n", role.name()));
+        }
+        fs::write(&map, text).unwrap();
+        let loaded = async || -> std::time::SystemTime {
+            superuser.query_one("SELECT pg_conf_load_time()", &[]).await.unwrap().get(0)
+        };
+        let before = loaded().await;
+        superuser.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        eventually("the map is read anew", async || (loaded().await > before).then_some(())).await;
     }
 
     /// Stops it in good order: connections end.

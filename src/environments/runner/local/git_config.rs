@@ -271,7 +271,7 @@ mod tests {
         let said =
             "fatal: unable to access 'https://m.example/a/x/': no; 'https://m.example/y/': no; 'https://m.example'";
         let told =
-            "fatal: unable to access 'https://a.example/x/': no; 'https://b.example/y/': no; 'https://a.example'";
+            "fatal: unable to access 'https://a.example/x/': no; 'https://b.example/y/': no; 'https://b.example'";
         assert_eq!(config.given_urls().in_text(said), told);
     }
 

@@ -162,8 +162,8 @@ impl Prepared {
     ///
     /// # Errors
     /// What the operating system says.
-    pub async fn serve(&self, MonitorEnd(socket): MonitorEnd) -> io::Result<()> {
-        monitor::serve(socket, Arc::clone(&self.hands), self.setting.environments.clone()).await
+    pub async fn serve(&self, MonitorEnd(socket): &MonitorEnd) -> io::Result<()> {
+        monitor::serve(socket.try_clone()?, Arc::clone(&self.hands), self.setting.environments.clone()).await
     }
 }
 
