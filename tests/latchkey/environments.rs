@@ -6,5 +6,6 @@ mod input;
 mod life;
 mod lists;
 mod network;
+mod public_url;
 mod servers;
 mod unsupported;

@@ -26,18 +26,23 @@ pub struct LocalServer {
     // Before the directory, so that nobody writes to it any more when it is removed.
     server: Option<TestServer>,
     directory: TempDir,
-    wrapper: Vec<String>,
+    more: ServerOptions,
     variables: Vec<(String, String)>,
 }
 
 impl LocalServer {
     /// Starts it, and waits until it serves.
     pub async fn start() -> Self {
-        Self::start_in(Vec::new()).await
+        Self::start_with(ServerOptions::default()).await
     }
 
     /// Starts it by a program that becomes the server in the end.
     pub async fn start_in(wrapper: Vec<String>) -> Self {
+        Self::start_with(ServerOptions { wrapper, ..ServerOptions::default() }).await
+    }
+
+    /// Starts it with more flags and variables.
+    pub async fn start_with(more: ServerOptions) -> Self {
         let directory = tempfile::Builder::new().prefix("latchkey-local-").tempdir().unwrap();
         let data = directory.path().join("data");
         fs::create_dir(&data).unwrap();
@@ -49,20 +54,19 @@ impl LocalServer {
         let git_config = directory.path().join("gitconfig");
         fs::write(&git_config, git.rewriting("https://github.com/")).unwrap();
         let variables = vec![("LATCHKEY_GIT_CONFIG".to_owned(), git_config.to_str().unwrap().to_owned())];
-        let mut local =
-            Self { database: TestDatabase::create().await, git, server: None, directory, wrapper, variables };
+        let mut local = Self { database: TestDatabase::create().await, git, server: None, directory, more, variables };
         local.start_again().await;
         local
     }
 
     /// How another server on the same data directory is started.
     pub fn options(&self) -> ServerOptions {
+        let more = self.more.clone();
         ServerOptions {
-            args: vec!["--local-runner".to_owned()],
-            env: self.variables.clone(),
+            args: [vec!["--local-runner".to_owned()], more.args].concat(),
+            env: [self.variables.clone(), more.env].concat(),
             data_dir: Some(self.data_dir()),
-            wrapper: self.wrapper.clone(),
-            ..ServerOptions::default()
+            ..more
         }
     }
 

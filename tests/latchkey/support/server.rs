@@ -20,7 +20,7 @@ use super::{Api, SOON, TestDatabase};
 pub const LATCHKEY: &str = env!("CARGO_BIN_EXE_latchkey");
 
 /// How a server is started.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct ServerOptions {
     /// Flags besides those that say where the data is and where to listen.
     pub args: Vec<String>,
