@@ -2,5 +2,6 @@
 
 mod migrating;
 mod outage;
+mod queue;
 mod racing;
 mod recorder;

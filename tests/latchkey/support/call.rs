@@ -1,5 +1,7 @@
 //! Calls of any RPC by its path, with any headers.
 
+use std::net::IpAddr;
+
 use http::uri::PathAndQuery;
 use tonic::{
     Code, Request, Status,
@@ -18,6 +20,12 @@ pub struct Caller(Channel);
 impl Caller {
     pub async fn connect(url: &str) -> Self {
         Self(Endpoint::from_shared(url.to_owned()).unwrap().connect().await.unwrap())
+    }
+
+    /// The same from another of the machine's own addresses.
+    pub async fn connect_from(address: IpAddr, url: &str) -> Self {
+        let endpoint = Endpoint::from_shared(url.to_owned()).unwrap().local_address(Some(address));
+        Self(endpoint.connect().await.unwrap())
     }
 
     /// The connection, for clients of other services.
