@@ -1,7 +1,10 @@
 //! From creation to the end, and what happens in between.
 
 use latchkey::pb::gitpod::v1::{EnvironmentPhase, environment_status::ContentPhase as Content};
-use nix::sys::signal::{Signal, kill};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::User,
+};
 use tonic::Code;
 
 use crate::support::{
@@ -9,7 +12,7 @@ use crate::support::{
     environments::{from_nothing, from_url, status},
     eventually,
     git_server::Manners,
-    processes_with,
+    outside, processes_with,
 };
 
 #[tokio::test]
@@ -145,4 +148,41 @@ async fn a_server_that_is_told_to_end_leaves_environments_running() {
     api.delete_whole(&id).await;
     local.is_gone(&id).await;
     eventually("nobody holds the sandbox", async || local.sandbox_of(&id).is_none().then_some(())).await;
+}
+
+#[tokio::test]
+async fn outside_all_that_it_does_is_done_by_the_sandboxes_account() {
+    let local = LocalServer::start().await;
+    local.add_stalling_repository("owner/slow");
+    let api = local.api_of_user("dev@example.com").await;
+    // A server that is not root has no other account to give.
+    let us = nix::unistd::geteuid();
+    let account = if us.is_root() { User::from_name("latchkey-env").unwrap().expect("it exists").uid } else { us };
+    assert!(!account.is_root());
+    let look = async |id: &str, program: &str| {
+        let seen = eventually(&format!("{program} runs"), async || {
+            let seen = outside::of_sandbox(local.sandbox_of(id)?.as_raw());
+            seen.iter().any(|one| one.name == program).then_some(seen)
+        })
+        .await;
+        assert!(seen.iter().any(|one| one.name == "bwrap"), "{seen:?}");
+        for one in seen {
+            assert_eq!(one.users, [account.as_raw(); 4], "{one:?}");
+            assert!(!one.groups.contains(&0) || !us.is_root(), "{one:?}");
+        }
+    };
+
+    // A clone.
+    let id = api.create(from_url("https://github.com/owner/slow")).await.unwrap().id;
+    local.stalls("owner/slow").await;
+    look(&id, "git").await;
+    local.git.set_manners("owner/slow", Manners::Plain);
+    api.stop(&id).await.unwrap();
+    api.start(&id).await.unwrap();
+    api.until(&id, EnvironmentPhase::Running).await;
+    // The supervisor, and commands.
+    look(&id, "latchkey").await;
+    assert_eq!(api.said(&id, "id -u; sleep 31536000 >/dev/null 2>&1 &").await, "1000", "inside it is somebody else");
+    look(&id, "sleep").await;
+    api.delete_whole(&id).await;
 }

@@ -13,6 +13,7 @@ pub mod http1;
 pub mod keys;
 mod local_server;
 pub mod network;
+pub(crate) mod outside;
 mod private_cluster;
 mod rows;
 mod rpc;
