@@ -14,6 +14,7 @@ mod environments;
 mod exec;
 mod faults;
 mod privileges;
+mod pages;
 mod readme;
 mod secrets;
 mod seed_scripts;
