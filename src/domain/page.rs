@@ -18,14 +18,26 @@ pub enum InvalidPage {
     UnknownToken,
 }
 
-/// Which page of a list is asked for. Lists are ordered newest first, by the time of creation, then by ID.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageRequest {
-    size: u16,
-    after: Option<PageKey>,
+/// Where an entry stands in its list, as page tokens say it.
+pub trait Key: Copy {
+    /// The token that asks for the page after this entry.
+    fn token(&self) -> String;
+
+    /// Reads a token that such a list gave.
+    ///
+    /// # Errors
+    /// [`InvalidPage::UnknownToken`]
+    fn parse(token: &str) -> Result<Self, InvalidPage>;
 }
 
-/// The last entry of the page before.
+/// Which page of a list is asked for. Where no other key is named, the list is newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRequest<K = PageKey> {
+    size: u16,
+    after: Option<K>,
+}
+
+/// The last entry of the page before, in a list by the time of creation, then by ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageKey {
     /// Its time of creation, in microseconds since 1970 (PostgreSQL's precision).
@@ -36,14 +48,14 @@ pub struct PageKey {
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<T> {
+pub struct Page<T, K = PageKey> {
     /// The entries, in the list's order.
     pub entries: Vec<T>,
     /// Where the next page begins; none on the last.
-    pub next: Option<PageKey>,
+    pub next: Option<K>,
 }
 
-impl PageRequest {
+impl<K: Key> PageRequest<K> {
     /// Reads the size and token of a request, as the contract's `PaginationRequest` has them.
     ///
     /// # Errors
@@ -54,7 +66,7 @@ impl PageRequest {
             size if size < 0 => return Err(InvalidPage::NegativeSize),
             size => u16::try_from(size).unwrap_or(MAX_PAGE_SIZE).min(MAX_PAGE_SIZE),
         };
-        let after = if token.is_empty() { None } else { Some(PageKey::parse(token)?) };
+        let after = if token.is_empty() { None } else { Some(K::parse(token)?) };
         Ok(Self { size, after })
     }
 
@@ -66,7 +78,7 @@ impl PageRequest {
 
     /// The page after an entry, of the same size.
     #[must_use]
-    pub const fn following(&self, after: PageKey) -> Self {
+    pub const fn following(&self, after: K) -> Self {
         Self { size: self.size, after: Some(after) }
     }
 
@@ -78,7 +90,7 @@ impl PageRequest {
 
     /// The entry that the page comes after.
     #[must_use]
-    pub const fn after(&self) -> Option<PageKey> {
+    pub const fn after(&self) -> Option<K> {
         self.after
     }
 
@@ -89,7 +101,7 @@ impl PageRequest {
     }
 
     /// Makes the page from the rows that [`PageRequest::fetch`] brought.
-    pub fn page<T>(&self, mut rows: Vec<T>, key: impl Fn(&T) -> PageKey) -> Page<T> {
+    pub fn page<T>(&self, mut rows: Vec<T>, key: impl Fn(&T) -> K) -> Page<T, K> {
         let more = rows.len() > self.size();
         rows.truncate(self.size());
         let next = if more { rows.last().map(key) } else { None };
@@ -97,24 +109,15 @@ impl PageRequest {
     }
 }
 
-impl PageKey {
-    const LENGTH: usize = 48;
-
-    /// The token that asks for the page after this entry: 48 hexadecimal digits.
-    #[must_use]
-    pub fn token(&self) -> String {
+impl Key for PageKey {
+    /// 48 hexadecimal digits.
+    fn token(&self) -> String {
         format!("{:016x}{:032x}", self.created_at_micros, self.id.as_u128())
     }
 
     fn parse(token: &str) -> Result<Self, InvalidPage> {
-        let lowercase_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        if token.len() != Self::LENGTH || !token.bytes().all(lowercase_hex) {
-            return Err(InvalidPage::UnknownToken);
-        }
-        let (micros, id) = token.split_at(16);
-        let micros = u64::from_str_radix(micros, 16).map_err(|_| InvalidPage::UnknownToken)?;
-        let id = u128::from_str_radix(id, 16).map_err(|_| InvalidPage::UnknownToken)?;
-        let created_at_micros = micros.cast_signed();
+        let [micros, id] = numbers(token, [16, 32])?;
+        let created_at_micros = u64::try_from(micros).map_err(|_| InvalidPage::UnknownToken)?.cast_signed();
         let time = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(created_at_micros) * 1000);
         if time.map_or(true, |time| time.year() < 1) {
             return Err(InvalidPage::UnknownToken);
@@ -123,13 +126,33 @@ impl PageKey {
     }
 }
 
+/// Reads numbers that are written one after the other with so many hexadecimal digits each: one spelling for each, and
+/// nothing besides.
+///
+/// # Errors
+/// [`InvalidPage::UnknownToken`]
+pub fn numbers<const N: usize>(token: &str, digits: [usize; N]) -> Result<[u128; N], InvalidPage> {
+    let lowercase_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if token.len() != digits.iter().sum::<usize>() || !token.bytes().all(lowercase_hex) {
+        return Err(InvalidPage::UnknownToken);
+    }
+    let mut rest = token;
+    let mut numbers = [0; N];
+    for (number, digits) in numbers.iter_mut().zip(digits) {
+        let (text, others) = rest.split_at(digits);
+        *number = u128::from_str_radix(text, 16).map_err(|_| InvalidPage::UnknownToken)?;
+        rest = others;
+    }
+    Ok(numbers)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn sizes_are_defaulted_clamped_or_refused() {
-        let size = |asked| PageRequest::parse(asked, "").map(|page| page.size());
+        let size = |asked| PageRequest::<PageKey>::parse(asked, "").map(|page| page.size());
         assert_eq!(size(0), Ok(25));
         assert_eq!(size(7), Ok(7));
         assert_eq!(size(1_000_000_000), Ok(100));
@@ -153,7 +176,7 @@ mod tests {
             &format!("7{}", &"f".repeat(47)),
             "ü".repeat(24).as_str(),
         ] {
-            assert_eq!(PageRequest::parse(0, bad), Err(InvalidPage::UnknownToken), "{bad}");
+            assert_eq!(PageRequest::<PageKey>::parse(0, bad), Err(InvalidPage::UnknownToken), "{bad}");
         }
     }
 

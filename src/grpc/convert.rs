@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use crate::domain::{
     audit::{AuditEntry, Outcome, SubjectType},
     ids::PrincipalId,
-    page::{Page, PageKey, PageRequest},
+    page::{InvalidPage, Key, Page, PageRequest},
     principal::{PrincipalKind, PrincipalRecord, PrincipalStatus},
     token::Token,
 };
@@ -52,20 +52,23 @@ pub(super) fn distinct<T: PartialEq>(
     Ok(found)
 }
 
-pub(super) fn page_request(pagination: Option<pb::PaginationRequest>) -> Result<PageRequest, ServiceError> {
+pub(super) fn page_request<K: Key>(pagination: Option<pb::PaginationRequest>) -> Result<PageRequest<K>, ServiceError> {
     let Some(pagination) = pagination else { return Ok(PageRequest::first()) };
     PageRequest::parse(pagination.page_size, &pagination.token).map_err(|problem| ServiceError::Invalid {
         field: match problem {
-            crate::domain::page::InvalidPage::NegativeSize => "pagination.page_size",
-            crate::domain::page::InvalidPage::UnknownToken => "pagination.token",
+            InvalidPage::NegativeSize => "pagination.page_size",
+            InvalidPage::UnknownToken => "pagination.token",
         },
         problem: problem.to_string(),
     })
 }
 
 /// The entries of a page as messages, and where the next page begins.
-pub(super) fn page<T, M>(page: Page<T>, message: impl Fn(T) -> M) -> (Vec<M>, Option<pb::PaginationResponse>) {
-    let next_token = page.next.as_ref().map(PageKey::token).unwrap_or_default();
+pub(super) fn page<T, K: Key, M>(
+    page: Page<T, K>,
+    message: impl Fn(T) -> M,
+) -> (Vec<M>, Option<pb::PaginationResponse>) {
+    let next_token = page.next.as_ref().map(Key::token).unwrap_or_default();
     (page.entries.into_iter().map(message).collect(), Some(pb::PaginationResponse { next_token }))
 }
 

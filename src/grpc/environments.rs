@@ -6,15 +6,15 @@ use tonic::{Request, Response, Status};
 
 use super::{caller, convert, convert_environment, unsupported};
 use crate::domain::{
-    environment::{DesiredPhase, EnvironmentFilter, SESSION_ID_LIMIT},
+    environment::{ClassFilter, DesiredPhase, EnvironmentFilter, SESSION_ID_LIMIT},
     text,
 };
 use crate::pb::gitpod::v1::{
     CreateEnvironmentAccessTokenRequest, CreateEnvironmentAccessTokenResponse, CreateEnvironmentRequest,
     CreateEnvironmentResponse, DeleteEnvironmentRequest, DeleteEnvironmentResponse, EnvironmentRole,
     GetEnvironmentRequest, GetEnvironmentResponse, ListEnvironmentClassesRequest, ListEnvironmentClassesResponse,
-    ListEnvironmentsRequest, ListEnvironmentsResponse, PaginationResponse, RunnerKind, StartEnvironmentRequest,
-    StartEnvironmentResponse, StopEnvironmentRequest, StopEnvironmentResponse,
+    ListEnvironmentsRequest, ListEnvironmentsResponse, PaginationResponse, RunnerKind, RunnerProvider,
+    StartEnvironmentRequest, StartEnvironmentResponse, StopEnvironmentRequest, StopEnvironmentResponse,
     environment_service_server::EnvironmentService, list_environment_classes_request, list_environments_request,
 };
 use crate::service::{CreateEnvironment, Environments, ServiceError};
@@ -112,18 +112,19 @@ impl EnvironmentService for EnvironmentApi {
     ) -> Result<Response<ListEnvironmentClassesResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        // There are few classes, all on one page; but a wrong page request is wrong here too.
-        convert::page_request(request.pagination)?;
-        let list_environment_classes_request::Filter { runner_ids, enabled, can_create_environments, .. } =
-            request.filter.unwrap_or_default();
-        let classes = self.environments.classes(caller.actor()).await?;
-        let environment_classes = classes
-            .into_iter()
-            .map(convert_environment::class)
-            .filter(|class| runner_ids.is_empty() || runner_ids.contains(&class.runner_id))
-            .filter(|class| enabled.or(can_create_environments).is_none_or(|wanted| wanted == class.enabled))
-            .collect();
-        let pagination = Some(PaginationResponse::default());
+        let page = convert::page_request(request.pagination)?;
+        let asked = request.filter.unwrap_or_default();
+        let filter = ClassFilter {
+            runner_ids: convert::ids("filter.runner_ids", &asked.runner_ids)?,
+            enabled: asked.enabled,
+            can_create_environments: asked.can_create_environments,
+        };
+        if no_class_matches(&asked) {
+            let pagination = Some(PaginationResponse::default());
+            return Ok(Response::new(ListEnvironmentClassesResponse { pagination, environment_classes: Vec::new() }));
+        }
+        let classes = self.environments.classes(caller.actor(), &filter, &page).await?;
+        let (environment_classes, pagination) = convert::page(classes, convert_environment::class);
         Ok(Response::new(ListEnvironmentClassesResponse { pagination, environment_classes }))
     }
 
@@ -206,7 +207,6 @@ fn session_ids(ids: Vec<String>) -> Result<Vec<String>, ServiceError> {
 /// passed over, a script that deletes what it finds would delete everything.
 fn matches_none(filter: &list_environments_request::Filter) -> bool {
     use list_environments_request::ArchivalStatus;
-    let lacks = |wanted: &[i32], ours: i32| !wanted.is_empty() && !wanted.contains(&ours);
     !filter.project_ids.is_empty()
         || filter.lockdown_before.is_some()
         || filter.archival_status == Some(ArchivalStatus::Archived.into())
@@ -214,12 +214,32 @@ fn matches_none(filter: &list_environments_request::Filter) -> bool {
         || lacks(&filter.runner_kinds, RunnerKind::Remote.into())
 }
 
-/// The list has one order.
+/// The same of classes, all of which are of runners on Linux servers.
+fn no_class_matches(filter: &list_environment_classes_request::Filter) -> bool {
+    lacks(&filter.runner_kinds, RunnerKind::Remote.into())
+        || lacks(&filter.runner_providers, RunnerProvider::LinuxHost.into())
+}
+
+/// Whether a list says what is wanted, and does not say the one thing that there is.
+fn lacks(wanted: &[i32], ours: i32) -> bool {
+    !wanted.is_empty() && !wanted.contains(&ours)
+}
+
+/// The list has one order: by ID, which is by the time of creation.
 fn check_sort(sort: Option<list_environments_request::Sort>) -> Result<(), ServiceError> {
     use crate::pb::gitpod::v1::SortOrder;
-    match sort.map(|sort| SortOrder::try_from(sort.order)) {
-        None | Some(Ok(SortOrder::Unspecified | SortOrder::Desc)) => Ok(()),
-        Some(Ok(SortOrder::Asc) | Err(_)) => Err(ServiceError::Invalid {
+    use list_environments_request::SortField;
+    let Some(sort) = sort else { return Ok(()) };
+    match SortField::try_from(sort.field) {
+        Ok(SortField::Unspecified | SortField::Id) => {}
+        Ok(SortField::ArchivedAt) | Err(_) => {
+            let problem = "must be SORT_FIELD_ID: by the time of creation".to_owned();
+            return Err(ServiceError::Invalid { field: "sort.field", problem });
+        }
+    }
+    match SortOrder::try_from(sort.order) {
+        Ok(SortOrder::Unspecified | SortOrder::Desc) => Ok(()),
+        Ok(SortOrder::Asc) | Err(_) => Err(ServiceError::Invalid {
             field: "sort.order",
             problem: "must be SORT_ORDER_DESC: newest first".to_owned(),
         }),

@@ -6,8 +6,8 @@ use super::ServiceError;
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     environment::{
-        Content, DesiredPhase, Environment, EnvironmentClass, EnvironmentFilter, NAME_LIMIT, NewEnvironment, Phase,
-        SESSION_ID_LIMIT,
+        ClassFilter, ClassKey, Content, DesiredPhase, Environment, EnvironmentClass, EnvironmentFilter, NAME_LIMIT,
+        NewEnvironment, Phase, SESSION_ID_LIMIT,
     },
     exec::{
         COMMAND_LIMIT, Command, CommandOutput, DIRECTORY_LIMIT, LONGEST_TIMEOUT, OPERATION_ID_LIMIT, Operations,
@@ -210,12 +210,20 @@ impl Environments {
         }
     }
 
-    /// The classes of the actor's organization, smallest first.
+    /// A page of the classes of the actor's organization, smallest first.
     ///
     /// # Errors
     /// [`ServiceError`]
-    pub async fn classes(&self, actor: &Actor) -> Result<Vec<EnvironmentClass>, ServiceError> {
-        Ok(self.store.class_list(actor.organization_id).await?)
+    pub async fn classes(
+        &self,
+        actor: &Actor,
+        filter: &ClassFilter,
+        page: &PageRequest<ClassKey>,
+    ) -> Result<Page<EnvironmentClass, ClassKey>, ServiceError> {
+        // There are few: cut into pages here rather than by the database.
+        let mut classes = self.store.class_list(actor.organization_id).await?;
+        classes.retain(|class| filter.matches(class) && page.after().is_none_or(|after| class.key() > after));
+        Ok(page.page(classes, EnvironmentClass::key))
     }
 
     /// Makes a credential for the operations of one environment: for its creator alone, since it runs commands as them.

@@ -117,7 +117,7 @@ impl Store {
         })
     }
 
-    /// The environment classes of an organization, smallest first. There are few: no pages.
+    /// The environment classes of an organization, smallest first, in the order of their keys.
     ///
     /// # Errors
     /// [`StoreError`]

@@ -1,5 +1,6 @@
 //! Environments on the local runner, through the API.
 
+mod classes;
 mod content;
 mod crashes;
 mod input;

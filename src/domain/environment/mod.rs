@@ -1,12 +1,11 @@
 //! Development environments: what they are made from, and where they are in their life.
 
+mod class;
 mod content;
 mod phase;
 mod record;
 
+pub use class::{ClassFilter, ClassKey, EnvironmentClass};
 pub use content::{Content, GitSource, GitTarget, InvalidContent};
 pub use phase::{DesiredPhase, Phase};
-pub use record::{
-    Environment, EnvironmentClass, EnvironmentFilter, FAILURE_MESSAGE_LIMIT, NAME_LIMIT, NewEnvironment,
-    SESSION_ID_LIMIT,
-};
+pub use record::{Environment, EnvironmentFilter, FAILURE_MESSAGE_LIMIT, NAME_LIMIT, NewEnvironment, SESSION_ID_LIMIT};

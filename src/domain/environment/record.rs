@@ -91,29 +91,6 @@ pub struct NewEnvironment {
     pub session_id: String,
 }
 
-/// A class of environments: how much each may use, and where it runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EnvironmentClass {
-    /// Names it.
-    pub id: ClassId,
-    /// What its environments run on.
-    pub runner_id: RunnerId,
-    /// What people call it.
-    pub display_name: String,
-    /// What it is for.
-    pub description: String,
-    /// Processor time a second of time, in thousandths of a processor.
-    pub cpu_millicores: i32,
-    /// Memory, in bytes.
-    pub memory_bytes: i64,
-    /// Processes and threads at once.
-    pub processes: i32,
-    /// Whether it is taken when a request names none.
-    pub is_default: bool,
-    /// Whether environments can be made of it.
-    pub enabled: bool,
-}
-
 /// Which environments are asked for. Empty lists ask for all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EnvironmentFilter {

@@ -1,9 +1,9 @@
 //! Who sees which environments, and in which order.
 
 use latchkey::pb::gitpod::v1::{
-    CountRequest, CountResponseRelation, CreateEnvironmentRequest, EnvironmentPhase, ListEnvironmentClassesRequest,
-    ListEnvironmentsRequest, ListEnvironmentsResponse, PaginationRequest, RunnerKind, SortOrder,
-    list_environments_request::{Filter, Sort},
+    CountRequest, CountResponseRelation, CreateEnvironmentRequest, EnvironmentPhase, ListEnvironmentsRequest,
+    ListEnvironmentsResponse, PaginationRequest, RunnerKind, SortOrder,
+    list_environments_request::{Filter, Sort, SortField},
 };
 use tonic::{Code, Status};
 
@@ -60,14 +60,21 @@ async fn a_list_is_newest_first_page_by_page_and_keeps_to_its_filter() {
     assert_eq!(filtered(&api, Filter { archival_status: Some(archived.into()), ..none() }).await, Vec::<String>::new());
 
     let token = list(&api, page(3, "")).await.unwrap().pagination.unwrap().next_token;
-    let sort = Sort { order: SortOrder::Asc.into(), ..Default::default() };
+    let sorted = |field: i32, order: SortOrder| ListEnvironmentsRequest {
+        sort: Some(Sort { field, order: order.into() }),
+        ..Default::default()
+    };
+    let by_id = list(&api, sorted(SortField::Id.into(), SortOrder::Desc)).await.unwrap();
+    assert_eq!(ids(&by_id), newest_first);
     let bad_phases = Filter { status_phases: vec![99], ..none() };
     let bad_creators = Filter { creator_ids: vec!["me".to_owned()], ..none() };
     for (request, field) in [
         (page(-1, ""), "pagination.page_size"),
         (page(3, "x"), "pagination.token"),
         (page(3, &token.replace('0', "g")), "pagination.token"),
-        (ListEnvironmentsRequest { sort: Some(sort), ..Default::default() }, "sort.order"),
+        (sorted(SortField::Unspecified.into(), SortOrder::Asc), "sort.order"),
+        (sorted(SortField::ArchivedAt.into(), SortOrder::Desc), "sort.field"),
+        (sorted(99, SortOrder::Desc), "sort.field"),
         (ListEnvironmentsRequest { filter: Some(bad_phases), ..Default::default() }, "filter.status_phases"),
         (ListEnvironmentsRequest { filter: Some(bad_creators), ..Default::default() }, "filter.creator_ids"),
     ] {
@@ -199,25 +206,6 @@ async fn what_is_somebody_elses_does_not_exist() {
     assert_eq!(admin.environment_token(&id).await.unwrap_err().code(), Code::NotFound);
     admin.delete_whole(&id).await;
     assert_eq!(owner.get(&id).await.unwrap_err().code(), Code::NotFound);
-}
-
-#[tokio::test]
-async fn there_are_three_classes_from_the_start_and_small_is_the_default() {
-    let local = LocalServer::start().await;
-    let api = local.api_of_user("dev@example.com").await;
-    let answer = api.environments.clone().list_environment_classes(ListEnvironmentClassesRequest::default()).await;
-    let classes = answer.unwrap().into_inner().environment_classes;
-    let named: Vec<_> = classes.iter().map(|class| (class.display_name.as_str(), class.enabled)).collect();
-    assert_eq!(named, [("Small", true), ("Regular", true), ("Large", true)]);
-    let offers = |number: usize, key: &str| {
-        let found = classes[number].configuration.iter().find(|field| field.key == key);
-        found.unwrap().value.clone()
-    };
-    assert_eq!([offers(0, "default"), offers(1, "default"), offers(2, "default")], ["true", "false", "false"]);
-    for key in ["cpuMillicores", "memoryBytes", "processes"] {
-        let sizes = [0, 1, 2].map(|number| offers(number, key).parse::<u64>().unwrap());
-        assert!(sizes[0] > 0 && sizes[0] < sizes[1] && sizes[1] < sizes[2], "{key}: {sizes:?}");
-    }
 }
 
 fn none() -> Filter {
