@@ -2,7 +2,7 @@
 
 use super::convert::{distinct, subject, timestamp};
 use crate::domain::environment::{
-    Content, DesiredPhase, Environment, EnvironmentClass, GitSource, GitTarget, InvalidContent, Phase,
+    Content, DesiredPhase, Environment, EnvironmentClass, GitSource, GitTarget, InvalidSource, Phase,
 };
 use crate::pb::gitpod::v1::{
     self as pb, EnvironmentPhase, environment_initializer::spec::Spec, environment_status,
@@ -53,14 +53,10 @@ fn git_content(git: pb::GitInitializer) -> Result<Content, ServiceError> {
     let location = (!git.checkout_location.is_empty()).then_some(git.checkout_location.as_str());
     let source = GitSource::new(&git.remote_uri, upstream, target, location).map_err(|problem| {
         let field = match problem {
-            InvalidContent::Reference(_) => "spec.content.initializer.specs.git.clone_target",
-            InvalidContent::Location => "spec.content.initializer.specs.git.checkout_location",
-            InvalidContent::NotAUrl
-            | InvalidContent::TooLong
-            | InvalidContent::Scheme(_)
-            | InvalidContent::UserInfo
-            | InvalidContent::Query
-            | InvalidContent::NoPath => "spec.content.initializer.specs.git.remote_uri",
+            InvalidSource::Remote(_) => "spec.content.initializer.specs.git.remote_uri",
+            InvalidSource::Upstream(_) => "spec.content.initializer.specs.git.upstream_remote_uri",
+            InvalidSource::Target(_) => "spec.content.initializer.specs.git.clone_target",
+            InvalidSource::Location(_) => "spec.content.initializer.specs.git.checkout_location",
         };
         invalid(field, &problem.to_string())
     })?;

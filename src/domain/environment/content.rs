@@ -36,6 +36,23 @@ pub enum InvalidContent {
     Location,
 }
 
+/// Why something is no source, and which part of it is to blame.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSource {
+    /// Where it is cloned from.
+    #[error("{0}")]
+    Remote(InvalidContent),
+    /// What was to become the remote `upstream`.
+    #[error("{0}")]
+    Upstream(InvalidContent),
+    /// What was to be checked out.
+    #[error("{0}")]
+    Target(InvalidContent),
+    /// Where.
+    #[error("{0}")]
+    Location(InvalidContent),
+}
+
 /// What is checked out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GitTarget {
@@ -120,30 +137,30 @@ impl GitSource {
     /// Checks the parts of a source.
     ///
     /// # Errors
-    /// [`InvalidContent`]
+    /// [`InvalidSource`]
     pub fn new(
         remote_url: &str,
         upstream_url: Option<&str>,
         target: GitTarget,
         checkout_location: Option<&str>,
-    ) -> Result<Self, InvalidContent> {
+    ) -> Result<Self, InvalidSource> {
         match &target {
             GitTarget::RemoteHead => {}
             GitTarget::RemoteBranch(name) | GitTarget::LocalBranch(name) | GitTarget::RemoteTag(name) => {
-                reference(name)?;
+                reference(name).map_err(InvalidSource::Target)?;
             }
             GitTarget::RemoteCommit(commit) => {
                 let is_commit = matches!(commit.len(), 40 | 64) && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
                 if !is_commit {
-                    return Err(InvalidContent::Reference(cut(commit)));
+                    return Err(InvalidSource::Target(InvalidContent::Reference(cut(commit))));
                 }
             }
         }
         Ok(Self {
-            remote_url: repository_url(remote_url)?,
-            upstream_url: upstream_url.map(repository_url).transpose()?,
+            remote_url: repository_url(remote_url).map_err(InvalidSource::Remote)?,
+            upstream_url: upstream_url.map(repository_url).transpose().map_err(InvalidSource::Upstream)?,
             target,
-            checkout_location: checkout_location.map(location).transpose()?,
+            checkout_location: checkout_location.map(location).transpose().map_err(InvalidSource::Location)?,
         })
     }
 
@@ -314,7 +331,8 @@ mod tests {
         assert!(new(GitTarget::RemoteTag("v1.0".into()), None).is_ok());
         assert!(new(GitTarget::LocalBranch("-b".into()), None).is_err());
         for bad in ["/etc", "..", "a/../b", "-a", "", ".", "a//b", ".git"] {
-            assert_eq!(new(GitTarget::RemoteHead, Some(bad)).err(), Some(InvalidContent::Location), "{bad}");
+            let expected = InvalidSource::Location(InvalidContent::Location);
+            assert_eq!(new(GitTarget::RemoteHead, Some(bad)), Err(expected), "{bad}");
         }
     }
 }

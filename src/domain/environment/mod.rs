@@ -6,6 +6,6 @@ mod phase;
 mod record;
 
 pub use class::{ClassFilter, ClassKey, EnvironmentClass};
-pub use content::{Content, GitSource, GitTarget, InvalidContent};
+pub use content::{Content, GitSource, GitTarget, InvalidContent, InvalidSource};
 pub use phase::{DesiredPhase, Phase};
 pub use record::{Environment, EnvironmentFilter, FAILURE_MESSAGE_LIMIT, NAME_LIMIT, NewEnvironment, SESSION_ID_LIMIT};

@@ -14,6 +14,7 @@ use crate::support::{
 
 const URL: &str = "spec.content.initializer.specs.context_url.url";
 const REMOTE: &str = "spec.content.initializer.specs.git.remote_uri";
+const UPSTREAM: &str = "spec.content.initializer.specs.git.upstream_remote_uri";
 const TARGET: &str = "spec.content.initializer.specs.git.clone_target";
 const LOCATION: &str = "spec.content.initializer.specs.git.checkout_location";
 const CLASS: &str = "spec.machine.class";
@@ -56,6 +57,15 @@ async fn what_makes_no_sense_is_refused_with_the_name_of_its_field() {
         rows.push((from_url(url), URL, says));
         if !url.contains("/tree/") {
             rows.push((from_git(GitInitializer { remote_uri: url.to_owned(), ..Default::default() }), REMOTE, says));
+        }
+        // An empty one is none.
+        if !url.contains("/tree/") && !url.is_empty() {
+            let git = GitInitializer {
+                remote_uri: "https://github.com/owner/name".to_owned(),
+                upstream_remote_uri: url.to_owned(),
+                ..Default::default()
+            };
+            rows.push((from_git(git), UPSTREAM, says));
         }
     }
     let git = |mode: CloneTargetMode, target: &str, location: &str| {
