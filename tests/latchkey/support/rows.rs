@@ -21,6 +21,18 @@ impl TestDatabase {
         transaction.commit().await.unwrap();
     }
 
+    /// Adds tokens like another one, all of them made at one moment, as no RPC could.
+    pub async fn add_tokens(&self, like: &str, count: i32) {
+        let insert = "
+            INSERT INTO personal_access_tokens
+                (id, organization_id, principal_id, creator_id, key_generation, digest, description, read_only, created_at, expires_at)
+            SELECT gen_random_uuid(), organization_id, principal_id, creator_id, key_generation, digest, 'many', false,
+                date_trunc('second', created_at) - interval '1 hour', created_at + interval '1 day'
+            FROM personal_access_tokens, generate_series(1, $2) WHERE id = $1::text::uuid";
+        let added = self.owner().await.execute(insert, &[&like, &count]).await.unwrap();
+        assert_eq!(i32::try_from(added).unwrap(), count);
+    }
+
     /// Suspends a user, or lets them act again.
     pub async fn suspend(&self, email: &str, suspended: bool) {
         let status = if suspended { "suspended" } else { "active" };

@@ -28,18 +28,6 @@ async fn all_pages(api: &mut Api, page_size: i32) -> Vec<String> {
     }
 }
 
-/// Adds tokens of a user's to the database, all of them made at one moment, as no RPC could.
-async fn add_tokens(database: &TestDatabase, like: &str, count: i32) {
-    let insert = "
-        INSERT INTO personal_access_tokens
-            (id, organization_id, principal_id, creator_id, key_generation, digest, description, read_only, created_at, expires_at)
-        SELECT gen_random_uuid(), organization_id, principal_id, creator_id, key_generation, digest, 'many', false,
-            date_trunc('second', created_at) - interval '1 hour', created_at + interval '1 day'
-        FROM personal_access_tokens, generate_series(1, $2) WHERE id = $1::text::uuid";
-    let added = database.owner().await.execute(insert, &[&like, &count]).await.unwrap();
-    assert_eq!(i32::try_from(added).unwrap(), count);
-}
-
 #[tokio::test]
 async fn every_page_newest_first_and_nothing_twice() {
     let database = TestDatabase::create().await;
@@ -54,7 +42,7 @@ async fn every_page_newest_first_and_nothing_twice() {
     }
     made.reverse();
     // Many of one moment: the ID decides between them, so that none is passed over at the end of a page.
-    add_tokens(&database, &token_id(&first), 125).await;
+    database.add_tokens(&token_id(&first), 125).await;
 
     let all = all_pages(&mut api, 100).await;
     assert_eq!(all[..5], made, "newest first");
