@@ -22,6 +22,34 @@ fn what_we_share_with_the_reference_client_is_the_same() {
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
+#[test]
+fn everything_in_our_protos_is_explained() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
+    let mut files = vec![root];
+    let mut lines = 0;
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut above = "";
+        for line in text.lines().map(str::trim) {
+            let is_field_or_value = line.rsplit_once(" = ").is_some_and(|(_, number)| {
+                number.split(|c: char| !c.is_ascii_digit()).next().is_some_and(|digits| !digits.is_empty())
+            });
+            let is_named =
+                ["message ", "enum ", "service ", "rpc ", "oneof "].iter().any(|word| line.starts_with(word));
+            if !line.starts_with("//") && (is_field_or_value || is_named) {
+                assert!(above.starts_with("//"), "{}: nothing explains {line}", path.display());
+                lines += 1;
+            }
+            above = line;
+        }
+    }
+    assert!(lines > 500, "only {lines} lines were looked at: are these the protos?");
+}
+
 /// The descriptors inside the reference client.
 fn reference() -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -34,7 +34,7 @@ pub(crate) struct Delete {
     /// IDs of the environments
     #[arg(required = true, value_name = "ID")]
     ids: Vec<EnvironmentId>,
-    /// Kill what runs in them instead of stopping it in order first
+    /// Tell the server to kill what runs in them; Latchkey's servers do so anyway
     #[arg(long)]
     force: bool,
     #[command(flatten)]
