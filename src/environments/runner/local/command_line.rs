@@ -1,5 +1,6 @@
 //! The sandbox, as bubblewrap's arguments: every namespace of its own, no capability, no further user namespace, a
-//! root built from pieces of this machine's that hold no secrets, read-only but for the environment's own directories.
+//! filter of system calls, a root built from pieces of this machine's that hold no secrets, read-only but for the
+//! environment's own directories.
 
 use std::{
     ffi::OsString,
@@ -61,13 +62,27 @@ pub(super) const SHARED_FILES: [(&str, &str); 7] = [
     ("ca.crt", places::CERTIFICATES),
 ];
 
+/// The descriptors that bubblewrap gets; it passes neither on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Inherited {
+    /// What it writes of the sandbox.
+    pub(super) status: RawFd,
+    /// The filter of system calls, which it reads.
+    pub(super) filter: RawFd,
+}
+
 /// Bubblewrap's arguments for one task of the supervisor's (in JSON).
-pub(super) fn arguments(ingredients: &Ingredients, directory: &Directory, task: &str, status: RawFd) -> Vec<OsString> {
+pub(super) fn arguments(
+    ingredients: &Ingredients,
+    directory: &Directory,
+    task: &str,
+    inherited: Inherited,
+) -> Vec<OsString> {
     let mut line = Line(Vec::new());
     line.add(["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]);
     line.add(["--unshare-cgroup-try", "--uid", USER_INSIDE, "--gid", USER_INSIDE, "--hostname", "environment"]);
     line.add(["--cap-drop", "ALL", "--disable-userns", "--new-session", "--clearenv", "--as-pid-1"]);
-    line.add(["--json-status-fd", &status.to_string()]);
+    line.add(["--seccomp", &inherited.filter.to_string(), "--json-status-fd", &inherited.status.to_string()]);
 
     line.add(["--ro-bind", "/usr", "/usr"]);
     for name in SYSTEM_DIRECTORIES {

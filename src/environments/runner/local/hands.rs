@@ -4,7 +4,7 @@
 
 use std::{
     io::{self, Write},
-    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -19,8 +19,9 @@ use tokio::process::{Child, Command};
 use super::{
     Account,
     cgroups::{Cgroups, Controller},
-    command_line::{Ingredients, arguments},
+    command_line::{Ingredients, Inherited, arguments},
     process::{Identity, Process},
+    seccomp::Filter,
     state::Directory,
 };
 use crate::environments::{runner::Resources, supervisor::task::Task};
@@ -41,6 +42,7 @@ pub(super) struct Hands {
     /// Whose the directories of environments are: the server's account.
     pub(super) server: Account,
     pub(super) ingredients: Ingredients,
+    pub(super) filter: Filter,
     pub(super) cgroups: Cgroups,
 }
 
@@ -142,18 +144,20 @@ impl Hands {
         let Launch { directory, task, resources, status, log } = launch;
         let task = serde_json::to_string(task)?;
         let group = resources.map(|resources| self.cgroups.prepare(&name(directory), resources)).unwrap_or_default();
+        let filter = self.filter.file()?;
+        let inherited = Inherited { status: status.as_raw_fd(), filter: filter.as_raw_fd() };
         let mut command = Command::new(&self.bubblewrap);
-        command.args(arguments(&self.ingredients, directory, &task, status.as_raw_fd())).env_clear().current_dir("/");
+        command.args(arguments(&self.ingredients, directory, &task, inherited)).env_clear().current_dir("/");
         // No pipe of the server's: the sandbox outlives it.
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let (account, number) = (self.account, status.as_raw_fd());
+        let account = self.account;
         // SAFETY: system calls alone, on values that were made before the fork.
         unsafe {
             command.pre_exec(move || {
                 for mut entrance in &group.entrances {
                     entrance.write_all(b"0")?;
                 }
-                leave_server(account, number)
+                leave_server(account, inherited)
             });
         }
         // Closes the status file here: from now on bubblewrap alone holds the lock.
@@ -180,8 +184,9 @@ fn name(directory: &Directory) -> String {
     directory.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// In the child, between fork and exec: a session of its own, nothing of the server's open, the account's rights.
-fn leave_server(account: Option<Account>, status: RawFd) -> io::Result<()> {
+/// In the child, between fork and exec: a session of its own, nothing of the server's open but what bubblewrap is told of,
+/// the account's rights.
+fn leave_server(account: Option<Account>, inherited: Inherited) -> io::Result<()> {
     rustix::process::setsid()?;
     rustix::process::umask(Mode::from_raw_mode(FILE_MODE_MASK));
     // SAFETY: the system call takes two numbers and flags; it closes nothing now, only at exec.
@@ -193,9 +198,11 @@ fn leave_server(account: Option<Account>, status: RawFd) -> io::Result<()> {
     let least = |wanted: Option<u64>| most.map_or(wanted, |most| wanted.map(|wanted| wanted.min(most)));
     let descriptors = Rlimit { current: least(DESCRIPTORS.current), maximum: least(DESCRIPTORS.maximum) };
     rustix::process::setrlimit(Resource::Nofile, descriptors)?;
-    // SAFETY: the descriptor is open: it was before the fork, and nothing was closed since.
-    if unsafe { libc::fcntl(status, libc::F_SETFD, 0) } != 0 {
-        return Err(io::Error::last_os_error());
+    for descriptor in [inherited.status, inherited.filter] {
+        // SAFETY: the descriptor is open: it was before the fork, and nothing was closed since.
+        if unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
     }
     // Keys that whoever started the server has in the kernel would go in with the session's keyring, and what one sandbox
     // puts there into the next.

@@ -4,7 +4,7 @@
 //! - `lifecycle`: one environment, from its creation to its removal;
 //! - `launcher`: starts and ends sandboxes; `hands`: the part of it that needs privileges; `monitor`: between the two, when a
 //!   server has given them up;
-//! - `command_line`, `cgroups`, `process`, `state`, `git_config`, `outcome`: what these are made of.
+//! - `command_line`, `seccomp`, `cgroups`, `process`, `state`, `git_config`, `outcome`: what these are made of.
 
 use std::{
     collections::HashMap,
@@ -42,6 +42,7 @@ mod lifecycle;
 mod monitor;
 mod outcome;
 mod process;
+mod seccomp;
 mod setup;
 mod state;
 

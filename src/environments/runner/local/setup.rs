@@ -23,6 +23,7 @@ use super::{
     git_config::{GitConfig, GitConfigError},
     hands::Hands,
     launcher::Launcher,
+    seccomp::Filter,
     state::Directory,
 };
 use crate::{
@@ -60,10 +61,13 @@ pub enum SetupError {
     /// Bubblewrap does not start a sandbox.
     #[error(
         "no sandbox can be started: {0}; environments need bubblewrap 0.8 or newer (on Debian: apt-get install \
-         bubblewrap), user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone), and a data \
-         directory that their account can pass through (chmod o+x)"
+         bubblewrap), user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone), a kernel with \
+         CONFIG_SECCOMP_FILTER, and a data directory that their account can pass through (chmod o+x)"
     )]
     NoSandbox(String),
+    /// The filter of system calls cannot be built.
+    #[error("the filter of system calls for environments cannot be built for this machine: {0}")]
+    Filter(#[from] seccompiler::BackendError),
     /// The operator's Git configuration is not taken.
     #[error("the Git configuration for environments: {0}")]
     GitConfig(#[from] GitConfigError),
@@ -107,6 +111,7 @@ pub(super) async fn prepare(config: LocalConfig) -> Result<Prepared, SetupError>
         account: config.account,
         server,
         ingredients: Ingredients { binary: PathBuf::new(), shared: shared.clone() },
+        filter: Filter::build()?,
         cgroups: Cgroups::detect(),
     };
     hands.make_directory(CWD, &environments, 0o710, server).map_err(at(&environments))?;
