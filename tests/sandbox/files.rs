@@ -1,0 +1,68 @@
+//! What of the machine is in a sandbox: files, variables, descriptors.
+
+use std::fs;
+
+use latchkey::environments::runner::Runner;
+
+use crate::support::machine::{Machine, exec, running};
+
+#[tokio::test]
+async fn nothing_of_the_machine_gets_in() {
+    let machine = Machine::new().await;
+    let secret = machine.config.data_dir.join("secret");
+    fs::write(&secret, "hunter2").unwrap();
+    // A descriptor that every child would inherit.
+    let open = fs::File::open(&secret).unwrap();
+    rustix::io::fcntl_setfd(&open, rustix::io::FdFlags::empty()).unwrap();
+    let runner = machine.runner().await;
+    let id = running(&runner).await;
+    let said = async |text: &str| exec(&runner, id, text).await.stdout;
+
+    // Descriptors: a command has its three; the supervisor does not show its own.
+    assert_eq!(said("ls /proc/self/fd | tr '\\n' ' '").await, "0 1 2 3 ", "and that of ls");
+    assert_eq!(said("ls -l /proc/self/fd; cat /proc/*/fdinfo/*").await.find("secret"), None);
+    assert_eq!(exec(&runner, id, "ls /proc/1/fd/ || cat /proc/1/environ || cat /proc/1/mem").await.exit_code, 1);
+    drop(open);
+
+    // The environment's variables are exactly ours. `PWD` and `_` are the shell's.
+    let variables = said("env | cut -d= -f1 | grep -v -x -e PWD -e _ | sort | tr '\\n' ' '").await;
+    let ours =
+        "HOME HTTPS_PROXY HTTP_PROXY LANG LOGNAME NO_PROXY PATH SHELL TERM USER http_proxy https_proxy no_proxy ";
+    assert_eq!(variables, ours);
+
+    // Files: nothing of the data directory, of /etc's secrets, of other people's homes; nothing can be written but
+    // what is the environment's.
+    let data = machine.config.data_dir.display();
+    for path in [format!("{data}"), "/etc/shadow".into(), "/root".into(), "/etc/ssl/private".into(), "/sys".into()] {
+        assert_eq!(exec(&runner, id, &format!("ls {path}")).await.exit_code, 2, "{path}");
+    }
+    for path in ["/", "/usr", "/etc", "/dev", "/run", "/run/egress", "/opt/latchkey", "/var", "/home"] {
+        assert_ne!(exec(&runner, id, &format!("touch {path}/x")).await.exit_code, 0, "{path}");
+    }
+    for path in ["/workspace", "/home/dev", "/tmp", "/var/tmp", "/dev/shm"] {
+        assert_eq!(exec(&runner, id, &format!("touch {path}/x")).await.exit_code, 0, "{path}");
+    }
+    assert_ne!(exec(&runner, id, "echo >> /opt/latchkey/latchkey").await.exit_code, 0);
+
+    // Processes: only its own. Identity: nobody of the machine's.
+    assert_eq!(said("ps -e -o comm= > /tmp/all; sort -u /tmp/all | tr '\\n' ' '").await, "latchkey ps sh ");
+    assert_eq!(said("id -u; id -g; id -G").await, "1000\n1000\n1000\n");
+
+    // Network: its own loopback.
+    assert_eq!(said("tail -n +3 /proc/net/dev | cut -d: -f1").await.trim(), "lo");
+    runner.delete(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn trees_that_resist_are_removed() {
+    let machine = Machine::new().await;
+    let runner = machine.runner().await;
+    let id = running(&runner).await;
+    // Deeper than a path can be long (built from the inside out), closed, and with links out of it.
+    let deep = "cd /workspace; n=$(printf 'n%.0s' $(seq 200)); mkdir inner; \
+                for i in $(seq 40); do mkdir outer && mv inner outer/$n && mv outer inner || exit 1; done; \
+                ln -s / root; ln -s ../../../.. up; mkdir closed; touch closed/x; chmod 0 closed";
+    assert_eq!(exec(&runner, id, deep).await.exit_code, 0);
+    runner.delete(id).await.unwrap();
+    assert!(!machine.directory_of(id).exists());
+}
