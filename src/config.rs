@@ -100,6 +100,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// How long nothing may come of a body.
     pub body_silence: Duration,
+    /// How long nothing of a long answer may be taken.
+    pub answer_silence: Duration,
     /// How long a silent HTTP/2 connection may leave a ping unanswered.
     pub keep_alive_timeout: Duration,
     /// How long requests under way may take to end when the server stops.
@@ -119,6 +121,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(2 * 60),
             body_timeout: Duration::from_secs(60),
             body_silence: Duration::from_secs(10),
+            answer_silence: Duration::from_secs(30),
             keep_alive_timeout: Duration::from_secs(20),
             shutdown: Duration::from_secs(10),
             tokens_per_user: 100,

@@ -12,7 +12,7 @@ use std::{fs, time::Duration};
 use latchkey::{
     domain::{
         environment::{Content, GitSource, GitTarget},
-        exec::{Operations, OperationsError},
+        exec::OperationsError,
         ids::EnvironmentId,
     },
     environments::runner::{
@@ -22,7 +22,9 @@ use latchkey::{
 };
 use support::{
     git_server::{GitServer, Manners},
-    machine::{Machine, RESOURCES, command, eventually, exec, processes_with, repository, running, sandbox, try_exec},
+    machine::{
+        Machine, RESOURCES, command, eventually, exec, processes_with, repository, run, running, sandbox, try_exec,
+    },
 };
 
 #[tokio::test]
@@ -354,6 +356,6 @@ async fn a_socket_that_is_not_the_supervisors_is_not_talked_to() {
     assert!(matches!(try_exec(&runner, id, "true").await, Err(OperationsError::Unreachable(_))));
     runner.stop(id).await.unwrap();
     runner.start(id, &RESOURCES).await.unwrap();
-    assert_eq!(runner.exec(id, command("true")).await.unwrap().exit_code, 0);
+    assert_eq!(run(&runner, id, command("true")).await.unwrap().exit_code, 0);
     runner.delete(id).await.unwrap();
 }

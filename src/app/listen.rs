@@ -4,7 +4,6 @@ use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, t
 
 use axum::body::Body;
 use http::{Request, Response};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -18,7 +17,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use crate::{auth::Peer, config::Limits};
+use super::answer_body::AnswerBody;
+use crate::{auth::Peer, config::Limits, domain::exec::Held};
 
 /// How long to wait when the system has no more descriptors or memory for connections.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -44,7 +44,8 @@ where
         match accepted {
             Ok((stream, peer, place)) => {
                 let (builder, service, ending) = (Arc::clone(&builder), service.clone(), ending.clone());
-                let patience = Patience { first: limits.header_timeout, idle: limits.idle_timeout };
+                let patience =
+                    Patience { first: limits.header_timeout, idle: limits.idle_timeout, answer: limits.answer_silence };
                 connections.spawn(async move {
                     connection(&builder, stream, peer, service, patience, &ending).await;
                     drop(place);
@@ -72,6 +73,8 @@ struct Patience {
     first: Duration,
     /// After that.
     idle: Duration,
+    /// While it takes nothing of a long answer.
+    answer: Duration,
 }
 
 async fn connection<S>(
@@ -94,14 +97,10 @@ async fn connection<S>(
             request.extensions_mut().insert(Peer(peer.ip().to_canonical()));
             let mut service = service.clone();
             async move {
-                let response = tower::ServiceExt::ready(&mut service).await?.call(request).await?;
+                let mut response = tower::ServiceExt::ready(&mut service).await?.call(request).await?;
+                let held = response.extensions_mut().remove::<Held>();
                 // Under way until the last of its answer is gone, or nobody wants it any more.
-                Ok::<_, Infallible>(response.map(|body| {
-                    Body::new(body.map_frame(move |frame| {
-                        let _ = &under_way;
-                        frame
-                    }))
-                }))
+                Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, (under_way, held), patience.answer)))
             }
         })
     };
@@ -215,6 +214,7 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
     use hyper::client::conn::http2::{self, SendRequest};
     use tokio::task::JoinHandle;
 

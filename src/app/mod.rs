@@ -1,6 +1,7 @@
 //! The composition root: everything is made here, and put in front of each other in the order that is written here.
 
 pub mod admin;
+mod answer_body;
 mod body_deadline;
 mod database;
 mod descriptors;

@@ -1,6 +1,6 @@
 //! Commands in a running environment: the port that use cases call, and runners answer.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use super::ids::EnvironmentId;
 
@@ -67,13 +67,31 @@ pub enum OperationsError {
     Unreachable(String),
 }
 
+/// What must be held until an answer was taken by whoever asked: a place among those that may be long.
+#[derive(Clone)]
+pub struct Held(Arc<dyn Any + Send + Sync>);
+
+impl Held {
+    /// Holds something.
+    #[must_use]
+    pub fn new(what: impl Send + Sync + 'static) -> Self {
+        Self(Arc::new(what))
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Held").field(&Arc::strong_count(&self.0)).finish()
+    }
+}
+
 /// The answer of an [`Operations`] method.
 pub type OperationFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, OperationsError>> + Send + 'a>>;
 
 /// Carries out operations in environments. Dropping a returned future ends what it started.
 pub trait Operations: Send + Sync + 'static {
-    /// Runs a command to its end.
-    fn exec(&self, environment: EnvironmentId, command: Command) -> OperationFuture<'_, CommandOutput>;
+    /// Runs a command to its end. Its output is to be let go of before what is held for it.
+    fn exec(&self, environment: EnvironmentId, command: Command) -> OperationFuture<'_, (CommandOutput, Held)>;
 
     /// Ends the command that was started with this operation ID; an unknown one is no error.
     fn cancel(&self, environment: EnvironmentId, operation_id: String) -> OperationFuture<'_, ()>;

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::caller;
 use crate::auth::Caller;
 use crate::domain::{
-    exec::{Command, DEFAULT_TIMEOUT},
+    exec::{Command, CommandOutput, DEFAULT_TIMEOUT},
     ids::EnvironmentId,
 };
 use crate::pb::supervisor::v1::{
@@ -54,8 +54,12 @@ impl EnvironmentOpsService for EnvironmentOpsApi {
             timeout,
         };
         let rpc = "supervisor.v1.EnvironmentOpsService/Exec";
-        let output = self.environments.exec(caller.actor(), environment, command, rpc).await?;
-        Ok(Response::new(ExecResponse { exit_code: output.exit_code, stdout: output.stdout, stderr: output.stderr }))
+        let (output, held) = self.environments.exec(caller.actor(), environment, command, rpc).await?;
+        let CommandOutput { exit_code, stdout, stderr } = output;
+        let mut response = Response::new(ExecResponse { exit_code, stdout, stderr });
+        // Whoever sends the answer lets go of it when it was taken.
+        response.extensions_mut().insert(held);
+        Ok(response)
     }
 
     async fn cancel_exec(&self, request: Request<CancelExecRequest>) -> Result<Response<CancelExecResponse>, Status> {

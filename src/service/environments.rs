@@ -10,7 +10,7 @@ use crate::domain::{
         NewEnvironment, Phase, SESSION_ID_LIMIT,
     },
     exec::{
-        COMMAND_LIMIT, Command, CommandOutput, DIRECTORY_LIMIT, LONGEST_TIMEOUT, OPERATION_ID_LIMIT, Operations,
+        COMMAND_LIMIT, Command, CommandOutput, DIRECTORY_LIMIT, Held, LONGEST_TIMEOUT, OPERATION_ID_LIMIT, Operations,
         OperationsError,
     },
     ids::{ClassId, EnvironmentId, EnvironmentTokenId, PrincipalId, RunnerId},
@@ -267,7 +267,7 @@ impl Environments {
         id: EnvironmentId,
         command: Command,
         rpc: &'static str,
-    ) -> Result<CommandOutput, ServiceError> {
+    ) -> Result<(CommandOutput, Held), ServiceError> {
         check_command(&command)?;
         let operations = self.operations(actor, id).await?;
         self.store.audit_act(&AuditEvent::of(actor, Action::EnvironmentExec, rpc, subject(id))).await?;

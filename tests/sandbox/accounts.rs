@@ -1,9 +1,9 @@
 //! Whose the processes of a sandbox are, seen from outside.
 
-use latchkey::{domain::exec::Operations, environments::runner::Runner};
+use latchkey::environments::runner::Runner;
 
 use crate::support::{
-    machine::{Machine, command, eventually, running, sandbox},
+    machine::{Machine, command, eventually, run, running, sandbox},
     outside,
 };
 
@@ -36,7 +36,7 @@ async fn outside_its_processes_are_the_accounts() {
     };
     tokio::select! {
         // Not the last command, so that the shell does not become it.
-        output = runner.exec(id, command("id -u; sleep 1000; true")) => panic!("{output:?}"),
+        output = run(&runner, id, command("id -u; sleep 1000; true")) => panic!("{output:?}"),
         () = look => {}
     }
     runner.delete(id).await.unwrap();

@@ -7,7 +7,7 @@ use latchkey::{
     environments::runner::Runner,
 };
 
-use crate::support::machine::{Machine, command, eventually, exec, processes_with, running};
+use crate::support::machine::{Machine, command, eventually, exec, processes_with, run, running};
 
 #[tokio::test]
 async fn output_is_bounded_and_becomes_text() {
@@ -44,7 +44,7 @@ async fn a_command_that_runs_out_of_time_or_is_cancelled_takes_its_descendants_w
             ..command(&format!("trap '' TERM; sh -c 'sleep {marker} & sleep {marker}; true' & sleep {marker}; true"))
         }
     };
-    assert_eq!(runner.exec(id, stubborn(1)).await, Err(OperationsError::TimedOut(Duration::from_secs(1))));
+    assert_eq!(run(&runner, id, stubborn(1)).await, Err(OperationsError::TimedOut(Duration::from_secs(1))));
     assert_eq!(processes_with(&marker(1)), Vec::<String>::new());
 
     let all_run = async |number| {
@@ -54,19 +54,19 @@ async fn a_command_that_runs_out_of_time_or_is_cancelled_takes_its_descendants_w
     };
     let cancel = async {
         all_run(2).await;
-        let taken = runner.exec(id, Command { timeout: Duration::from_secs(5), ..stubborn(2) }).await;
+        let taken = run(&runner, id, Command { timeout: Duration::from_secs(5), ..stubborn(2) }).await;
         assert!(matches!(&taken, Err(OperationsError::Invalid(text)) if text.contains("operation_id")), "{taken:?}");
         runner.cancel(id, "operation 2".into()).await.unwrap();
         runner.cancel(id, "operation 2".into()).await.unwrap();
         runner.cancel(id, "unknown".into()).await.unwrap();
     };
-    let (result, ()) = tokio::join!(runner.exec(id, stubborn(2)), cancel);
+    let (result, ()) = tokio::join!(run(&runner, id, stubborn(2)), cancel);
     assert_eq!(result, Err(OperationsError::Cancelled));
     assert_eq!(processes_with(&marker(2)), Vec::<String>::new());
 
     // The caller goes away.
     tokio::select! {
-        result = runner.exec(id, stubborn(3)) => panic!("{result:?}"),
+        result = run(&runner, id, stubborn(3)) => panic!("{result:?}"),
         () = all_run(3) => {}
     }
     eventually("all end", || processes_with(&marker(3)).is_empty()).await;
@@ -75,7 +75,7 @@ async fn a_command_that_runs_out_of_time_or_is_cancelled_takes_its_descendants_w
         timeout: Duration::from_secs(1),
         ..command("trap 'echo bye > /tmp/bye; exit' TERM; while :; do sleep 0.01; done")
     };
-    assert!(matches!(runner.exec(id, polite).await, Err(OperationsError::TimedOut(_))));
+    assert!(matches!(run(&runner, id, polite).await, Err(OperationsError::TimedOut(_))));
     assert_eq!(exec(&runner, id, "cat /tmp/bye").await.stdout, "bye\n");
     runner.delete(id).await.unwrap();
 }
@@ -92,12 +92,12 @@ async fn what_cannot_be_run_says_so() {
         (Command { working_directory: "relative".into(), ..command("true") }, "working_directory"),
         (Command { working_directory: "/no/such".into(), ..command("true") }, "working_directory"),
     ] {
-        let result = runner.exec(id, bad).await;
+        let result = run(&runner, id, bad).await;
         let is_said = matches!(&result, Err(OperationsError::Invalid(text)) if text.contains(words));
         assert!(is_said, "{result:?}");
     }
     let elsewhere = Command { working_directory: "/usr/bin".into(), ..command("pwd") };
-    assert_eq!(runner.exec(id, elsewhere).await.unwrap().stdout, "/usr/bin\n");
+    assert_eq!(run(&runner, id, elsewhere).await.unwrap().stdout, "/usr/bin\n");
     assert_eq!(exec(&runner, id, "no-such-command").await.exit_code, 127);
     // Orphans are collected: none is left as a zombie.
     exec(&runner, id, "for i in 1 2 3 4 5; do (sleep 0 &) ; done; true").await;

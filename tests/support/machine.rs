@@ -168,5 +168,14 @@ pub(crate) async fn try_exec(
     environment: EnvironmentId,
     text: &str,
 ) -> Result<CommandOutput, OperationsError> {
-    runner.exec(environment, command(text)).await
+    run(runner, environment, command(text)).await
+}
+
+/// Runs any command.
+pub(crate) async fn run(
+    runner: &LocalRunner,
+    environment: EnvironmentId,
+    command: Command,
+) -> Result<CommandOutput, OperationsError> {
+    runner.exec(environment, command).await.map(|(output, _)| output)
 }

@@ -1,19 +1,23 @@
 //! Talks to the supervisor of an environment. What comes back is hostile input: bounded, and passed on as text alone.
 
 use std::{
+    future::Future,
     io,
     os::fd::{AsRawFd, OwnedFd},
     path::Path,
     time::Duration,
 };
 
+use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use tokio::net::UnixStream;
 use tonic::{
-    Code, Status,
+    Code, Request, Status,
+    client::Grpc,
     transport::{Channel, Endpoint},
 };
+use tonic_prost::ProstCodec;
 
 use super::task::places;
 use crate::{
@@ -21,11 +25,19 @@ use crate::{
         COMMAND_LIMIT, Command, CommandOutput, DEFAULT_TIMEOUT, LONGEST_TIMEOUT, OUTPUT_LIMIT, OperationsError,
     },
     environments::excerpt::{EXCERPT_LIMIT, excerpt},
-    pb::supervisor::v1::{CancelExecRequest, ExecRequest, environment_ops_service_client::EnvironmentOpsServiceClient},
+    pb::supervisor::v1::{
+        CancelExecRequest, ExecRequest, ExecResponse, environment_ops_service_client::EnvironmentOpsServiceClient,
+    },
 };
 
 /// The most bytes of an answer: two streams with their notes.
 const ANSWER_LIMIT: usize = 2 * OUTPUT_LIMIT + 64 * 1024;
+/// The most bytes of an answer that says nothing.
+const SMALL_ANSWER_LIMIT: usize = 1024;
+/// The RPC that has a long answer.
+const EXEC_PATH: &str = "/supervisor.v1.EnvironmentOpsService/Exec";
+/// The longest wait for an answer that has begun: it comes from this machine.
+const READING_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most bytes of an answer's headers.
 const HEADER_LIMIT: u32 = 16 * 1024;
 /// The longest wait for a connection, and for an answer that takes no work.
@@ -61,7 +73,7 @@ impl From<rustix::io::Errno> for ConnectError {
 
 /// A connection to one supervisor.
 #[derive(Debug, Clone)]
-pub struct Client(EnvironmentOpsServiceClient<Channel>);
+pub struct Client(Channel);
 
 impl Client {
     /// Connects to the socket in `run`, the directory that the environment writes to. `owner` is the user ID that the
@@ -89,16 +101,21 @@ impl Client {
                 .initial_connection_window_size(2 * 1024 * 1024)
                 .connect_with_connector(connector)
                 .await?;
-            Ok(Self(EnvironmentOpsServiceClient::new(channel).max_decoding_message_size(ANSWER_LIMIT)))
+            Ok(Self(channel))
         };
         tokio::time::timeout(SHORT_TIMEOUT, connected).await.map_err(|_| ConnectError::TimedOut)?
     }
 
-    /// Runs a command to its end. Dropping the future ends the command and its process group.
+    /// Runs a command to its end, and waits for a place for its answer before reading it. Dropping the future ends the command
+    /// and its process group.
     ///
     /// # Errors
     /// [`OperationsError`]
-    pub async fn exec(mut self, command: Command) -> Result<CommandOutput, OperationsError> {
+    pub async fn exec<Place>(
+        self,
+        command: Command,
+        place: impl Future<Output = Result<Place, OperationsError>>,
+    ) -> Result<(CommandOutput, Place), OperationsError> {
         if command.command.len() > COMMAND_LIMIT {
             // The other end would refuse it as well, but could not say why: it does not read that far.
             return Err(OperationsError::Invalid(format!("command: is longer than {COMMAND_LIMIT} bytes")));
@@ -112,21 +129,39 @@ impl Client {
             working_directory: command.working_directory,
             timeout_seconds: i32::try_from(seconds).unwrap_or(i32::MAX),
         };
-        let answer = tokio::time::timeout(timeout + ENDING_TIMEOUT, self.0.exec(request)).await;
-        let answer = answer.map_err(|_| OperationsError::Unreachable("no answer in time".to_owned()))?;
-        let output = answer.map_err(|status| failed(&status, timeout))?.into_inner();
+        let late = |_| OperationsError::Unreachable("no answer in time".to_owned());
+        let lost = |status: Status| failed(&status, timeout);
+        // As a stream of one message: the headers say that the command is over, and the message waits for its place.
+        let path = PathAndQuery::from_static(EXEC_PATH);
+        let answer = async {
+            let mut grpc = Grpc::new(self.0).max_decoding_message_size(ANSWER_LIMIT);
+            grpc.ready().await.map_err(|error| OperationsError::Unreachable(error.to_string()))?;
+            let codec = ProstCodec::<ExecRequest, ExecResponse>::default();
+            grpc.server_streaming(Request::new(request), path, codec).await.map_err(lost)
+        };
+        let answer = tokio::time::timeout(timeout + ENDING_TIMEOUT, answer).await.map_err(late)??;
+        let place = place.await?;
+        let mut messages = answer.into_inner();
+        let one = async {
+            let Some(output) = messages.message().await? else { return Ok(None) };
+            // The trailers, which have the status; a second message is none of a supervisor's.
+            Ok(if messages.message().await?.is_none() { Some(output) } else { None })
+        };
+        let output = tokio::time::timeout(READING_TIMEOUT, one).await.map_err(late)?.map_err(lost)?;
+        let output = output.ok_or_else(|| OperationsError::Unreachable("not one answer".to_owned()))?;
         if !(0..=255).contains(&output.exit_code) {
             return Err(OperationsError::Unreachable("the exit code is none".to_owned()));
         }
-        Ok(CommandOutput { exit_code: output.exit_code, stdout: output.stdout, stderr: output.stderr })
+        Ok((CommandOutput { exit_code: output.exit_code, stdout: output.stdout, stderr: output.stderr }, place))
     }
 
     /// Ends the command with this operation ID.
     ///
     /// # Errors
     /// [`OperationsError`]
-    pub async fn cancel(mut self, operation_id: String) -> Result<(), OperationsError> {
-        let answer = tokio::time::timeout(SHORT_TIMEOUT, self.0.cancel_exec(CancelExecRequest { operation_id })).await;
+    pub async fn cancel(self, operation_id: String) -> Result<(), OperationsError> {
+        let mut client = EnvironmentOpsServiceClient::new(self.0).max_decoding_message_size(SMALL_ANSWER_LIMIT);
+        let answer = tokio::time::timeout(SHORT_TIMEOUT, client.cancel_exec(CancelExecRequest { operation_id })).await;
         let answer = answer.map_err(|_| OperationsError::Unreachable("no answer in time".to_owned()))?;
         answer.map(drop).map_err(|status| failed(&status, SHORT_TIMEOUT))
     }

@@ -4,6 +4,7 @@
 //! - `lifecycle`: one environment, from its creation to its removal;
 //! - `launcher`: starts and ends sandboxes; `hands`: the part of it that needs privileges; `monitor`: between the two, when a
 //!   server has given them up;
+//! - `places`: how much commands may ask of the server at once;
 //! - `command_line`, `seccomp`, `cgroups`, `process`, `state`, `git_config`, `outcome`: what these are made of.
 
 use std::{
@@ -24,7 +25,7 @@ use super::{Checkout, Failure, Observation, Resources, Runner, RunnerFuture, Sta
 use crate::{
     domain::{
         environment::Content,
-        exec::{Command, CommandOutput, OperationFuture, Operations, OperationsError},
+        exec::{Command, CommandOutput, Held, OperationFuture, Operations, OperationsError},
         ids::EnvironmentId,
     },
     environments::{
@@ -41,6 +42,7 @@ mod launcher;
 mod lifecycle;
 mod monitor;
 mod outcome;
+mod places;
 mod process;
 mod seccomp;
 mod setup;
@@ -52,6 +54,7 @@ pub use setup::SetupError;
 use hands::Hands;
 use launcher::{Launcher, storage};
 use lifecycle::Slot;
+use places::Places;
 use state::Directory;
 
 /// An unprivileged account, for sandboxes alone: nothing else on the machine belongs to it.
@@ -91,6 +94,7 @@ pub struct LocalConfig {
 pub struct LocalRunner {
     shared: Arc<Shared>,
     slots: Mutex<HashMap<EnvironmentId, Arc<tokio::sync::Mutex<Slot>>>>,
+    places: Places,
     _lock: File,
 }
 
@@ -201,7 +205,7 @@ impl LocalRunner {
     }
 
     async fn begin(shared: Shared, lock: File) -> Result<Self, SetupError> {
-        let runner = Self { shared: Arc::new(shared), slots: Mutex::default(), _lock: lock };
+        let runner = Self { shared: Arc::new(shared), slots: Mutex::default(), places: Places::default(), _lock: lock };
         for environment in runner.on_disk().map_err(|failure| SetupError::Adoption(failure.to_string()))? {
             // One that cannot be taken over must not keep the others away; observing it says what is wrong.
             if let Err(failure) = runner.slot(environment).await {
@@ -291,8 +295,11 @@ impl Runner for LocalRunner {
 }
 
 impl Operations for LocalRunner {
-    fn exec(&self, environment: EnvironmentId, command: Command) -> OperationFuture<'_, CommandOutput> {
-        Box::pin(async move { self.client(environment).await?.exec(command).await })
+    fn exec(&self, environment: EnvironmentId, command: Command) -> OperationFuture<'_, (CommandOutput, Held)> {
+        Box::pin(async move {
+            let place = self.places.enter(environment)?;
+            self.client(environment).await?.exec(command, place.answer()).await
+        })
     }
 
     fn cancel(&self, environment: EnvironmentId, operation_id: String) -> OperationFuture<'_, ()> {
