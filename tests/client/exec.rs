@@ -110,3 +110,35 @@ async fn a_command_that_ran_out_of_time_is_a_failure() {
     let run = home.gitpod(&["environment", "exec", &id, "--timeout", "2s", "--", "sleep", "9"]).await.ended(1);
     run.saying("took longer than 2 s");
 }
+
+#[tokio::test]
+async fn this_machine_by_another_of_its_names_is_the_same_server() {
+    let (home, server, id) = running().await;
+    server.state().exec_answer = answer(0, "done", "");
+    let (token, port) = (server.token(), server.address.port());
+    let exec = async |host: &str, ops: &str| {
+        let mut running = environment(&id, EnvironmentPhase::Running);
+        running.status.as_mut().unwrap().environment_urls.get_or_insert_default().ops =
+            format!("http://{ops}:{port}/ops/here");
+        server.looks(&id, [Ok(running)]);
+        server.state().calls.clear();
+        let url = format!("http://{host}:{port}");
+        let variables = [("GITPOD_HOST", url.as_str()), ("GITPOD_TOKEN", &token)];
+        let run = home.gitpod_with(&variables, &["environment", "exec", &id, "--", "ls"]).await.ended(0);
+        assert_eq!(run.stdout, "done");
+        let state = server.state();
+        assert_eq!(state.calls.last().unwrap().path, "/ops/here/supervisor.v1.EnvironmentOpsService/Exec");
+        // The name that the client was given is the one that it goes on using.
+        assert!(state.calls.iter().all(|call| call.authority == format!("{host}:{port}")), "{:?}", state.calls);
+    };
+    exec("localhost", "127.0.0.1").await;
+    exec("localhost", "[::1]").await;
+    exec("127.0.0.1", "localhost").await;
+    // Whoever else listens at the name that the server gave gets nothing. A machine may have no such address.
+    let other = std::net::TcpListener::bind(("::1", port)).ok();
+    exec("127.0.0.1", "[::1]").await;
+    if let Some(other) = other {
+        other.set_nonblocking(true).unwrap();
+        assert_eq!(other.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "somebody came");
+    }
+}

@@ -56,14 +56,30 @@ async fn no_token_goes_in_cleartext_to_another_machine() {
 async fn commands_are_not_sent_to_another_server() {
     let (home, server, other) = (Home::new(), Server::start().await, Server::start().await);
     let id = new_id();
-    let mut running = environment(&id, EnvironmentPhase::Running);
-    running.status.as_mut().unwrap().environment_urls.get_or_insert_default().ops = other.url();
-    server.looks(&id, [Ok(running)]);
     server.state().exec_answer = Some(ExecResponse::default());
     home.gitpod(&["login", "--token", &server.token(), "--host", &server.url()]).await.ended(0);
-    let run = home.gitpod(&["environment", "exec", &id, "--", "true"]).await.ended(1);
-    run.saying("no token is sent there");
-    assert_eq!(server.count("CreateEnvironmentAccessToken"), 0);
+    let (own_port, other_port) = (server.address.port(), other.address.port());
+    for ops in [
+        other.url(),
+        // Another port, scheme or name, however near.
+        format!("http://localhost:{other_port}/ops/here"),
+        format!("http://[::1]:{other_port}"),
+        "http://localhost".to_owned(),
+        format!("https://127.0.0.1:{own_port}"),
+        format!("https://localhost:{own_port}"),
+        format!("http://127.0.0.2:{own_port}"),
+        format!("http://ops.localhost:{own_port}"),
+        format!("http://localhost.example:{own_port}"),
+        format!("https://gitpod.example:{own_port}"),
+    ] {
+        let mut running = environment(&id, EnvironmentPhase::Running);
+        running.status.as_mut().unwrap().environment_urls.get_or_insert_default().ops = ops.clone();
+        server.looks(&id, [Ok(running)]);
+        let run = home.gitpod(&["environment", "exec", &id, "--", "true"]).await.ended(1);
+        run.saying("no token is sent there").saying(&ops.replace("/ops/here", ""));
+        assert_eq!(server.count("CreateEnvironmentAccessToken"), 0, "{ops}");
+        assert_eq!(server.count("Exec"), 0, "{ops}");
+    }
     assert_eq!(other.paths(), Vec::<String>::new());
 }
 

@@ -40,6 +40,8 @@ use tonic::{Request, Response, Status, service::Routes};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
     pub(crate) path: String,
+    /// The host and the port that the client thinks it is talking to.
+    pub(crate) authority: String,
     pub(crate) authorization: Option<String>,
     pub(crate) user_agent: String,
 }
@@ -49,6 +51,7 @@ impl Call {
         let text = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         Self {
             path: request.uri().path().to_owned(),
+            authority: request.uri().authority().map(ToString::to_string).unwrap_or_default(),
             authorization: text("authorization"),
             user_agent: text("user-agent").unwrap_or_default(),
         }

@@ -144,29 +144,29 @@ impl Connection {
         UserServiceClient::with_origin(self.authorized(), self.base.clone())
     }
 
-    /// Checks that an address the server gave for an environment's operations is the server's own.
+    /// Where the operations of an environment are, at this server's own origin, by the address that the server gave.
     ///
     /// # Errors
-    /// [`Failure::Failed`] when it is not: its token must not go there.
+    /// [`Failure::Failed`] when that is another server's: the environment's token must not go there.
     pub(crate) fn own_address(&self, ops: &str) -> Result<Uri, Failure> {
-        let address = Host::parse(ops)?;
-        if address.origin() != self.host.origin() {
+        let given = Host::parse(ops)?;
+        let Some(address) = self.host.at_own_origin(&given) else {
             return Err(Failure::Failed(format!(
                 "{} says that commands go to {}, another server; no token is sent there. If both are the same server, \
                  use the name that it calls itself by: --host {}",
                 self.host.origin(),
-                address.origin(),
-                address.origin(),
+                given.origin(),
+                given.origin(),
             )));
-        }
+        };
         address
             .base()
             .parse()
             .map_err(|_| Failure::Failed(format!("{} gave an address that cannot be used: {ops}", self.host.base())))
     }
 
-    /// The operations of one environment, with a token of its own, at an address that [`Connection::own_address`] let
-    /// through.
+    /// The operations of one environment, with a token of its own, at an address of
+    /// [`Connection::own_address`].
     ///
     /// # Errors
     /// When the token cannot be sent.

@@ -81,6 +81,22 @@ impl Host {
         self.0.origin().ascii_serialization()
     }
 
+    /// The same path at this origin, if the other address is of this origin too. This machine's three usual names are one
+    /// here, since a server knows but one of them for its own; the other two still get nothing.
+    pub(crate) fn at_own_origin(&self, other: &Self) -> Option<Self> {
+        let is_this_machine = |host: &Self| matches!(host.0.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        let is_own = self.0.origin() == other.0.origin()
+            || is_this_machine(self)
+                && is_this_machine(other)
+                && self.0.scheme() == other.0.scheme()
+                && self.0.port_or_known_default() == other.0.port_or_known_default();
+        is_own.then(|| {
+            let mut url = self.0.clone();
+            url.set_path(other.0.path());
+            Self(url)
+        })
+    }
+
     /// Where the API is: the origin and the path, without a slash at the end.
     pub(crate) fn base(&self) -> String {
         self.0.as_str().trim_end_matches('/').to_owned()
@@ -138,6 +154,37 @@ mod tests {
         assert_eq!(base("ftp://a"), Err(InvalidHost::Scheme("ftp".into())));
         for text in ["https://u@a", "https://u:p@a", "https://a?b", "https://a#b"] {
             assert_eq!(base(text), Err(InvalidHost::Surplus), "{text}");
+        }
+    }
+
+    #[test]
+    fn this_machine_has_three_names_and_the_one_in_use_stays() {
+        let at_own_origin = |own: &str, other: &str| {
+            let found = Host::parse(own).unwrap().at_own_origin(&Host::parse(other).unwrap());
+            found.map(|host| host.base())
+        };
+        for (own, other, expected) in [
+            ("https://a.example/api", "https://A.example:443/ops/1/", "https://a.example/ops/1"),
+            ("http://localhost:8080", "http://127.0.0.1:8080/ops", "http://localhost:8080/ops"),
+            ("http://127.0.0.1:8080/api", "http://localhost:8080/ops", "http://127.0.0.1:8080/ops"),
+            ("http://[::1]:8080", "http://LOCALHOST:8080/ops", "http://[::1]:8080/ops"),
+            ("http://127.0.0.1", "http://[::1]:80/ops", "http://127.0.0.1/ops"),
+        ] {
+            assert_eq!(at_own_origin(own, other).as_deref(), Some(expected), "{own} {other}");
+        }
+        for (own, other) in [
+            ("http://localhost:8080", "http://127.0.0.1:8081"),
+            ("http://localhost:8080", "http://127.0.0.1"),
+            ("https://localhost:8080", "http://127.0.0.1:8080"),
+            ("http://localhost:8080", "https://localhost:8080"),
+            ("http://localhost:8080", "http://127.0.0.2:8080"),
+            ("http://localhost:8080", "http://a.localhost:8080"),
+            ("http://localhost:8080", "http://localhost.example:8080"),
+            ("http://localhost:8080", "http://[::ffff:127.0.0.1]:8080"),
+            ("http://a.example:8080", "http://127.0.0.1:8080"),
+            ("http://127.0.0.1:8080", "http://a.example:8080"),
+        ] {
+            assert_eq!(at_own_origin(own, other), None, "{own} {other}");
         }
     }
 

@@ -25,6 +25,10 @@ async fn the_client_passes_on_words_output_and_exit_code() {
     exec(&["no-such-command"]).await.ended(127).saying("no-such-command");
     assert_eq!(exec(&["cat", "a b"]).await.ended(0).stdout, "spaces\n");
     assert_eq!(exec(&["pwd"]).await.ended(0).stdout, "/workspace/name\n");
+    // By another name than the server has for itself.
+    let url = local.server().url().replace("127.0.0.1", "localhost");
+    let ran = Gitpod::with_token(&url, &token).run(&["environment", "exec", &id, "--", "pwd"]).await.ended(0);
+    assert_eq!(ran.stdout, "/workspace/name\n");
 
     // Each word arrives as it was written.
     let words = [
