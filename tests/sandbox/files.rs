@@ -54,6 +54,33 @@ async fn nothing_of_the_machine_gets_in() {
 }
 
 #[tokio::test]
+async fn every_place_that_can_be_written_to_is_the_environments_own() {
+    let machine = Machine::new().await;
+    let runner = machine.runner().await;
+    let id = running(&runner).await;
+    exec(&runner, id, "mkdir /workspace/a /tmp/b && touch /workspace/a/c /dev/shm/d").await;
+    // Left out: what processes have of their own in /proc, the pressure there (a program may ask to be told of it),
+    // devices, and the directory of terminals, in which nobody makes files.
+    let list = "find / \\( -path '/proc/[0-9]*' -o -path /proc/pressure -o -path /dev/pts \\) -prune -o \
+                -writable \\( -type d -o -type f \\) -print | while read f; do [ -c $f ] || echo $f; done | sort";
+    let found = exec(&runner, id, list).await;
+    let places: Vec<&str> = found.stdout.lines().collect();
+    let own = [
+        "/dev/shm",
+        "/dev/shm/d",
+        "/home/dev",
+        "/run/latchkey",
+        "/tmp",
+        "/tmp/b",
+        "/workspace",
+        "/workspace/a",
+        "/workspace/a/c",
+    ];
+    assert_eq!(places, own, "{}", found.stderr);
+    runner.delete(id).await.unwrap();
+}
+
+#[tokio::test]
 async fn trees_that_resist_are_removed() {
     let machine = Machine::new().await;
     let runner = machine.runner().await;

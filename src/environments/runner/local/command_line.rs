@@ -105,6 +105,8 @@ pub(super) fn arguments(
     line.add(["--dev", "/dev"]);
     line.add(["--size", &SHARED_MEMORY_BYTES.to_string(), "--perms", "1777", "--tmpfs", "/dev/shm"]);
     line.add(["--remount-ro", "/dev", "--proc", "/proc"]);
+    // Settings of the namespaces belong to the account, which made them, and could be changed from inside.
+    line.add(["--ro-bind", "/proc/sys", "/proc/sys"]);
     line.add(["--size", &TEMPORARY_BYTES.to_string(), "--perms", "1777", "--tmpfs", "/tmp"]);
     line.add(["--dir", "/var", "--symlink", "../tmp", "/var/tmp"]);
     line.paths("--bind", &directory.workspace(), Path::new(places::WORKSPACE));
