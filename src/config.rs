@@ -1,5 +1,7 @@
 //! What the server is told: flags and `LATCHKEY_*` variables, checked together so that every mistake is reported at once.
 
+mod environment_limits;
+
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -13,6 +15,11 @@ use clap::{
 };
 use serde::{Deserialize, Serialize};
 use url::Url;
+
+pub use environment_limits::EnvironmentLimitArgs;
+
+use crate::domain::environment::EnvironmentLimits;
+use environment_limits::number;
 
 /// Where it listens when nothing is said.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -66,6 +73,9 @@ pub struct ServeArgs {
     /// Live tokens that a user may have at the most
     #[arg(long, env = "LATCHKEY_TOKENS_PER_USER", value_name = "N", default_value = "100")]
     pub tokens_per_user: String,
+    /// How many environments there may be.
+    #[command(flatten)]
+    pub environments: EnvironmentLimitArgs,
     /// Run environments on this machine, also with a database of one's own
     #[arg(long, env = "LATCHKEY_LOCAL_RUNNER")]
     pub local_runner: bool,
@@ -108,6 +118,8 @@ pub struct Limits {
     pub shutdown: Duration,
     /// Live tokens a principal.
     pub tokens_per_user: u32,
+    /// Environments of a principal, and of an organization.
+    pub environments: EnvironmentLimits,
 }
 
 impl Default for Limits {
@@ -125,6 +137,7 @@ impl Default for Limits {
             keep_alive_timeout: Duration::from_secs(20),
             shutdown: Duration::from_secs(10),
             tokens_per_user: 100,
+            environments: EnvironmentLimits::default(),
         }
     }
 }
@@ -189,10 +202,8 @@ impl ServeArgs {
             text => address("--metrics-listen", text, &mut mistakes),
         };
         let public_url = self.public_url.as_deref().and_then(|text| public_url(text, &mut mistakes));
-        let tokens_per_user = self.tokens_per_user.parse().ok().filter(|limit| (1..=100_000).contains(limit));
-        if tokens_per_user.is_none() {
-            mistakes.push(format!("--tokens-per-user {}: must be a number from 1 to 100000", self.tokens_per_user));
-        }
+        let tokens_per_user = number("--tokens-per-user", &self.tokens_per_user, &(1..=100_000), &mut mistakes);
+        let environments = self.environments.check(&mut mistakes);
         let local_runner = self.local_runner || self.data.database_url.is_none();
         // As Git has it: an empty variable names no file.
         let named = |file: &PathBuf| !file.as_os_str().is_empty();
@@ -206,7 +217,7 @@ impl ServeArgs {
                 data: self.data,
                 local_runner,
                 git_config,
-                limits: Limits { tokens_per_user, ..Limits::default() },
+                limits: Limits { tokens_per_user, environments, ..Limits::default() },
             }),
             (None | Some(_), None | Some(_)) => Err(Mistakes(mistakes)),
         }

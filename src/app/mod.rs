@@ -199,7 +199,7 @@ async fn serve(
     let operations = environments::start(runner, organization, &store, &working, &mut tasks).await?;
 
     let public_url: Arc<str> = config.public_url.clone().unwrap_or_else(|| format!("http://{address}")).into();
-    let environments = Environments::new(store.clone(), Arc::clone(&keys), operations);
+    let environments = Environments::new(store.clone(), Arc::clone(&keys), operations, config.limits.environments);
     let services = http::Services {
         tokens: TokenApi::new(Tokens::new(store.clone(), Arc::clone(&keys), config.limits.tokens_per_user)),
         users: UserApi::new(Users::new(store.clone())),

@@ -1,13 +1,17 @@
 //! Environments: what is wanted of them. What becomes of it, the reconciler sees to.
 
+mod classes;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+pub use classes::default_classes;
 
 use super::ServiceError;
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     environment::{
-        ClassFilter, ClassKey, Content, DesiredPhase, Environment, EnvironmentClass, EnvironmentFilter, NAME_LIMIT,
-        NewEnvironment, Phase, SESSION_ID_LIMIT,
+        ClassFilter, ClassKey, Content, DesiredPhase, Environment, EnvironmentClass, EnvironmentFilter,
+        EnvironmentLimits, NAME_LIMIT, NewEnvironment, Phase, SESSION_ID_LIMIT,
     },
     exec::{
         COMMAND_LIMIT, Command, CommandOutput, DIRECTORY_LIMIT, Held, LONGEST_TIMEOUT, OPERATION_ID_LIMIT, Operations,
@@ -20,7 +24,7 @@ use crate::domain::{
     text::{self, is_unprintable},
     token::SigningKeys,
 };
-use crate::store::{EnvironmentChange, EnvironmentCreateError, MintError, NewClass, Store, StoreError};
+use crate::store::{EnvironmentChange, EnvironmentCreateError, MintError, Store, StoreError};
 
 /// How long a command may go on with a credential that has ended.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -29,39 +33,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const ANNOTATIONS_LIMIT: usize = 64;
 /// The most bytes of them all.
 const ANNOTATION_BYTES: usize = 8 * 1024;
-
-const MEBIBYTE: i64 = 1024 * 1024;
-
-/// The classes that a local runner has from the start.
-#[must_use]
-pub const fn default_classes() -> [NewClass; 3] {
-    [
-        NewClass {
-            display_name: "Small",
-            description: "1 CPU, 2 GiB of memory",
-            cpu_millicores: 1000,
-            memory_bytes: 2048 * MEBIBYTE,
-            processes: 512,
-            is_default: true,
-        },
-        NewClass {
-            display_name: "Regular",
-            description: "2 CPUs, 4 GiB of memory",
-            cpu_millicores: 2000,
-            memory_bytes: 4096 * MEBIBYTE,
-            processes: 1024,
-            is_default: false,
-        },
-        NewClass {
-            display_name: "Large",
-            description: "4 CPUs, 8 GiB of memory",
-            cpu_millicores: 4000,
-            memory_bytes: 8192 * MEBIBYTE,
-            processes: 2048,
-            is_default: false,
-        },
-    ]
-}
 
 /// What is asked for in a new environment.
 #[derive(Debug, Clone)]
@@ -86,19 +57,25 @@ pub struct Environments {
     store: Store,
     keys: Arc<SigningKeys>,
     local: Option<(RunnerId, Arc<dyn Operations>)>,
+    limits: EnvironmentLimits,
 }
 
 impl Environments {
     /// On a store; commands are carried out in the environments of this server's own runner.
     #[must_use]
-    pub fn new(store: Store, keys: Arc<SigningKeys>, local: Option<(RunnerId, Arc<dyn Operations>)>) -> Self {
-        Self { store, keys, local }
+    pub fn new(
+        store: Store,
+        keys: Arc<SigningKeys>,
+        local: Option<(RunnerId, Arc<dyn Operations>)>,
+        limits: EnvironmentLimits,
+    ) -> Self {
+        Self { store, keys, local, limits }
     }
 
     /// Asks for an environment, and returns at once.
     ///
     /// # Errors
-    /// [`ServiceError`]
+    /// [`ServiceError`]: exhausted at a limit of the user or of the organization.
     pub async fn create(
         &self,
         actor: &Actor,
@@ -132,7 +109,7 @@ impl Environments {
             session_id: asked.session_id,
         };
         let event = AuditEvent::of(actor, Action::EnvironmentCreate, rpc, subject(id));
-        self.store.environment_create(&new, &event).await.map_err(|error| match error {
+        self.store.environment_create(&new, &self.limits, &event).await.map_err(|error| match error {
             EnvironmentCreateError::NoSuchClass => ServiceError::invalid(
                 "spec.machine.class",
                 "is no environment class of your organization that is enabled; see ListEnvironmentClasses",
@@ -141,6 +118,7 @@ impl Environments {
                 "your organization has no runner yet, so there is no default environment class; ask your operator"
                     .to_owned(),
             ),
+            EnvironmentCreateError::Limit(reached) => ServiceError::Exhausted(reached.to_string()),
             EnvironmentCreateError::Store(error) => error.into(),
         })
     }
@@ -186,7 +164,7 @@ impl Environments {
     /// Says where an environment is to be, and returns at once. Deleting one that is being deleted is no error.
     ///
     /// # Errors
-    /// [`ServiceError`]
+    /// [`ServiceError`]: exhausted when it is to run and as many run as may.
     pub async fn desire(
         &self,
         actor: &Actor,
@@ -200,12 +178,16 @@ impl Environments {
             DesiredPhase::Deleted => Action::EnvironmentDelete,
         };
         let event = AuditEvent::of(actor, action, rpc, subject(id));
-        let change = self.store.environment_desire(actor.organization_id, creator(actor), id, desired, &event).await?;
+        let change = self
+            .store
+            .environment_desire(actor.organization_id, creator(actor), id, desired, &self.limits, &event)
+            .await?;
         match change {
             EnvironmentChange::Changed | EnvironmentChange::Already => Ok(()),
             EnvironmentChange::Deleting => {
                 Err(ServiceError::Precondition("the environment is being deleted; create a new one".to_owned()))
             }
+            EnvironmentChange::Limit(reached) => Err(ServiceError::Exhausted(reached.to_string())),
             EnvironmentChange::NotFound => Err(ServiceError::not_found("environment", id)),
         }
     }

@@ -5,6 +5,7 @@ mod content;
 mod crashes;
 mod input;
 mod life;
+mod limits;
 mod lists;
 mod network;
 mod public_url;

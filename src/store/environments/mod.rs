@@ -1,5 +1,6 @@
 //! Environments: what principals ask for, and what reconcilers write.
 
+mod limits;
 mod row;
 
 use diesel::{
@@ -9,6 +10,7 @@ use diesel::{
     sql_types::{Bool, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use diesel_async::RunQueryDsl;
+use limits::{Counts, hold};
 use row::{EnvironmentRow, NewRow};
 use uuid::Uuid;
 
@@ -22,7 +24,9 @@ use super::{
 };
 use crate::domain::{
     audit::AuditEvent,
-    environment::{DesiredPhase, Environment, EnvironmentFilter, NewEnvironment, Phase},
+    environment::{
+        DesiredPhase, Environment, EnvironmentFilter, EnvironmentLimits, LimitReached, NewEnvironment, Phase,
+    },
     ids::{EnvironmentId, OrganizationId, PrincipalId, RunnerId},
     page::{Page, PageRequest},
 };
@@ -74,6 +78,9 @@ pub enum EnvironmentCreateError {
     /// The organization has no default class.
     #[error("no default class")]
     NoDefaultClass,
+    /// There are as many as there may be.
+    #[error("{0}")]
+    Limit(LimitReached),
     /// PostgreSQL.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -94,6 +101,8 @@ pub enum EnvironmentChange {
     Already,
     /// It is being deleted, and nothing else becomes of it.
     Deleting,
+    /// As many run as may.
+    Limit(LimitReached),
     /// There is no such environment in that scope.
     NotFound,
 }
@@ -122,16 +131,24 @@ impl PhaseWrite {
 }
 
 impl Store {
-    /// Makes an environment, of the class asked for or else of the default one.
+    /// Makes an environment, of the class asked for or else of the default one, if there may be one more.
     ///
     /// # Errors
     /// [`EnvironmentCreateError`]
     pub async fn environment_create(
         &self,
         new: &NewEnvironment,
+        limits: &EnvironmentLimits,
         event: &AuditEvent,
     ) -> Result<Environment, EnvironmentCreateError> {
         writing!(self, async |connection| -> Result<Environment, EnvironmentCreateError> {
+            hold(connection, new.organization_id, new.creator_id).await?;
+            let counts = Counts::of(connection, new.organization_id, new.creator_id).await?;
+            let will_run = new.desired_phase == DesiredPhase::Running;
+            let reached = counts.one_more(limits).or_else(|| counts.one_more_running(limits).filter(|_| will_run));
+            if let Some(reached) = reached {
+                return Err(EnvironmentCreateError::Limit(reached));
+            }
             let mut classes = environment_classes::table
                 .inner_join(runners::table)
                 .filter(runners::organization_id.eq(new.organization_id.uuid()))
@@ -237,7 +254,8 @@ impl Store {
         reading!(self, |connection| { matching(organization, filter).select(count_star()).first(connection) })
     }
 
-    /// Says where an environment is to be, and logs it if that is new. Telling one that failed to run is always new.
+    /// Says where an environment is to be, and logs it if that is new. Telling one that failed to run is always new. One more
+    /// runs only if it may.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -247,24 +265,41 @@ impl Store {
         creator: Option<PrincipalId>,
         id: EnvironmentId,
         desired: DesiredPhase,
+        limits: &EnvironmentLimits,
         event: &AuditEvent,
     ) -> Result<EnvironmentChange, StoreError> {
         writing!(self, async |connection| -> Result<EnvironmentChange, StoreError> {
-            let current: Option<(String, Uuid)> = environments::table
+            let of: Option<Uuid> = environments::table
                 .filter(environments::id.eq(id.uuid()))
                 .filter(environments::organization_id.eq(organization.uuid()))
-                .select((environments::desired_phase, environments::creator_id))
+                .select(environments::creator_id)
+                .first(connection)
+                .await
+                .optional()?;
+            // Whose it is never changes, so it may be read before anything is locked.
+            let of = of.filter(|of| creator.is_none_or(|creator| creator.uuid() == *of)).map(PrincipalId::from);
+            let Some(of) = of else { return Ok(EnvironmentChange::NotFound) };
+            if desired == DesiredPhase::Running {
+                hold(connection, organization, of).await?;
+            }
+            let current: Option<String> = environments::table
+                .filter(environments::id.eq(id.uuid()))
+                .select(environments::desired_phase)
                 .for_no_key_update()
                 .first(connection)
                 .await
                 .optional()?;
-            let current = current.filter(|(_, of)| creator.is_none_or(|creator| creator.uuid() == *of));
-            let Some((current, _)) = current else { return Ok(EnvironmentChange::NotFound) };
+            let Some(current) = current else { return Ok(EnvironmentChange::NotFound) };
             if current == desired.as_str() {
                 return Ok(EnvironmentChange::Already);
             }
             if current == DesiredPhase::Deleted.as_str() {
                 return Ok(EnvironmentChange::Deleting);
+            }
+            if desired == DesiredPhase::Running
+                && let Some(reached) = Counts::of(connection, organization, of).await?.one_more_running(limits)
+            {
+                return Ok(EnvironmentChange::Limit(reached));
             }
             diesel::update(environments::table.find(id.uuid()))
                 .set((

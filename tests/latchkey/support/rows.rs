@@ -75,6 +75,19 @@ impl TestDatabase {
         .await
     }
 
+    /// Adds a runner that is nowhere, with a default class: what is made of it stays as it was made.
+    pub async fn runner_nowhere(&self) {
+        let rows = "
+            WITH runner AS (
+                INSERT INTO runners (id, organization_id, name)
+                SELECT gen_random_uuid(), id, 'nowhere' FROM organizations RETURNING id
+            )
+            INSERT INTO environment_classes
+                (id, runner_id, display_name, description, cpu_millicores, memory_bytes, processes, is_default)
+            SELECT gen_random_uuid(), id, 'None', '', 1, 1, 1, true FROM runner";
+        self.owner().await.batch_execute(rows).await.unwrap();
+    }
+
     /// What a query of one text answers, asked by the owner.
     pub async fn text(&self, query: &str, values: &[&(dyn ToSql + Sync)]) -> String {
         self.owner().await.query_one(query, values).await.unwrap().get(0)
