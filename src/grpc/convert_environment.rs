@@ -248,6 +248,7 @@ pub(super) fn class(class: EnvironmentClass) -> pb::EnvironmentClass {
             field("cpuMillicores", class.cpu_millicores.to_string()),
             field("memoryBytes", class.memory_bytes.to_string()),
             field("processes", class.processes.to_string()),
+            field("diskBytes", class.disk_bytes.to_string()),
             field("default", class.is_default.to_string()),
         ],
         runner_id: class.runner_id.to_string(),

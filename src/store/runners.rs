@@ -27,6 +27,8 @@ pub struct NewClass {
     pub memory_bytes: i64,
     /// Processes and threads at once.
     pub processes: i32,
+    /// Disk, in bytes.
+    pub disk_bytes: i64,
     /// Whether it is taken when a request names none.
     pub is_default: bool,
 }
@@ -41,6 +43,7 @@ struct ClassRow {
     cpu_millicores: i32,
     memory_bytes: i64,
     processes: i32,
+    disk_bytes: i64,
     is_default: bool,
     enabled: bool,
 }
@@ -55,6 +58,7 @@ impl From<ClassRow> for EnvironmentClass {
             cpu_millicores: row.cpu_millicores,
             memory_bytes: row.memory_bytes,
             processes: row.processes,
+            disk_bytes: row.disk_bytes,
             is_default: row.is_default,
             enabled: row.enabled,
         }
@@ -94,6 +98,7 @@ impl Store {
                         environment_classes::cpu_millicores.eq(class.cpu_millicores),
                         environment_classes::memory_bytes.eq(class.memory_bytes),
                         environment_classes::processes.eq(class.processes),
+                        environment_classes::disk_bytes.eq(class.disk_bytes),
                         environment_classes::is_default.eq(class.is_default),
                     )
                 })

@@ -99,6 +99,7 @@ table! {
         cpu_millicores -> Integer,
         memory_bytes -> BigInt,
         processes -> Integer,
+        disk_bytes -> BigInt,
         is_default -> Bool,
         enabled -> Bool,
         created_at -> Timestamptz,

@@ -5,14 +5,14 @@ use latchkey::{
     environments::runner::{Resources, Runner},
 };
 
-use crate::support::machine::{Machine, exec};
+use crate::support::machine::{Machine, RESOURCES, exec};
 
 #[tokio::test]
 async fn the_limits_of_a_class_hold_or_their_absence_is_said() {
     let machine = Machine::new().await;
     let runner = machine.runner().await;
     let id = EnvironmentId::generate();
-    let resources = Resources { cpu_millicores: 1000, memory_bytes: 256 << 20, processes: 40 };
+    let resources = Resources { cpu_millicores: 1000, memory_bytes: 256 << 20, processes: 40, ..RESOURCES };
     runner.create(id, &Content::Empty, &resources).await.unwrap();
     let started = runner.start(id, &resources).await.unwrap();
     // Processes are always counted.

@@ -30,7 +30,8 @@ use tempfile::TempDir;
 use super::git_server::GitServer;
 
 /// Enough for what tests do.
-pub(crate) const RESOURCES: Resources = Resources { cpu_millicores: 2000, memory_bytes: 2 << 30, processes: 256 };
+pub(crate) const RESOURCES: Resources =
+    Resources { cpu_millicores: 2000, memory_bytes: 2 << 30, processes: 256, disk_bytes: 1 << 30 };
 
 /// The machine.
 pub(crate) struct Machine {

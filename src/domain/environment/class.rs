@@ -24,6 +24,8 @@ pub struct EnvironmentClass {
     pub memory_bytes: i64,
     /// Processes and threads at once.
     pub processes: i32,
+    /// Disk, in bytes.
+    pub disk_bytes: i64,
     /// Whether it is taken when a request names none.
     pub is_default: bool,
     /// Whether environments can be made of it.

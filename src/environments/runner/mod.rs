@@ -57,6 +57,8 @@ pub struct Resources {
     pub memory_bytes: u64,
     /// Processes and threads at once.
     pub processes: u32,
+    /// Disk, in bytes; no file gets longer, either.
+    pub disk_bytes: u64,
 }
 
 impl From<&EnvironmentClass> for Resources {
@@ -66,6 +68,7 @@ impl From<&EnvironmentClass> for Resources {
             cpu_millicores: class.cpu_millicores.max(1).unsigned_abs(),
             memory_bytes: class.memory_bytes.max(1).unsigned_abs(),
             processes: class.processes.max(1).unsigned_abs(),
+            disk_bytes: class.disk_bytes.max(1).unsigned_abs(),
         }
     }
 }

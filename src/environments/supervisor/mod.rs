@@ -9,6 +9,7 @@
 
 use std::{ffi::OsString, io, process::ExitCode};
 
+use nix::sys::signal::{SigHandler, Signal, signal};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 pub mod client;
@@ -58,8 +59,12 @@ fn carry_out(task: Task) -> io::Result<()> {
     match task {
         Task::Probe => Ok(()),
         Task::Wipe(task) => task.directories.iter().try_for_each(|directory| wipe::empty(directory.as_ref())),
-        Task::Clone(task) => runtime()?.block_on(clone::run(&task)),
+        Task::Clone(task) => {
+            limit_files(task.file_bytes)?;
+            runtime()?.block_on(clone::run(&task))
+        }
         Task::Serve(task) => {
+            limit_files(task.file_bytes)?;
             if let Some(processes) = task.process_limit {
                 let limit = Some(u64::from(processes));
                 setrlimit(Resource::Nproc, Rlimit { current: limit, maximum: limit })?;
@@ -67,6 +72,15 @@ fn carry_out(task: Task) -> io::Result<()> {
             runtime()?.block_on(serve::run(task))
         }
     }
+}
+
+/// No file gets longer than this, whoever writes to it: here, before anything of the environment's runs, since bubblewrap
+/// itself writes to files. Whoever tries is told so by the write; the signal that would end them is ignored, as it would
+/// leave people with a command that is gone and says nothing.
+fn limit_files(bytes: u64) -> io::Result<()> {
+    // SAFETY: no handler is installed; that a signal is ignored is passed on to every child.
+    unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }?;
+    Ok(setrlimit(Resource::Fsize, Rlimit { current: Some(bytes), maximum: Some(bytes) })?)
 }
 
 /// One thread: the supervisor mostly waits, in every environment of the machine, and every megabyte counts that often.

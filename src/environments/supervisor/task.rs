@@ -58,6 +58,8 @@ pub(crate) struct CloneTask {
     pub(crate) target: CloneTarget,
     /// Where, below the workspace.
     pub(crate) directory: String,
+    /// The most bytes of a file.
+    pub(crate) file_bytes: u64,
 }
 
 /// What is checked out; see `GitTarget` in the domain.
@@ -78,6 +80,8 @@ pub(crate) struct ServeTask {
     pub(crate) working_directory: String,
     /// Processes and threads at once, where no control group sees to it.
     pub(crate) process_limit: Option<u32>,
+    /// The most bytes of a file.
+    pub(crate) file_bytes: u64,
     /// Hosts that are reached without the proxy: the environment's own.
     pub(crate) no_proxy: String,
 }

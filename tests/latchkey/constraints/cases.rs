@@ -160,6 +160,7 @@ pub(super) const CASES: &[(&str, &str)] = &[
     ("environment_classes_limits", "UPDATE environment_classes SET cpu_millicores = 0"),
     ("environment_classes_limits", "UPDATE environment_classes SET memory_bytes = 0"),
     ("environment_classes_limits", "UPDATE environment_classes SET processes = 0"),
+    ("environment_classes_disk", "UPDATE environment_classes SET disk_bytes = 0"),
     ("environment_classes_default_enabled", "UPDATE environment_classes SET enabled = false"),
     (
         "environment_classes_once",

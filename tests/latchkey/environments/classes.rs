@@ -20,7 +20,7 @@ async fn there_are_three_classes_from_the_start_and_small_is_the_default() {
         found.unwrap().value.clone()
     };
     assert_eq!([offers(0, "default"), offers(1, "default"), offers(2, "default")], ["true", "false", "false"]);
-    for key in ["cpuMillicores", "memoryBytes", "processes"] {
+    for key in ["cpuMillicores", "memoryBytes", "processes", "diskBytes"] {
         let sizes = [0, 1, 2].map(|number| offers(number, key).parse::<u64>().unwrap());
         assert!(sizes[0] > 0 && sizes[0] < sizes[1] && sizes[1] < sizes[2], "{key}: {sizes:?}");
     }

@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_class_becomes_settings() {
-        let resources = Resources { cpu_millicores: 1500, memory_bytes: 1 << 30, processes: 256 };
+        let resources = Resources { cpu_millicores: 1500, memory_bytes: 1 << 30, processes: 256, disk_bytes: 1 << 30 };
         let cpu = Controller::Cpu.settings(Version::Two, &resources);
         assert_eq!(cpu, [("cpu.max", "150000 100000".to_owned())]);
         let memory = Controller::Memory.settings(Version::One, &resources);

@@ -126,7 +126,8 @@ impl Slot {
         resources: &Resources,
     ) -> Result<Checkout, Failure> {
         let egress = listen(shared, &self.directory, &shared.setting.clone_policy)?;
-        let process = shared.launcher.launch(&self.directory, &Task::Clone(task(source)), resources).await?;
+        let task = Task::Clone(task(source, resources));
+        let process = shared.launcher.launch(&self.directory, &task, resources).await?;
         // Ends with this function, however that ends.
         let process = KillOnDrop { process, launcher: shared.launcher.clone() };
         let over = tokio::time::timeout(shared.setting.clone_timeout, process.process.gone()).await;
@@ -156,7 +157,12 @@ impl Slot {
                 Some(directory) => format!("{}/{directory}", places::WORKSPACE),
                 None => places::WORKSPACE.to_owned(),
             };
-            let task = ServeTask { working_directory, process_limit, no_proxy: shared.setting.no_proxy.clone() };
+            let task = ServeTask {
+                working_directory,
+                process_limit,
+                file_bytes: resources.disk_bytes,
+                no_proxy: shared.setting.no_proxy.clone(),
+            };
             self.known().egress = Some(listen(shared, &self.directory, &shared.setting.command_policy)?);
             let process = shared.launcher.launch(&self.directory, &Task::Serve(task), resources).await?;
             let record = SandboxRecord { serves: true, identity: process.identity().clone(), warning };
@@ -292,7 +298,7 @@ fn listen(shared: &Shared, directory: &Directory, policy: &Policy) -> Result<Pro
     Proxy::listen(&directory.egress(), places::EGRESS_SOCKET, policy.clone(), shared.setting.egress).map_err(storage)
 }
 
-fn task(source: &GitSource) -> CloneTask {
+fn task(source: &GitSource, resources: &Resources) -> CloneTask {
     CloneTask {
         remote_url: source.remote_url.clone(),
         upstream_url: source.upstream_url.clone(),
@@ -304,6 +310,7 @@ fn task(source: &GitSource) -> CloneTask {
             GitTarget::RemoteTag(tag) => CloneTarget::RemoteTag(tag),
         },
         directory: source.directory().to_owned(),
+        file_bytes: resources.disk_bytes,
     }
 }
 

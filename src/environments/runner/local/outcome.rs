@@ -93,8 +93,15 @@ fn not_found(target: &GitTarget) -> Failure {
 }
 
 fn full(text: &str) -> Option<(FailureKind, String)> {
-    let is_full = text.contains("No space left on device") || text.contains("Disk quota exceeded");
-    is_full.then(|| (FailureKind::TooLarge, "there is no room for the repository's files".to_owned()))
+    let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
+    // Of a file that it checks out git does not say why.
+    if says(&["File too large", "unable to write file"]) {
+        let message = "the repository is too large: one of its files would not fit on the disk of the environment's class; \
+                       create it with a larger class";
+        return Some((FailureKind::TooLarge, message.to_owned()));
+    }
+    says(&["No space left on device", "Disk quota exceeded"])
+        .then(|| (FailureKind::TooLarge, "there is no room for the repository's files".to_owned()))
 }
 
 /// What git says of a fetch; its texts are those of `LC_ALL=C`.
@@ -170,6 +177,8 @@ mod tests {
             ("fatal: https://git.example/a/b/info/refs not valid: is this a git repository?", NotARepository),
             ("error: RPC failed; curl 28 Operation too slow. Less than 1000 bytes/sec", TimedOut),
             ("fatal: write error: No space left on device", TooLarge),
+            ("fatal: write error: File too large\nfatal: fetch-pack: invalid index-pack output", TooLarge),
+            ("error: unable to write file a/b\nfatal: unable to checkout working tree", TooLarge),
             ("fatal: early EOF", GitFailed),
         ] {
             let failure = read(&source(), &report(CloneStep::Fetch, text), &[], &GivenUrls::default()).unwrap_err();
