@@ -11,7 +11,7 @@ use std::{
 
 use nix::{libc, unistd};
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, chownat, fchmod, fchown, fstat, mkdirat, openat},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, chownat, fchmod, fchown, fstat, mkdirat, openat, renameat, unlinkat},
     process::{Resource, Rlimit},
 };
 use tokio::process::{Child, Command};
@@ -77,35 +77,45 @@ impl Hands {
         Ok(())
     }
 
-    /// Makes a directory with these permissions. What is there already must be a directory of the same owner: whoever may
-    /// write above it may have laid a link in its place.
+    /// Makes a directory with these permissions: whole, or not at all. What is there already must be a directory of the same
+    /// owner: whoever may write above it may have laid a link in its place.
     pub(super) fn make_directory(&self, above: impl AsFd, path: &Path, mode: u32, of: Account) -> io::Result<OwnedFd> {
-        let is_new = match mkdirat(&above, path, Mode::from_raw_mode(0o700)) {
-            Ok(()) => true,
-            Err(rustix::io::Errno::EXIST) => false,
-            Err(error) => return Err(error.into()),
-        };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made = match openat(&above, path, flags, Mode::empty()) {
-            Ok(made) => made,
-            // Somebody else's alone: it is what it should be.
-            Err(rustix::io::Errno::ACCESS) if !is_new => {
-                return Ok(openat(above, path, flags | OFlags::PATH, Mode::empty())?);
+        let give = |directory: &OwnedFd| {
+            let group = self.account.map_or(of.gid, |account| account.gid);
+            if unistd::geteuid().is_root() {
+                fchown(directory, Some(rustix::fs::Uid::from_raw(of.uid)), Some(rustix::fs::Gid::from_raw(group)))?;
             }
-            Err(error) => return Err(error.into()),
+            fchmod(directory, Mode::from_raw_mode(mode))
         };
-        let group = self.account.map_or(of.gid, |account| account.gid);
-        let found = fstat(&made)?;
-        // The server of an earlier version was root, and so were its directories.
-        let may_be_given = is_new || found.st_uid == of.uid || (found.st_uid == 0 && of.uid == self.server.uid);
-        if !may_be_given {
-            return Err(io::Error::other(format!("{} belongs to user {}", path.display(), found.st_uid)));
+        match openat(&above, path, flags, Mode::empty()) {
+            Ok(found) => {
+                let owner = fstat(&found)?.st_uid;
+                // The server of an earlier version was root, and so were its directories.
+                if owner != of.uid && (owner != 0 || of.uid != self.server.uid) {
+                    return Err(io::Error::other(format!("{} belongs to user {owner}", path.display())));
+                }
+                give(&found)?;
+                Ok(found)
+            }
+            Err(rustix::io::Errno::NOENT) => {
+                // Under another name first: one that was made and not given yet, when this process was killed, must not
+                // be taken for one that was.
+                let new = unfinished(path);
+                match unlinkat(&above, &new, AtFlags::REMOVEDIR) {
+                    Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                mkdirat(&above, &new, Mode::from_raw_mode(0o700))?;
+                let made = openat(&above, &new, flags, Mode::empty())?;
+                give(&made)?;
+                renameat(&above, &new, &above, path)?;
+                Ok(made)
+            }
+            // Somebody else's alone: it is what it should be.
+            Err(rustix::io::Errno::ACCESS) => Ok(openat(above, path, flags | OFlags::PATH, Mode::empty())?),
+            Err(error) => Err(error.into()),
         }
-        if unistd::geteuid().is_root() {
-            fchown(&made, Some(rustix::fs::Uid::from_raw(of.uid)), Some(rustix::fs::Gid::from_raw(group)))?;
-        }
-        fchmod(&made, Mode::from_raw_mode(mode))?;
-        Ok(made)
     }
 
     /// Gives what an earlier server, which was root, had in an environment's directory to the server of today.
@@ -177,6 +187,12 @@ impl Hands {
     pub(super) async fn remove_group(&self, directory: &Directory) {
         self.cgroups.remove(&name(directory)).await;
     }
+}
+
+/// The name of a directory that is being made.
+fn unfinished(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new"))
 }
 
 /// The environment's name in the tree of control groups: that of its directory.

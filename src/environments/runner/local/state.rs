@@ -83,6 +83,10 @@ impl Directory {
         for directory in [self.workspace(), self.home(), self.run()] {
             ignore_missing(fs::remove_dir(directory))?;
         }
+        // What was being made when its maker was killed.
+        for unfinished in [".ws.new", ".home.new", ".run.new", ".egress.new"] {
+            ignore_missing(fs::remove_dir(self.0.join(unfinished)))?;
+        }
         ignore_missing(fs::remove_dir_all(self.egress()))?;
         for file in [self.status(), self.log(), self.0.join("state.json.new"), self.state()] {
             ignore_missing(fs::remove_file(file))?;
