@@ -83,6 +83,22 @@ async fn an_environment_lives_stops_lives_again_and_goes() {
 }
 
 #[tokio::test]
+async fn a_directory_that_was_being_made_is_made_again() {
+    let machine = Machine::new().await;
+    let runner = machine.runner().await;
+    let id = EnvironmentId::generate();
+    // As a server leaves it that is killed before what it has made is the account's.
+    let directory = machine.directory_of(id);
+    fs::create_dir_all(directory.join(".ws.new")).unwrap();
+    runner.create(id, &Content::Empty, &RESOURCES).await.unwrap();
+    runner.start(id, &RESOURCES).await.unwrap();
+    assert_eq!(exec(&runner, id, "touch /workspace/x && ls /workspace").await.stdout, "x\n");
+    fs::create_dir(directory.join(".home.new")).unwrap();
+    runner.delete(id).await.unwrap();
+    assert!(!directory.exists());
+}
+
+#[tokio::test]
 async fn what_runs_outlives_the_server() {
     let machine = Machine::new().await;
     let runner = machine.runner().await;
