@@ -3,7 +3,8 @@
 use std::{sync::OnceLock, time::Duration};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::{Level, Metadata};
+use tracing_subscriber::{EnvFilter, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Seconds that requests are sorted by.
 const BUCKETS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
@@ -14,13 +15,9 @@ pub fn log() {
     let asked = std::env::var("LATCHKEY_LOG").unwrap_or_default();
     let filter = EnvFilter::try_new(if asked.is_empty() { "info" } else { &asked });
     let mistake = filter.as_ref().err().map(ToString::to_string);
-    // At a talkative level they would tell the parameters of queries: addresses, digests, notes.
-    let filter = ["tokio_postgres=info", "diesel=info", "diesel_async=info"]
-        .into_iter()
-        .filter_map(|directive| directive.parse().ok())
-        .fold(filter.unwrap_or_else(|_| EnvFilter::new("info")), EnvFilter::add_directive);
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
     let json = std::env::var("LATCHKEY_LOG_FORMAT").is_ok_and(|format| format == "json");
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(filter_fn(is_harmless));
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // An error means that somebody else logs already, such as a test.
     let _ = if json { registry.with(layer.json()).try_init() } else { registry.with(layer).try_init() };
@@ -41,6 +38,12 @@ pub async fn upkeep(metrics: Option<&'static PrometheusHandle>) {
 
 /// How often measurements are sorted.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Whether something may be logged, whatever is asked for: below `info` the PostgreSQL driver tells the values of each
+/// query, and with them digests, and what people wrote.
+fn is_harmless(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with("tokio_postgres") || *metadata.level() <= Level::INFO
+}
 
 /// Collects metrics from now on, and gives out what was collected. None if somebody else in this process collects.
 pub fn metrics() -> Option<&'static PrometheusHandle> {
