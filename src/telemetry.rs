@@ -1,6 +1,6 @@
 //! Logs and metrics.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{io::IsTerminal, sync::OnceLock, time::Duration};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::{Level, Metadata};
@@ -18,7 +18,9 @@ pub fn log() {
     let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
     let json = std::env::var("LATCHKEY_LOG_FORMAT").is_ok_and(|format| format == "json");
     let registry = tracing_subscriber::registry().with(filter).with(filter_fn(is_harmless));
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Files and journals are no terminals: colours there are noise, and part what is searched for.
+    let layer =
+        tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     // An error means that somebody else logs already, such as a test.
     let _ = if json { registry.with(layer.json()).try_init() } else { registry.with(layer).try_init() };
     if let Some(mistake) = mistake {
