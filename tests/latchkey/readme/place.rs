@@ -18,8 +18,7 @@ use nix::{
 use rustix::fs::FlockOperation;
 use tempfile::TempDir;
 
-use crate::support::LATCHKEY;
-use crate::support::git_server::GitServer;
+use crate::support::{LATCHKEY, git_server::GitServer, network::own_address};
 
 /// How long a block may take; only a broken test waits that long.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -37,9 +36,7 @@ impl Place {
     /// A place with a loopback address of its own, so that the ports can be those of README.md; `number` tells apart the
     /// places of one process.
     pub(super) async fn new(number: u8) -> Self {
-        // Twenty-two bits are all that a process ID has.
-        let [_, high, middle, low] = (std::process::id() & 0x003f_ffff).to_be_bytes();
-        let address = Ipv4Addr::new(127, 64 * number + high, middle, low);
+        let address = own_address(number);
         let directory = tempfile::Builder::new().prefix("latchkey-readme-").tempdir().unwrap();
         // Sandboxes pass through it as an account of their own.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).unwrap();

@@ -1,10 +1,21 @@
-//! A network of a test's own: whatever goes wrong, nothing leaves it.
+//! Addresses of a test's own, and a network of a test's own: whatever goes wrong, nothing leaves it.
 
-use std::{fs::File, net::TcpListener};
+use std::{
+    fs::File,
+    net::{Ipv4Addr, TcpListener},
+};
 
 use hyper_util::rt::TokioIo;
 use nix::sched::{CloneFlags, setns};
 use tonic::transport::{Channel, Endpoint};
+
+/// A loopback address that no other program listens on, so that a port can be known before it is taken; `number`, up to 3,
+/// tells apart those who have one in this process.
+pub fn own_address(number: u8) -> Ipv4Addr {
+    // Twenty-two bits are all that a process ID has.
+    let [_, high, middle, low] = (std::process::id() & 0x003f_ffff).to_be_bytes();
+    Ipv4Addr::new(127, 64 * number + high, middle, low)
+}
 
 /// The words before a program that give it a network with nothing but a loopback interface, which has these addresses
 /// as well, and in which these names (address, name) are all that resolve.
