@@ -105,8 +105,10 @@ impl Drop for Postgres {
 /// Starts a process that ends PostgreSQL and removes its files once this process has closed the pipe between them, be it
 /// by its own end.
 fn clean_up_after(postmaster: i32, directory: &Path) -> Child {
+    // A zombie counts as ended: whoever could collect it may be waiting for this very script.
     let script = format!(
-        "read -r _; kill -INT {postmaster}; while kill -0 {postmaster} 2>/dev/null; do sleep 0.1; done; rm -rf \"$0\""
+        "read -r _; kill -INT {postmaster}; \
+         while grep -q '^State:[[:space:]]*[^ZX[:space:]]' /proc/{postmaster}/status 2>/dev/null; do sleep 0.1; done; rm -rf \"$0\""
     );
     Command::new("setsid")
         .args(["--wait", "sh", "-c", &script])

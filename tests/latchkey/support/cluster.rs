@@ -90,8 +90,10 @@ async fn start() -> Shared {
 /// Leaves a process behind that ends PostgreSQL and removes its files when this one has ended, however it ends: a test
 /// program has no last moment of its own. It waits for the end of a pipe that this process holds.
 fn clean_up_after(postmaster: i32, directory: &std::path::Path) {
+    // A zombie counts as ended: whoever could collect it may be waiting for this very script.
     let script = format!(
-        "read -r _; kill -INT {postmaster}; while kill -0 {postmaster} 2>/dev/null; do sleep 0.1; done; rm -rf \"$0\""
+        "read -r _; kill -INT {postmaster}; \
+         while grep -q '^State:[[:space:]]*[^ZX[:space:]]' /proc/{postmaster}/status 2>/dev/null; do sleep 0.1; done; rm -rf \"$0\""
     );
     let child = Command::new("setsid")
         .args(["sh", "-c", &script])
