@@ -1,10 +1,19 @@
 //! What of the machine is in a sandbox: files, variables, descriptors.
 
-use std::fs;
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+};
 
-use latchkey::environments::runner::Runner;
+use latchkey::environments::runner::{
+    Runner,
+    local::{LocalRunner, SetupError},
+};
 
-use crate::support::machine::{Machine, exec, running};
+use crate::{
+    is_root,
+    support::machine::{Machine, exec, running},
+};
 
 #[tokio::test]
 async fn nothing_of_the_machine_gets_in() {
@@ -78,6 +87,24 @@ async fn every_place_that_can_be_written_to_is_the_environments_own() {
     ];
     assert_eq!(places, own, "{}", found.stderr);
     runner.delete(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_data_directory_that_every_sandbox_would_see_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let mut machine = Machine::new().await;
+    let below_usr = tempfile::tempdir_in("/usr/local").unwrap();
+    fs::set_permissions(below_usr.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let link = machine.config.data_dir.join("link");
+    symlink(below_usr.path(), &link).unwrap();
+    for data_dir in [below_usr.path(), &link] {
+        machine.config.data_dir = data_dir.to_owned();
+        let refused = LocalRunner::open(machine.config.clone()).await;
+        assert!(matches!(refused, Err(SetupError::Shown(_))), "{refused:?}");
+        assert_eq!(fs::read_dir(data_dir).unwrap().count(), 0, "nothing is made there");
+    }
 }
 
 #[tokio::test]

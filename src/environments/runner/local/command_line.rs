@@ -41,6 +41,13 @@ const SYSTEM_CONFIGURATION: [&str; 15] = [
     "ssl/openssl.cnf",
 ];
 
+/// Whether a path without links in it is one that every sandbox sees.
+pub(super) fn is_shown(path: &Path) -> bool {
+    let system = ["usr"].into_iter().chain(SYSTEM_DIRECTORIES).map(|name| Path::new("/").join(name));
+    let configuration = SYSTEM_CONFIGURATION.iter().map(|name| Path::new("/etc").join(name));
+    system.chain(configuration).any(|shown| shown.canonicalize().is_ok_and(|shown| path.starts_with(shown)))
+}
+
 /// What every sandbox of this server is built from.
 #[derive(Debug, Clone)]
 pub(super) struct Ingredients {

@@ -19,7 +19,7 @@ use rustix::{
 use super::{
     Account, LocalConfig, Prepared, Setting,
     cgroups::Cgroups,
-    command_line::{Ingredients, SHARED_FILES},
+    command_line::{Ingredients, SHARED_FILES, is_shown},
     git_config::{GitConfig, GitConfigError},
     hands::Hands,
     launcher::Launcher,
@@ -65,6 +65,13 @@ pub enum SetupError {
          CONFIG_SECCOMP_FILTER, and a data directory that their account can pass through (chmod o+x)"
     )]
     NoSandbox(String),
+    /// The data directory is in what every sandbox gets of this machine.
+    #[error(
+        "every environment would see the data directory {}, and the files of the others in it: choose one that is not \
+         below /usr",
+        .0.display()
+    )]
+    Shown(PathBuf),
     /// The filter of system calls cannot be built.
     #[error("the filter of system calls for environments cannot be built for this machine: {0}")]
     Filter(#[from] seccompiler::BackendError),
@@ -95,6 +102,9 @@ pub(super) async fn prepare(config: LocalConfig) -> Result<Prepared, SetupError>
         Some(account) if is_root && account.uid == 0 => return Err(SetupError::AccountNeeded),
         Some(_) if !is_root => return Err(SetupError::NotRoot),
         Some(_) | None => {}
+    }
+    if is_shown(&config.data_dir.canonicalize().map_err(at(&config.data_dir))?) {
+        return Err(SetupError::Shown(config.data_dir));
     }
     let bubblewrap = find("bwrap", "bubblewrap")?;
     find("git", "git")?;
