@@ -11,7 +11,8 @@ use crate::support::machine::{Machine, eventually, exec, processes_with, running
 
 #[tokio::test]
 async fn keys_of_the_kernel_do_not_get_in_nor_from_one_sandbox_into_another() {
-    // The numbers of system calls are this architecture's; -3 is the session's keyring (keyctl(2)).
+    // Two things hold: the filter refuses to be asked for keys at all, and there are none, which the test of what a
+    // sandbox is launched with shows. The numbers of system calls are this architecture's; -3 is the session's keyring (keyctl(2)).
     let (add_key, keyctl) = (nix::libc::SYS_add_key, nix::libc::SYS_keyctl);
     let search = |name: &str| {
         format!(

@@ -145,6 +145,23 @@ async fn system_calls_that_programs_need_are_not_refused() {
     runner.delete(id).await.unwrap();
 }
 
+#[tokio::test]
+async fn nobody_types_on_a_terminal_but_who_sits_there() {
+    let machine = Machine::new().await;
+    let runner = machine.runner().await;
+    let id = running(&runner).await;
+    // A command leads its session: a terminal that it opens becomes its own, and there the kernel would let it type.
+    let typing = r#"exec perl -e '
+        open($screen, "+<", "/dev/ptmx") or die; ($lock, $number, $line) = (pack("i", 0), pack("i", 0), "\n");
+        ioctl($screen, 0x40045431, $lock) && ioctl($screen, 0x80045430, $number) or die;
+        open($terminal, "+<", "/dev/pts/" . unpack("i", $number)) or die;
+        open($own, "+<", "/dev/tty") or die;
+        print ioctl($own, 0x5412, $line) ? "typed" : $!+0'"#;
+    let said = exec(&runner, id, typing).await;
+    assert_eq!(said.stdout, libc::EPERM.to_string(), "{}", said.stderr);
+    runner.delete(id).await.unwrap();
+}
+
 /// A program for i386, that ends with the exit code 42.
 #[cfg(target_arch = "x86_64")]
 const I386: &str = concat!(

@@ -81,17 +81,15 @@ impl TestServer {
         }
         let log = tempfile::Builder::new().prefix("latchkey-log-").tempfile().unwrap().keep().unwrap();
         let mut words = options.wrapper.iter().map(String::as_str).chain([LATCHKEY]);
-        let tells_metrics = options.args.iter().any(|arg| arg == "--metrics-listen");
-        let metrics = if tells_metrics { &[][..] } else { &["--metrics-listen", "off"] };
         let mut child = Command::new(words.next().unwrap_or(LATCHKEY))
             .args(words)
             .arg("serve")
             .arg("--data-dir")
             .arg(&data_dir)
             .args(["--listen", options.listen.as_deref().unwrap_or("127.0.0.1:0")])
-            .args(metrics)
             .args(&options.args)
             .env("LATCHKEY_LOG", "latchkey=trace,info")
+            .env("LATCHKEY_METRICS_LISTEN", "off")
             .env_remove("GIT_CONFIG_GLOBAL")
             .env_remove("LATCHKEY_GIT_CONFIG")
             .envs(options.env)
