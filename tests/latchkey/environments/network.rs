@@ -6,7 +6,7 @@ use std::{io::ErrorKind, net::TcpStream};
 use crate::support::{
     Api, LocalServer,
     environments::{from_url, with_url},
-    network::{alone_with, channel_inside, inside, listen_inside},
+    network::{NameServer, alone_with, asking_a_name_server, channel_inside, inside, listen_inside},
 };
 use latchkey::pb::{gitpod::v1::EnvironmentPhase, supervisor::v1::ExecRequest};
 
@@ -51,6 +51,8 @@ async fn nobody_is_reached_at_an_address_that_is_not_public() {
         ("https://0x7f000001/owner/name", "127.0.0.1 is loopback"),
         ("https://10.0.0.1/owner/name", "10.0.0.1 is private"),
         ("https://[::ffff:10.0.0.1]/owner/name", "is private"),
+        ("https://169.254.10.20/owner/name", "169.254.10.20 is link-local"),
+        ("https://[fe80::1]/owner/name", "is link-local"),
         ("https://169.254.169.254/latest/meta-data", "169.254.169.254 is a cloud metadata service"),
         ("https://[fd00:ec2::254]/latest/meta-data", "is a cloud metadata service"),
         ("https://0.0.0.0/owner/name", "0.0.0.0 is unspecified"),
@@ -95,4 +97,40 @@ async fn nobody_is_reached_at_an_address_that_is_not_public() {
     for listener in https {
         assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody got through");
     }
+}
+
+#[tokio::test]
+async fn a_name_that_changes_its_mind_gains_nothing() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("left out: only root can make the network that this needs");
+        return;
+    }
+    let wrapper = [alone_with(&["10.0.0.1/32"], &[]), asking_a_name_server()].concat();
+    let local = LocalServer::start_in(wrapper).await;
+    let server = local.server().pid();
+    let trap = listen_inside(server, "0.0.0.0:443");
+    // Public when it is judged, private when somebody connects who asks again.
+    let names = NameServer::start(server, &["9.9.9.9", "10.0.0.1"]);
+    let token = local.user("dev@example.com").await;
+    let channel = channel_inside(server, local.server().address()).await;
+    let api = Api::over(channel.clone(), Some(&format!("Bearer {token}")));
+
+    let id = api.create_running(crate::support::environments::from_nothing()).await;
+    let ops = api.get(&id).await.unwrap().status.unwrap().environment_urls.unwrap().ops;
+    let mut operations = with_url(channel, &ops, &api.environment_token(&id).await.unwrap());
+    for (asked, says) in [(1, "502"), (2, "403")] {
+        let command = "git ls-remote https://changing.example/a".to_owned();
+        let request = ExecRequest { command, timeout_seconds: 20, ..Default::default() };
+        let ran = operations.exec(request).await.unwrap().into_inner();
+        assert!(ran.exit_code != 0 && ran.stderr.contains(says), "{}", ran.stderr);
+        assert_eq!(names.asked(), asked, "a name is resolved once for a connection");
+    }
+    api.delete_whole(&id).await;
+    let id = api.create(from_url("https://changing.example/owner/name")).await.unwrap().id;
+    let failure = api.until_failed(&id).await;
+    assert!(failure.contains("10.0.0.1 of host changing.example is private"), "{failure}");
+    api.delete_whole(&id).await;
+    assert_eq!(trap.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody got through");
+    inside(server, || TcpStream::connect("10.0.0.1:443")).unwrap();
+    trap.accept().expect("it would have noticed");
 }

@@ -3,10 +3,12 @@
 use std::{
     fs::File,
     net::{Ipv4Addr, TcpListener},
+    sync::{Arc, Mutex},
 };
 
 use hyper_util::rt::TokioIo;
 use nix::sched::{CloneFlags, setns};
+use tokio::net::UdpSocket;
 use tonic::transport::{Channel, Endpoint};
 
 /// A loopback address that no other program listens on, so that a port can be known before it is taken; `number`, up to 3,
@@ -63,4 +65,81 @@ pub async fn channel_inside(process: u32, address: &str) -> Channel {
     };
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     endpoint.connect_with_connector(tower::service_fn(connect)).await.unwrap()
+}
+
+/// The words after those of [`alone_with`], for names that a [`NameServer`] answers for.
+pub fn asking_a_name_server() -> Vec<String> {
+    // Other ways to resolve names would not come by.
+    let script = "resolver=$(mktemp) && chmod 644 $resolver && echo 'nameserver 127.0.0.1' >$resolver \
+                  && mount --bind $resolver /etc/resolv.conf && rm $resolver \
+                  && if [ -e /etc/nsswitch.conf ]; then \
+                         order=$(mktemp) && chmod 644 $order && echo 'hosts: files dns' >$order \
+                         && mount --bind $order /etc/nsswitch.conf && rm $order; \
+                     fi && exec \"$0\" \"$@\"";
+    ["sh", "-c", script].map(str::to_owned).to_vec()
+}
+
+/// A name server on the loopback of a process's network. Ends with the test.
+pub struct NameServer {
+    asked: Arc<Mutex<usize>>,
+}
+
+impl NameServer {
+    /// Answers every question for an IPv4 address with the next of these, then with the last one, good for no time at all.
+    pub fn start(process: u32, answers: &[&str]) -> Self {
+        let socket = inside(process, || std::net::UdpSocket::bind("127.0.0.1:53").unwrap());
+        socket.set_nonblocking(true).unwrap();
+        let socket = UdpSocket::from_std(socket).unwrap();
+        let answers: Vec<Ipv4Addr> = answers.iter().map(|answer| answer.parse().unwrap()).collect();
+        let asked = Arc::<Mutex<usize>>::default();
+        let count = Arc::clone(&asked);
+        tokio::spawn(async move {
+            let mut buffer = [0; 512];
+            loop {
+                let (length, client) = socket.recv_from(&mut buffer).await.unwrap();
+                let address = if kind(&buffer[..length]) == A {
+                    let mut count = count.lock().unwrap();
+                    *count += 1;
+                    Some(answers[(*count - 1).min(answers.len() - 1)])
+                } else {
+                    None
+                };
+                socket.send_to(&answer(&buffer[..length], address), client).await.unwrap();
+            }
+        });
+        Self { asked }
+    }
+
+    /// How many questions for an IPv4 address there have been.
+    pub fn asked(&self) -> usize {
+        *self.asked.lock().unwrap()
+    }
+}
+
+/// The kind of a question for an IPv4 address.
+const A: [u8; 2] = [0, 1];
+/// The header of a message: an identifier, flags, and how many of what follow.
+const HEADER: usize = 12;
+
+/// Where the name in a question ends.
+fn end_of_name(question: &[u8]) -> usize {
+    HEADER + question[HEADER..].iter().position(|byte| *byte == 0).unwrap() + 1
+}
+
+fn kind(question: &[u8]) -> [u8; 2] {
+    let at = end_of_name(question);
+    [question[at], question[at + 1]]
+}
+
+/// An answer: the question, and one address or none.
+fn answer(question: &[u8], address: Option<Ipv4Addr>) -> Vec<u8> {
+    let mut message = question[..end_of_name(question) + 4].to_vec();
+    // It is an answer, and recursion was available; one question, no names of servers, nothing else.
+    message[2..HEADER].copy_from_slice(&[0x81, 0x80, 0, 1, 0, address.is_some().into(), 0, 0, 0, 0]);
+    if let Some(address) = address {
+        // The name at byte 12, an address of the internet, no time to live, four bytes.
+        message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
+        message.extend(address.octets());
+    }
+    message
 }
