@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::{path::Path, process::Command};
+
 mod support {
     pub(crate) mod git_server;
     pub(crate) mod machine;
@@ -12,9 +14,10 @@ use latchkey::{
         environment::{Content, GitTarget},
         ids::EnvironmentId,
     },
-    environments::runner::{FailureKind, Resources, Runner},
+    environments::runner::{FailureKind, Resources, Runner, local::LocalRunner},
 };
-use support::machine::{Machine, RESOURCES, exec, repository};
+use rustix::process::{Signal, kill_process};
+use support::machine::{Machine, RESOURCES, counting, eventually, exec, processes_with, repository, running, until};
 
 const MEBIBYTE: u64 = 1 << 20;
 
@@ -26,6 +29,155 @@ fn noise(length: usize) -> String {
         char::from(b'!' + (state >> 58) as u8)
     };
     (0..length).map(|_| next()).collect()
+}
+
+/// What the system's own program says of all that is an environment's own.
+fn du(directory: &Path) -> u64 {
+    let own = ["ws", "home", "run"].map(|name| directory.join(name));
+    let output = Command::new("du").args(["--summarize", "--total", "--block-size=1"]).args(own).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().last().unwrap().split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_an_environment_fills_is_counted_after_its_clone_while_it_runs_and_when_it_stops() {
+    let machine = Machine::new().await;
+    machine.git.add_repository("owner/name", &[("noise", &noise(3_000_000))]);
+    let runner = machine.runner().await;
+    let id = EnvironmentId::generate();
+    let directory = machine.directory_of(id);
+    let counted = async || runner.observe(id).await.unwrap().disk_bytes.unwrap_or_default();
+    runner.create(id, &repository("owner/name", GitTarget::RemoteHead), &RESOURCES).await.unwrap();
+    assert_eq!(counted().await, du(&directory));
+    assert!(counted().await > 4 * MEBIBYTE, "the file, and the pack that it came in: {}", counted().await);
+
+    runner.start(id, &RESOURCES).await.unwrap();
+    // A file with many names, one with holes, some that are nobody else's, and what would be read if it were asked.
+    let fill = "mkdir -p ~/closed/within; head -c 20000000 /dev/urandom > ~/closed/within/noise; \
+                for i in 1 2 3 4; do ln ~/closed/within/noise ~/closed/$i; done; \
+                truncate --size 900M holes; ln -s / root; mkfifo fifo; \
+                for place in /run/latchkey /workspace ~; do echo '{\"bytes\":1,\"files\":1,\"state\":\"done\"}' \
+                | tee $place/report.json $place/measuring.status > $place/measuring.log; done; \
+                chmod 0 ~/closed/within ~/closed ~";
+    assert_eq!(exec(&runner, id, fill).await.exit_code, 0);
+    let while_it_runs =
+        until("it is counted while it runs", async || Some(counted().await).filter(|bytes| *bytes > 23 * MEBIBYTE))
+            .await;
+    assert!(while_it_runs < 26 * MEBIBYTE, "{while_it_runs}");
+
+    exec(&runner, id, "chmod 700 ~; head -c 5000000 /dev/urandom > ~/more").await;
+    runner.stop(id).await.unwrap();
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(counted().await, du(&directory));
+    }
+    assert!(counted().await > 28 * MEBIBYTE, "{}", counted().await);
+    // The next server knows it as well.
+    let before = counted().await;
+    drop(runner);
+    let runner = machine.runner().await;
+    assert_eq!(runner.observe(id).await.unwrap().disk_bytes, Some(before));
+    runner.delete(id).await.unwrap();
+    assert!(!directory.exists());
+}
+
+#[tokio::test]
+async fn an_environment_that_fills_too_much_is_ended_and_runs_again_to_remove_files() {
+    let machine = Machine::new().await;
+    let runner = machine.runner().await;
+    let id = EnvironmentId::generate();
+    let resources = Resources { disk_bytes: 8 * MEBIBYTE, ..RESOURCES };
+    runner.create(id, &Content::Empty, &resources).await.unwrap();
+    assert_eq!(runner.start(id, &resources).await.unwrap().warning, unlimited(&runner).await);
+    let ended = async || {
+        until("it is ended", async || Some(runner.observe(id).await.unwrap()).filter(|seen| !seen.is_running)).await
+    };
+    // One after the other, as no file may be so long.
+    exec(&runner, id, "for i in 1 2 3; do head -c 4M /dev/urandom > $i; done; truncate --size 7M sparse").await;
+    let seen = ended().await;
+    let why = seen.ended.unwrap();
+    assert!(why.contains("fills 12.0 MiB of the disk, and its class allows 8 MiB"), "{why}");
+    assert!(why.contains("start it to remove files"), "{why}");
+    assert!(seen.disk_bytes.is_some_and(|bytes| bytes > 12 * MEBIBYTE));
+    assert_eq!(processes_with(&id.to_string()), Vec::<String>::new());
+
+    // Nothing can be written, whatever is tried.
+    let warning = runner.start(id, &resources).await.unwrap().warning.unwrap();
+    assert!(warning.contains("files can be removed, and none can be written"), "{warning}");
+    for command in [
+        "echo x > new",
+        "echo x >> 1",
+        "echo x > /tmp/new",
+        "truncate --size 8M 1",
+        "dd if=/dev/zero of=3 conv=notrunc",
+    ] {
+        assert_ne!(exec(&runner, id, command).await.exit_code, 0, "{command}");
+    }
+    // Holes are filled without any write; that is noticed when it is counted.
+    let filled = "fallocate --keep-size --length 7M sparse && sync sparse";
+    if exec(&runner, id, filled).await.exit_code == 0 {
+        let why = ended().await.ended.unwrap();
+        assert!(why.contains("fills 19.0 MiB"), "{why}");
+        runner.start(id, &resources).await.unwrap();
+    }
+    assert_eq!(exec(&runner, id, "mkdir d && rm -r 1 2 sparse new d && ls").await.stdout, "3\n");
+    runner.stop(id).await.unwrap();
+    assert_eq!(runner.start(id, &resources).await.unwrap().warning, unlimited(&runner).await);
+    assert_eq!(exec(&runner, id, "echo x > new && cat new").await.stdout, "x\n");
+    runner.delete(id).await.unwrap();
+}
+
+/// What the runner warns of whatever an environment fills.
+async fn unlimited(runner: &LocalRunner) -> Option<String> {
+    let id = EnvironmentId::generate();
+    runner.create(id, &Content::Empty, &RESOURCES).await.unwrap();
+    let warning = runner.start(id, &RESOURCES).await.unwrap().warning;
+    runner.delete(id).await.unwrap();
+    warning
+}
+
+#[tokio::test]
+async fn a_repository_that_unpacks_without_an_end_is_given_up_and_removed() {
+    let machine = Machine::new().await;
+    // A terabyte, from some kilobytes.
+    machine.git.add_copies("owner/bomb", &"0".repeat(10_000_000), 100_000);
+    let runner = machine.runner().await;
+    let id = EnvironmentId::generate();
+    let resources = Resources { disk_bytes: 32 * MEBIBYTE, ..RESOURCES };
+    let failure = runner.create(id, &repository("owner/bomb", GitTarget::RemoteHead), &resources).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::TooLarge, "{failure}");
+    assert!(failure.message().contains("its class allows 32 MiB") && failure.message().contains("larger class"));
+    assert_eq!(processes_with(&id.to_string()), Vec::<String>::new());
+    assert!(du(&machine.directory_of(id)) < MEBIBYTE, "nothing of it is left");
+
+    // One that has come to its end meanwhile.
+    machine.git.add_copies("owner/much", &"0".repeat(1_000_000), 40);
+    let failure = runner.create(id, &repository("owner/much", GitTarget::RemoteHead), &resources).await.unwrap_err();
+    assert!(failure.message().contains("larger class"), "{failure}");
+    assert!(du(&machine.directory_of(id)) < MEBIBYTE);
+    runner.create(id, &repository("owner/much", GitTarget::RemoteHead), &RESOURCES).await.unwrap();
+    runner.delete(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_counting_that_stands_still_holds_nothing_up() {
+    let machine = Machine::new().await;
+    let runner = machine.runner().await;
+    let id = running(&runner).await;
+    assert_eq!(exec(&runner, id, "seq 50000 | xargs touch").await.exit_code, 0);
+    let mut stopped = None;
+    let mut stop = runner.stop(id);
+    tokio::select! {
+        _ = &mut stop => panic!("it was counted before it could be caught"),
+        () = eventually("it is counted", || {
+            stopped = counting(&machine.directory_of(id));
+            stopped.is_some()
+        }) => {}
+    }
+    drop(stop);
+    kill_process(stopped.unwrap(), Signal::STOP).unwrap();
+    runner.delete(id).await.unwrap();
+    assert_eq!(processes_with(&id.to_string()), Vec::<String>::new());
+    assert!(!machine.directory_of(id).exists());
 }
 
 #[tokio::test]

@@ -4,7 +4,10 @@ use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
 
 use clap::Args;
 
-use crate::domain::environment::{Allowance, EnvironmentLimits};
+use crate::domain::{
+    environment::{Allowance, EnvironmentLimits},
+    size,
+};
 
 /// Of whatever is counted: what a list of a million takes is nothing that anybody waits for.
 const COUNTS: RangeInclusive<u32> = 1..=1_000_000;
@@ -18,23 +21,34 @@ pub struct EnvironmentLimitArgs {
     /// Environments of a user that may run at once
     #[arg(long, env = "LATCHKEY_RUNNING_PER_USER", value_name = "N", default_value = "20")]
     pub running_per_user: String,
+    /// Disk that a user's environments may fill, such as 500MiB or 100GiB
+    #[arg(long, env = "LATCHKEY_DISK_PER_USER", value_name = "SIZE", default_value = "100GiB")]
+    pub disk_per_user: String,
     /// Environments that an organization may have at the most
     #[arg(long, env = "LATCHKEY_ENVIRONMENTS_PER_ORGANIZATION", value_name = "N", default_value = "1000")]
     pub environments_per_organization: String,
     /// Environments of an organization that may run at once
     #[arg(long, env = "LATCHKEY_RUNNING_PER_ORGANIZATION", value_name = "N", default_value = "200")]
     pub running_per_organization: String,
+    /// Disk that an organization's environments may fill
+    #[arg(long, env = "LATCHKEY_DISK_PER_ORGANIZATION", value_name = "SIZE", default_value = "1TiB")]
+    pub disk_per_organization: String,
 }
 
 impl EnvironmentLimitArgs {
     /// Checks every flag; what is wrong goes to `mistakes`, and counts as the default.
     pub(super) fn check(&self, mistakes: &mut Vec<String>) -> EnvironmentLimits {
         let default = EnvironmentLimits::default();
+        let mut bytes = |flag, text: &str, default| size(flag, text, mistakes).unwrap_or(default);
+        let user_bytes = bytes("--disk-per-user", &self.disk_per_user, default.user.disk_bytes);
+        let organization_bytes =
+            bytes("--disk-per-organization", &self.disk_per_organization, default.organization.disk_bytes);
         let mut count = |flag, text: &str, default| number(flag, text, &COUNTS, mistakes).unwrap_or(default);
         EnvironmentLimits {
             user: Allowance {
                 existing: count("--environments-per-user", &self.environments_per_user, default.user.existing),
                 running: count("--running-per-user", &self.running_per_user, default.user.running),
+                disk_bytes: user_bytes,
             },
             organization: Allowance {
                 existing: count(
@@ -47,9 +61,19 @@ impl EnvironmentLimitArgs {
                     &self.running_per_organization,
                     default.organization.running,
                 ),
+                disk_bytes: organization_bytes,
             },
         }
     }
+}
+
+/// Reads a number of bytes, of which there is at least one.
+pub(super) fn size(flag: &str, text: &str, mistakes: &mut Vec<String>) -> Option<u64> {
+    let bytes = size::parse(text).filter(|bytes| *bytes > 0);
+    if bytes.is_none() {
+        mistakes.push(format!("{flag} {text}: must be a size such as 500MiB, 100GiB or 2TiB"));
+    }
+    bytes
 }
 
 /// Reads a number in a range.
@@ -101,8 +125,16 @@ mod tests {
         let args: Vec<&str> =
             flags.into_iter().zip(["1", "2", "3", "4"]).flat_map(|(flag, value)| [flag, value]).collect();
         let limits = check(&args).unwrap();
-        assert_eq!(limits.user, Allowance { existing: 1, running: 2 });
-        assert_eq!(limits.organization, Allowance { existing: 3, running: 4 });
+        assert_eq!((limits.user.existing, limits.user.running), (1, 2));
+        assert_eq!((limits.organization.existing, limits.organization.running), (3, 4));
+        let limits = check(&["--disk-per-user", "5GiB", "--disk-per-organization", "6TiB"]).unwrap();
+        assert_eq!((limits.user.disk_bytes, limits.organization.disk_bytes), (5 << 30, 6 << 40));
+        for flag in ["--disk-per-user", "--disk-per-organization"] {
+            for text in ["0", "0GiB", "-1", "5GB", "much", ""] {
+                let mistakes = check(&[&format!("{flag}={text}")]).unwrap_err();
+                assert!(mistakes.len() == 1 && mistakes[0].starts_with(flag), "{mistakes:?}");
+            }
+        }
         for flag in flags {
             for text in ["0", "-1", "many", "1000001", ""] {
                 let mistakes = check(&[&format!("{flag}={text}")]).unwrap_err();

@@ -9,5 +9,6 @@ pub mod ids;
 pub mod page;
 pub mod principal;
 pub mod secret;
+pub mod size;
 pub mod text;
 pub mod token;

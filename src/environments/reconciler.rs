@@ -252,9 +252,9 @@ impl Reconciler {
         }
         match self.runner.stop(environment.id).await {
             Ok(()) => {
-                self.store
-                    .environment_phase_write(environment.id, &PhaseWrite::phase(environment.epoch, Phase::Stopped))
-                    .await?;
+                let disk_bytes = self.counted(environment).await;
+                let write = PhaseWrite { disk_bytes, ..PhaseWrite::phase(environment.epoch, Phase::Stopped) };
+                self.store.environment_phase_write(environment.id, &write).await?;
             }
             Err(failure) => {
                 tracing::warn!(environment = %environment.id, %failure, "an environment cannot be stopped");
@@ -267,10 +267,17 @@ impl Reconciler {
     /// One that should run and did: does it still?
     async fn look(&self, environment: &Environment) -> Result<Next, StoreError> {
         match self.runner.observe(environment.id).await {
-            Ok(seen) if seen.is_running => Ok(Next::Wait),
-            Ok(_) => {
-                let message = "the environment's processes ended unexpectedly; start it again".to_owned();
-                self.give_up(environment, message).await?;
+            Ok(seen) if seen.is_running => {
+                if let Some(bytes) = seen.disk_bytes.map(clamped)
+                    && bytes != environment.disk_bytes
+                {
+                    self.store.environment_disk_write(environment.id, bytes).await?;
+                }
+                Ok(Next::Wait)
+            }
+            Ok(seen) => {
+                let unexpected = || "the environment's processes ended unexpectedly; start it again".to_owned();
+                self.give_up(environment, seen.ended.unwrap_or_else(unexpected)).await?;
                 Ok(Next::Look)
             }
             Err(failure) => {
@@ -296,7 +303,9 @@ impl Reconciler {
             match created {
                 Ok(checkout) => {
                     let content = Some((checkout.branch, checkout.commit));
-                    let write = PhaseWrite { content, ..PhaseWrite::phase(environment.epoch, Phase::Starting) };
+                    let disk_bytes = self.counted(environment).await;
+                    let phase = PhaseWrite::phase(environment.epoch, Phase::Starting);
+                    let write = PhaseWrite { content, disk_bytes, ..phase };
                     if !self.store.environment_phase_write(environment.id, &write).await? {
                         return Ok(());
                     }
@@ -319,18 +328,25 @@ impl Reconciler {
 
     async fn fail(&self, environment: &Environment, failure: &Failure) -> Result<(), StoreError> {
         tracing::info!(environment = %environment.id, kind = ?failure.kind(), "an environment could not be brought up");
-        // Half of an environment must not go on running.
-        if let Err(failure) = self.runner.stop(environment.id).await {
-            tracing::warn!(environment = %environment.id, %failure, "a failed environment cannot be stopped");
-        }
         self.give_up(environment, failure.to_string()).await
     }
 
     async fn give_up(&self, environment: &Environment, message: String) -> Result<(), StoreError> {
+        // Half of an environment must not go on running, nor anything be left of one that ended.
+        if let Err(failure) = self.runner.stop(environment.id).await {
+            tracing::warn!(environment = %environment.id, %failure, "a failed environment cannot be stopped");
+        }
         let failure = Some(message.chars().take(FAILURE_MESSAGE_LIMIT).collect());
-        let write = PhaseWrite { failure, ..PhaseWrite::phase(environment.epoch, Phase::Stopped) };
+        let disk_bytes = self.counted(environment).await;
+        let write = PhaseWrite { failure, disk_bytes, ..PhaseWrite::phase(environment.epoch, Phase::Stopped) };
         self.store.environment_phase_write(environment.id, &write).await?;
         Ok(())
+    }
+
+    /// What was last counted of an environment's files.
+    async fn counted(&self, environment: &Environment) -> Option<i64> {
+        // What cannot be looked at stays as it was counted before.
+        self.runner.observe(environment.id).await.ok()?.disk_bytes.map(clamped)
     }
 
     /// Writes that a phase was entered, unless it is so already. False if somebody changed their mind.
@@ -340,6 +356,11 @@ impl Reconciler {
         }
         self.store.environment_phase_write(environment.id, &PhaseWrite::phase(environment.epoch, phase)).await
     }
+}
+
+/// As PostgreSQL holds it: what is more than that is on no disk.
+fn clamped(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn finish(ended: Result<(Id, (EnvironmentId, Next)), JoinError>, busy: &mut HashMap<EnvironmentId, Busy>) -> Next {

@@ -210,6 +210,7 @@ fn status(environment: Environment, public_url: &str) -> pb::EnvironmentStatus {
             ..environment_status::Content::default()
         }),
         warning_message: environment.warning_message.into_iter().collect(),
+        disk_bytes: environment.disk_bytes.unsigned_abs(),
         ..pb::EnvironmentStatus::default()
     }
 }

@@ -134,6 +134,7 @@ table! {
         last_started_at -> Nullable<Timestamptz>,
         annotations -> Jsonb,
         session_id -> Text,
+        disk_bytes -> BigInt,
     }
 }
 

@@ -3,6 +3,7 @@
 mod classes;
 mod content;
 mod crashes;
+mod disk;
 mod input;
 mod launch;
 mod life;

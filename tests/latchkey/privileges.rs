@@ -148,7 +148,8 @@ async fn environments_of_a_server_that_was_root_are_taken_over() {
     // As an earlier version left it.
     let directory = local.directory_of(&id);
     let mut owned = BTreeMap::new();
-    for path in [directory.clone(), directory.join("egress"), directory.join("state.json"), directory.join("log")] {
+    let files = ["egress", "state.json", "status", "log", "measuring.status", "measuring.log"];
+    for path in files.map(|name| directory.join(name)).into_iter().chain([directory.clone()]) {
         std::os::unix::fs::chown(&path, Some(0), None).unwrap();
         owned.insert(path.clone(), fs::metadata(&path).unwrap().uid());
     }
@@ -158,6 +159,8 @@ async fn environments_of_a_server_that_was_root_are_taken_over() {
     api.start(&id).await.unwrap();
     api.until(&id, EnvironmentPhase::Running).await;
     assert_eq!(api.said(&id, "cat file").await, "kept");
-    assert_eq!(fs::metadata(directory.join("state.json")).unwrap().uid(), uid("latchkey"));
+    for name in files {
+        assert_eq!(fs::metadata(directory.join(name)).unwrap().uid(), uid("latchkey"), "{name}");
+    }
     api.delete_whole(&id).await;
 }

@@ -123,6 +123,22 @@ impl GitServer {
         self.commit_to(&bare, "main", None, files)
     }
 
+    /// Makes a repository `owner/name` with one commit on `main`, in which a text is the text of many files: little to send,
+    /// and as much as one likes to write.
+    pub(crate) fn add_copies(&self, name: &str, text: &str, copies: usize) {
+        self.add_repository(name, &[("original", text)]);
+        let bare = self.bare(name);
+        let blob = git(&["rev-parse", "main:original"], Some(&bare));
+        let list = tempfile::NamedTempFile::new().unwrap();
+        let lines: String = (0..copies).map(|number| format!("100644 blob {blob}\tcopy-{number}\n")).collect();
+        fs::write(list.path(), lines).unwrap();
+        let mut make_tree = clean_git();
+        make_tree.arg("mktree").current_dir(&bare).stdin(fs::File::open(list.path()).unwrap());
+        let tree = String::from_utf8(make_tree.output().unwrap().stdout).unwrap();
+        let commit = git(&["commit-tree", "-m", "Copies", tree.trim()], Some(&bare));
+        git(&["update-ref", "refs/heads/main", &commit], Some(&bare));
+    }
+
     /// Makes a repository `owner/name` without a commit.
     pub(crate) fn add_empty_repository(&self, name: &str) -> PathBuf {
         let bare = self.bare(name);

@@ -91,7 +91,7 @@ impl Drop for Machine {
     fn drop(&mut self) {
         let Ok(entries) = fs::read_dir(self.environments()) else { return };
         for entry in entries.flatten() {
-            if let Some(pid) = sandbox(&entry.path()) {
+            for pid in sandbox(&entry.path()).into_iter().chain(counting(&entry.path())) {
                 // Gone between the two looks is as good.
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
@@ -101,8 +101,16 @@ impl Drop for Machine {
 
 /// The first process of an environment's sandbox, if bubblewrap still holds its lock.
 pub(crate) fn sandbox(directory: &Path) -> Option<Pid> {
-    let status = directory.join("status");
-    let file = File::open(&status).ok()?;
+    first_process(&directory.join("status"))
+}
+
+/// The same of the sandbox that an environment is counted in.
+pub(crate) fn counting(directory: &Path) -> Option<Pid> {
+    first_process(&directory.join("measuring.status"))
+}
+
+fn first_process(status: &Path) -> Option<Pid> {
+    let file = File::open(status).ok()?;
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
         return None;
     }
@@ -132,6 +140,19 @@ pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), asking).await.unwrap_or_else(|_| panic!("still waiting: {what}"));
+}
+
+/// The same, of what has to be asked for.
+pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), asking).await.unwrap_or_else(|_| panic!("still waiting: {what}"))
 }
 
 /// A repository of the test's own server, under its public name.

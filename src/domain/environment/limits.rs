@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+use crate::domain::size::described;
+
 /// How much there may be in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvironmentLimits {
@@ -19,13 +21,18 @@ pub struct Allowance {
     pub existing: u32,
     /// Those that are to run.
     pub running: u32,
+    /// Bytes of disk that they fill, as they were last counted, when one more is made or started.
+    pub disk_bytes: u64,
 }
 
 impl Default for EnvironmentLimits {
-    /// Of a user: more than anybody looks after, few enough that a script that runs wild is noticed by its owner first.
-    /// Of an organization: what one machine can hold at rest, and what it can run.
+    /// Of a user: more than anybody looks after, few enough that a script that runs wild is noticed by its owner first; and ten
+    /// small environments that are full. Of an organization: what one machine can hold at rest, and what it can run.
     fn default() -> Self {
-        Self { user: Allowance { existing: 50, running: 20 }, organization: Allowance { existing: 1000, running: 200 } }
+        Self {
+            user: Allowance { existing: 50, running: 20, disk_bytes: 100 << 30 },
+            organization: Allowance { existing: 1000, running: 200, disk_bytes: 1 << 40 },
+        }
     }
 }
 
@@ -58,6 +65,8 @@ pub enum LimitKind {
     Existing,
     /// Environments that are to run.
     Running,
+    /// Bytes of disk.
+    Disk,
 }
 
 impl fmt::Display for LimitReached {
@@ -84,6 +93,20 @@ impl fmt::Display for LimitReached {
                 formatter,
                 "{found} environments of your organization are running or are to run, and {limit} may at once; stop one \
                  that nobody needs, or ask your operator for more"
+            ),
+            (LimitKind::Disk, LimitScope::User) => write!(
+                formatter,
+                "the environments of the same user fill {} of the disk, and may fill {}; delete one of them, and wait until it \
+                 is gone",
+                described(*found),
+                described(*limit)
+            ),
+            (LimitKind::Disk, LimitScope::Organization) => write!(
+                formatter,
+                "the environments of your organization fill {} of the disk, and may fill {}; delete one that nobody needs, and \
+                 wait until it is gone, or ask your operator for more",
+                described(*found),
+                described(*limit)
             ),
         }
     }

@@ -58,6 +58,8 @@ pub struct Environment {
     pub annotations: BTreeMap<String, String>,
     /// The session that the client says it belongs to; empty for none.
     pub session_id: String,
+    /// What it fills of the disk, as it was last counted.
+    pub disk_bytes: i64,
     /// When it was asked for.
     pub created_at: OffsetDateTime,
     /// When it last came to run.

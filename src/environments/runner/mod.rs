@@ -35,7 +35,8 @@ pub trait Runner: Send + Sync + 'static {
     /// Brings up an environment that was created. Done when it takes commands.
     fn start<'a>(&'a self, environment: EnvironmentId, resources: &'a Resources) -> RunnerFuture<'a, Started>;
 
-    /// Ends every process of an environment and keeps its files. Done when the last process is gone.
+    /// Ends every process of an environment and keeps its files, but for what a clone that did not come to its end has left.
+    /// Done when the last process is gone, and counted what is there.
     fn stop(&self, environment: EnvironmentId) -> RunnerFuture<'_, ()>;
 
     /// Ends every process of an environment and removes its files.
@@ -96,6 +97,10 @@ pub struct Observation {
     pub content: ContentState,
     /// Whether its supervisor is alive.
     pub is_running: bool,
+    /// Why the runner ended it, if it did so by itself.
+    pub ended: Option<String>,
+    /// What it fills of the disk, when that was last counted; none if it never was.
+    pub disk_bytes: Option<u64>,
 }
 
 /// What is there of an environment's files.

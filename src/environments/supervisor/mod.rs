@@ -16,6 +16,7 @@ pub mod client;
 mod clone;
 mod command;
 mod forwarder;
+mod measure;
 mod operations;
 mod output;
 mod reaper;
@@ -59,6 +60,7 @@ fn carry_out(task: Task) -> io::Result<()> {
     match task {
         Task::Probe => Ok(()),
         Task::Wipe(task) => task.directories.iter().try_for_each(|directory| wipe::empty(directory.as_ref())),
+        Task::Measure(task) => measure::run(&task.directories),
         Task::Clone(task) => {
             limit_files(task.file_bytes)?;
             runtime()?.block_on(clone::run(&task))

@@ -34,6 +34,8 @@ pub(crate) enum Task {
     Probe,
     /// To empty directories.
     Wipe(WipeTask),
+    /// To count what directories fill of the disk.
+    Measure(MeasureTask),
     /// To clone a repository.
     Clone(CloneTask),
     /// To run commands until it is killed.
@@ -45,6 +47,37 @@ pub(crate) enum Task {
 pub(crate) struct WipeTask {
     /// Absolute paths.
     pub(crate) directories: Vec<String>,
+}
+
+/// Counts what is in directories. Done inside, for the same reason; told on standard output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MeasureTask {
+    /// Absolute paths.
+    pub(crate) directories: Vec<String>,
+}
+
+/// How far counting has come: a line of JSON each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MeasureReport {
+    /// What was counted so far.
+    pub(crate) bytes: u64,
+    /// Files of every kind, each once.
+    pub(crate) files: u64,
+    /// Whether that is all.
+    pub(crate) state: MeasureState,
+}
+
+/// Whether everything was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MeasureState {
+    /// Not yet.
+    Counting,
+    /// Everything.
+    Done,
+    /// It never will be: there are directories within directories without an end.
+    TooDeep,
 }
 
 /// Clones a repository.

@@ -49,6 +49,10 @@ pub(super) struct Counts {
     organization_existing: i64,
     #[diesel(sql_type = BigInt)]
     organization_running: i64,
+    #[diesel(sql_type = BigInt)]
+    user_disk_bytes: i64,
+    #[diesel(sql_type = BigInt)]
+    organization_disk_bytes: i64,
 }
 
 impl Counts {
@@ -62,26 +66,43 @@ impl Counts {
             SELECT count(*) FILTER (WHERE creator_id = $2) AS user_existing,
                 count(*) FILTER (WHERE creator_id = $2 AND desired_phase = 'running') AS user_running,
                 count(*) AS organization_existing,
-                count(*) FILTER (WHERE desired_phase = 'running') AS organization_running
+                count(*) FILTER (WHERE desired_phase = 'running') AS organization_running,
+                least(coalesce(sum(disk_bytes) FILTER (WHERE creator_id = $2), 0), $3)::bigint AS user_disk_bytes,
+                least(coalesce(sum(disk_bytes), 0), $3)::bigint AS organization_disk_bytes
             FROM environments WHERE organization_id = $1";
         let counts = sql_query(query)
             .bind::<SqlUuid, _>(organization.uuid())
             .bind::<SqlUuid, _>(creator.uuid())
+            // Many large numbers add up to more than a number of theirs.
+            .bind::<BigInt, _>(i64::MAX)
             .get_result(connection)
             .await?;
         Ok(counts)
     }
 
+    /// The limit that stands in the way of one that is new, or is to run from now on, or both.
+    pub(super) fn reached(&self, limits: &EnvironmentLimits, is_new: bool, is_to_run: bool) -> Option<LimitReached> {
+        let existing = || self.one_more(limits).filter(|_| is_new);
+        let running = || self.one_more_running(limits).filter(|_| is_to_run);
+        existing().or_else(running).or_else(|| self.more_disk(limits))
+    }
+
     /// The limit that one more environment would break.
-    pub(super) fn one_more(&self, limits: &EnvironmentLimits) -> Option<LimitReached> {
+    fn one_more(&self, limits: &EnvironmentLimits) -> Option<LimitReached> {
         let existing = |allowance: &Allowance| u64::from(allowance.existing);
         reached(limits, LimitKind::Existing, existing, self.user_existing, self.organization_existing)
     }
 
     /// The limit that one more running environment would break.
-    pub(super) fn one_more_running(&self, limits: &EnvironmentLimits) -> Option<LimitReached> {
+    fn one_more_running(&self, limits: &EnvironmentLimits) -> Option<LimitReached> {
         let running = |allowance: &Allowance| u64::from(allowance.running);
         reached(limits, LimitKind::Running, running, self.user_running, self.organization_running)
+    }
+
+    /// The limit that whatever fills more would break.
+    fn more_disk(&self, limits: &EnvironmentLimits) -> Option<LimitReached> {
+        let bytes = |allowance: &Allowance| allowance.disk_bytes;
+        reached(limits, LimitKind::Disk, bytes, self.user_disk_bytes, self.organization_disk_bytes)
     }
 }
 

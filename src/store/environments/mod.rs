@@ -120,13 +120,15 @@ pub struct PhaseWrite {
     pub content: Option<(Option<String>, Option<String>)>,
     /// What does not hold as it should; an empty one takes the last one back, none leaves it as it was.
     pub warning: Option<String>,
+    /// What it fills of the disk; none leaves it as it was last counted.
+    pub disk_bytes: Option<i64>,
 }
 
 impl PhaseWrite {
     /// A phase, and nothing else.
     #[must_use]
     pub const fn phase(epoch: i64, phase: Phase) -> Self {
-        Self { epoch, phase, failure: None, content: None, warning: None }
+        Self { epoch, phase, failure: None, content: None, warning: None, disk_bytes: None }
     }
 }
 
@@ -144,9 +146,7 @@ impl Store {
         writing!(self, async |connection| -> Result<Environment, EnvironmentCreateError> {
             hold(connection, new.organization_id, new.creator_id).await?;
             let counts = Counts::of(connection, new.organization_id, new.creator_id).await?;
-            let will_run = new.desired_phase == DesiredPhase::Running;
-            let reached = counts.one_more(limits).or_else(|| counts.one_more_running(limits).filter(|_| will_run));
-            if let Some(reached) = reached {
+            if let Some(reached) = counts.reached(limits, true, new.desired_phase == DesiredPhase::Running) {
                 return Err(EnvironmentCreateError::Limit(reached));
             }
             let mut classes = environment_classes::table
@@ -297,7 +297,7 @@ impl Store {
                 return Ok(EnvironmentChange::Deleting);
             }
             if desired == DesiredPhase::Running
-                && let Some(reached) = Counts::of(connection, organization, of).await?.one_more_running(limits)
+                && let Some(reached) = Counts::of(connection, organization, of).await?.reached(limits, false, true)
             {
                 return Ok(EnvironmentChange::Limit(reached));
             }
@@ -370,6 +370,7 @@ impl Store {
                     write.warning.as_ref().map(|warning| {
                         environments::warning_message.eq(Some(warning).filter(|warning| !warning.is_empty()))
                     }),
+                    write.disk_bytes.map(|bytes| environments::disk_bytes.eq(bytes)),
                 ))
                 .execute(connection)
                 .await?;
@@ -380,6 +381,20 @@ impl Store {
                     .await?;
             }
             Ok(written == 1)
+        })
+    }
+
+    /// Writes what an environment fills of the disk.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn environment_disk_write(&self, id: EnvironmentId, bytes: i64) -> Result<(), StoreError> {
+        writing!(self, async |connection| -> Result<(), StoreError> {
+            diesel::update(environments::table.find(id.uuid()))
+                .set(environments::disk_bytes.eq(bytes))
+                .execute(connection)
+                .await?;
+            Ok(())
         })
     }
 

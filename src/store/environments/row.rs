@@ -35,6 +35,7 @@ pub(super) struct EnvironmentRow {
     last_started_at: Option<OffsetDateTime>,
     annotations: serde_json::Value,
     session_id: String,
+    disk_bytes: i64,
 }
 
 impl EnvironmentRow {
@@ -72,6 +73,7 @@ impl EnvironmentRow {
             annotations: serde_json::from_value(self.annotations)
                 .map_err(|error| StoreError::Corrupt(format!("environments.annotations: {error}")))?,
             session_id: self.session_id,
+            disk_bytes: self.disk_bytes,
             created_at: self.created_at,
             last_started_at: self.last_started_at,
         })

@@ -230,6 +230,7 @@ pub(super) const CASES: &[(&str, &str)] = &[
     ("environments_annotations", "UPDATE environments SET annotations = jsonb_build_object('x', repeat('x', 65536))"),
     ("environments_session_id", "UPDATE environments SET session_id = repeat('x', 256)"),
     ("environments_session_id", "UPDATE environments SET session_id = E'a\\nb'"),
+    ("environments_disk", "UPDATE environments SET disk_bytes = -1"),
     // Environment tokens.
     ("environment_tokens_pkey", "INSERT INTO environment_tokens SELECT * FROM environment_tokens"),
     ("environment_tokens_environment_id_fkey", "UPDATE environment_tokens SET environment_id = @nobody"),

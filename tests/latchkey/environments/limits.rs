@@ -7,27 +7,16 @@ use latchkey::pb::gitpod::v1::{Environment, EnvironmentPhase, ListEnvironmentsRe
 use tonic::{Code, Status};
 
 use crate::support::{
-    Api, LocalServer, ServerOptions, TestDatabase, TestServer, details,
-    environments::{from_nothing, status, stopped},
+    Api, LocalServer, ServerOptions, TestDatabase, TestServer,
+    environments::{assert_exhausted, from_nothing, status, stopped},
 };
-
-/// Checks that something was refused for a limit, with these words.
-#[track_caller]
-fn assert_refused<T: std::fmt::Debug>(answer: Result<T, Status>, words: &[&str]) {
-    let refused = answer.unwrap_err();
-    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
-    assert_eq!(details(&refused).error_info().unwrap().reason, "LIMIT_REACHED");
-    for word in words {
-        assert!(refused.message().contains(word), "{word:?} is not in {refused}");
-    }
-}
 
 async fn count(api: &Api) -> usize {
     let request = ListEnvironmentsRequest::default();
     api.environments.clone().list_environments(request).await.unwrap().into_inner().environments.len()
 }
 
-fn flags(args: &[&str]) -> ServerOptions {
+pub(super) fn flags(args: &[&str]) -> ServerOptions {
     ServerOptions { args: args.iter().map(|arg| (*arg).to_owned()).collect(), ..ServerOptions::default() }
 }
 
@@ -38,31 +27,31 @@ async fn whoever_is_at_a_limit_learns_which_and_how_to_get_below_it() {
     let one = api.create_running(from_nothing()).await;
     let two = api.create_running(from_nothing()).await;
     let running = ["2 environments of the same user", "2 may at once", "stop one of them first"];
-    assert_refused(api.create(from_nothing()).await, &running);
+    assert_exhausted(api.create(from_nothing()).await, &running);
     assert_eq!(count(&api).await, 2, "nothing was made");
 
     // One that does not run still has a place; then there is none at all.
     let three = api.create(stopped(from_nothing())).await.unwrap().id;
     for request in [stopped(from_nothing()), from_nothing()] {
-        assert_refused(
+        assert_exhausted(
             api.create(request).await,
             &["you have 3 environments", "may have 3", "delete one", "until it is gone"],
         );
     }
 
-    assert_refused(api.start(&three).await, &running);
+    assert_exhausted(api.start(&three).await, &running);
     assert_eq!(status(&api.get(&three).await.unwrap()).phase(), EnvironmentPhase::Stopped);
     // What runs already takes no second place.
     api.start(&one).await.unwrap();
     api.stop(&one).await.unwrap();
     api.start(&three).await.unwrap();
-    assert_refused(api.start(&one).await, &running);
+    assert_exhausted(api.start(&one).await, &running);
     api.until(&three, EnvironmentPhase::Running).await;
 
     // An admin's own are others than those that they start.
     let admin = local.server().admin_user(&local.database, "admin@example.com").await;
     let admin = local.api(&admin).await;
-    assert_refused(admin.start(&one).await, &running);
+    assert_exhausted(admin.start(&one).await, &running);
     let other = admin.create_running(from_nothing()).await;
 
     api.delete_whole(&two).await;
@@ -82,7 +71,7 @@ async fn what_failed_gives_its_place_back() {
     let failed = api.create(crate::support::environments::from_url(url)).await.unwrap().id;
     api.until_failed(&failed).await;
     let id = api.create_running(from_nothing()).await;
-    assert_refused(api.start(&failed).await, &["1 environments of the same user"]);
+    assert_exhausted(api.start(&failed).await, &["1 environments of the same user"]);
     api.delete_whole(&id).await;
     api.delete_whole(&failed).await;
 }
@@ -148,7 +137,7 @@ async fn an_organizations_limits_are_exact_whoever_asks_and_where() {
     assert_eq!(done(creates, "4 environments of your organization are running").await.len(), 4);
     let creates = (0..18).map(|number| create_stopped(apis[number % 6].clone()));
     assert_eq!(done(creates, "your organization has 7 environments").await.len(), 3);
-    assert_refused(create_stopped(apis[0].clone()).await, &["that nobody needs", "ask your operator"]);
+    assert_exhausted(create_stopped(apis[0].clone()).await, &["that nobody needs", "ask your operator"]);
 
     // Places are given back and taken at once, and nobody waits for somebody who waits for them.
     let all: Vec<String> = database
@@ -170,4 +159,32 @@ async fn an_organizations_limits_are_exact_whoever_asks_and_where() {
         let running = "SELECT count(*) FROM environments WHERE desired_phase = 'running'";
         assert!(database.number(running, &[]).await <= 4);
     }
+}
+
+#[tokio::test]
+async fn what_an_organizations_environments_fill_adds_up_however_much_it_is() {
+    let (database, one, two) = two_servers(&["--disk-per-organization", "1TiB"]).await;
+    let a = one.api(&one.user(&database, "a@example.com").await).await;
+    let b = two.api(&one.user(&database, "b@example.com").await).await;
+    let (of_a, of_b) = (create_stopped(a.clone()).await.unwrap().id, create_stopped(b.clone()).await.unwrap().id);
+    let owner = database.owner().await;
+    let fills = async |id: &String, bytes: i64| {
+        let update = "UPDATE environments SET disk_bytes = $2 WHERE id = $1::text::uuid";
+        assert_eq!(owner.execute(update, &[id, &bytes]).await.unwrap(), 1);
+    };
+    let words = ["the environments of your organization fill", "may fill 1 TiB", "that nobody needs", "your operator"];
+    for (bytes, filled) in [(1 << 39, "1 TiB"), (i64::MAX, "8388607.9 TiB")] {
+        fills(&of_a, bytes).await;
+        fills(&of_b, bytes).await;
+        // A user may fill less, and hears of that first.
+        for api in [&a, &b] {
+            assert_exhausted(api.create(from_nothing()).await, &["of the same user", "may fill 100 GiB"]);
+        }
+        let c = one.api(&one.user(&database, &format!("c{bytes}@example.com")).await).await;
+        assert_exhausted(c.create(from_nothing()).await, &words);
+        assert_exhausted(c.create(stopped(from_nothing())).await, &[filled]);
+    }
+    fills(&of_a, 1 << 30).await;
+    fills(&of_b, 1 << 30).await;
+    create_stopped(a).await.unwrap();
 }

@@ -52,6 +52,17 @@ pub fn stopped(mut request: CreateEnvironmentRequest) -> CreateEnvironmentReques
     request
 }
 
+/// Checks that something was refused for a limit, with these words.
+#[track_caller]
+pub fn assert_exhausted<T: std::fmt::Debug>(answer: Result<T, Status>, words: &[&str]) {
+    let refused = answer.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert_eq!(super::details(&refused).error_info().unwrap().reason, "LIMIT_REACHED");
+    for word in words {
+        assert!(refused.message().contains(word), "{word:?} is not in {refused}");
+    }
+}
+
 /// How an environment is.
 pub fn status(environment: &Environment) -> &EnvironmentStatus {
     environment.status.as_ref().unwrap()

@@ -131,11 +131,16 @@ impl LocalServer {
         sandbox(&self.directory_of(environment))
     }
 
+    /// Checks that nothing of an environment runs: no process, no control group.
+    pub fn is_at_rest(&self, environment: &str) {
+        assert_eq!(processes_with(environment), Vec::<String>::new());
+        assert_eq!(control_groups(environment), Vec::<PathBuf>::new());
+    }
+
     /// Checks that nothing is left of an environment: no file, no process, no control group, no row.
     pub async fn is_gone(&self, environment: &str) {
         assert!(!self.directory_of(environment).exists(), "files are left of {environment}");
-        assert_eq!(processes_with(environment), Vec::<String>::new());
-        assert_eq!(control_groups(environment), Vec::<PathBuf>::new());
+        self.is_at_rest(environment);
         let rows = self
             .database
             .superuser()

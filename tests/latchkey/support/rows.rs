@@ -88,6 +88,19 @@ impl TestDatabase {
         self.owner().await.batch_execute(rows).await.unwrap();
     }
 
+    /// Adds a class with hardly anything to the only runner: half a processor, 256 MiB of memory, 48 processes, 16 MiB of
+    /// disk; returns its ID.
+    pub async fn tiny_class(&self) -> String {
+        self.text(
+            "INSERT INTO environment_classes
+                 (id, runner_id, display_name, description, cpu_millicores, memory_bytes, processes, disk_bytes)
+             SELECT gen_random_uuid(), id, 'Tiny', '', 500, 268435456, 48, 16777216 FROM runners
+             RETURNING id::text",
+            &[],
+        )
+        .await
+    }
+
     /// What a query of one text answers, asked by the owner.
     pub async fn text(&self, query: &str, values: &[&(dyn ToSql + Sync)]) -> String {
         self.owner().await.query_one(query, values).await.unwrap().get(0)

@@ -86,20 +86,10 @@ pub(super) fn arguments(
     inherited: Inherited,
 ) -> Vec<OsString> {
     let mut line = Line(Vec::new());
-    line.add(["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]);
-    line.add(["--unshare-cgroup-try", "--uid", USER_INSIDE, "--gid", USER_INSIDE, "--hostname", "environment"]);
-    line.add(["--cap-drop", "ALL", "--disable-userns", "--new-session", "--clearenv", "--as-pid-1"]);
-    line.add(["--seccomp", &inherited.filter.to_string(), "--json-status-fd", &inherited.status.to_string()]);
+    line.namespaces(inherited);
+    line.add(["--cap-drop", "ALL"]);
 
-    line.add(["--ro-bind", "/usr", "/usr"]);
-    for name in SYSTEM_DIRECTORIES {
-        let path = Path::new("/").join(name);
-        if let Ok(target) = fs::read_link(&path) {
-            line.paths("--symlink", &target, &path);
-        } else if path.is_dir() {
-            line.paths("--ro-bind", &path, &path);
-        }
-    }
+    line.system();
     for name in SYSTEM_CONFIGURATION {
         let path = Path::new("/etc").join(name);
         line.paths("--ro-bind-try", &path, &path);
@@ -124,9 +114,52 @@ pub(super) fn arguments(
     line.0
 }
 
+/// Bubblewrap's arguments for counting what is in an environment's directories: nothing but them, to be looked at alone, and
+/// our own program, which may look into directories that their owner has closed.
+pub(super) fn measuring_arguments(
+    ingredients: &Ingredients,
+    directory: &Directory,
+    task: &str,
+    inherited: Inherited,
+) -> Vec<OsString> {
+    let mut line = Line(Vec::new());
+    line.namespaces(inherited);
+    line.add(["--cap-drop", "ALL", "--cap-add", "CAP_DAC_READ_SEARCH"]);
+    line.system();
+    line.paths("--ro-bind", &ingredients.binary, Path::new(places::BINARY));
+    let own =
+        [(directory.workspace(), places::WORKSPACE), (directory.home(), places::HOME), (directory.run(), places::RUN)];
+    for (outside, inside) in own {
+        line.paths("--ro-bind", &outside, Path::new(inside));
+    }
+    line.add(["--remount-ro", "/", "--chdir", "/", "--", places::BINARY, SUBCOMMAND, task]);
+    line.0
+}
+
 struct Line(Vec<OsString>);
 
 impl Line {
+    /// What every sandbox is held by.
+    fn namespaces(&mut self, inherited: Inherited) {
+        self.add(["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]);
+        self.add(["--unshare-cgroup-try", "--uid", USER_INSIDE, "--gid", USER_INSIDE, "--hostname", "environment"]);
+        self.add(["--disable-userns", "--new-session", "--clearenv", "--as-pid-1"]);
+        self.add(["--seccomp", &inherited.filter.to_string(), "--json-status-fd", &inherited.status.to_string()]);
+    }
+
+    /// Programs and libraries.
+    fn system(&mut self) {
+        self.add(["--ro-bind", "/usr", "/usr"]);
+        for name in SYSTEM_DIRECTORIES {
+            let path = Path::new("/").join(name);
+            if let Ok(target) = fs::read_link(&path) {
+                self.paths("--symlink", &target, &path);
+            } else if path.is_dir() {
+                self.paths("--ro-bind", &path, &path);
+            }
+        }
+    }
+
     fn add<const N: usize>(&mut self, arguments: [&str; N]) {
         self.0.extend(arguments.map(OsString::from));
     }

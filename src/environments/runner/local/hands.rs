@@ -19,7 +19,7 @@ use tokio::process::{Child, Command};
 use super::{
     Account,
     cgroups::{Cgroups, Controller},
-    command_line::{Ingredients, Inherited, arguments},
+    command_line::{Ingredients, Inherited, arguments, measuring_arguments},
     process::{Identity, Process},
     seccomp::Filter,
     state::Directory,
@@ -56,6 +56,8 @@ pub(super) struct Launch<'a> {
     pub(super) status: OwnedFd,
     /// Where it complains.
     pub(super) log: OwnedFd,
+    /// Where it tells what it was started for; none for the log.
+    pub(super) output: Option<OwnedFd>,
 }
 
 impl Hands {
@@ -124,7 +126,9 @@ impl Hands {
             return Ok(());
         }
         self.make_directories(directory)?;
-        for path in [directory.status(), directory.log(), directory.state()] {
+        let measuring = directory.for_measuring();
+        let of_sandboxes = [directory.status(), directory.log(), measuring.status(), measuring.log()];
+        for path in of_sandboxes.into_iter().chain([directory.state()]) {
             let file = match openat(CWD, &path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
                 Ok(file) => file,
                 Err(rustix::io::Errno::NOENT) => continue,
@@ -146,20 +150,26 @@ impl Hands {
 
     /// Makes the control groups of an environment, as far as this machine lets the server. Returns what is not limited.
     pub(super) fn limit(&self, directory: &Directory, resources: &Resources) -> Vec<Controller> {
-        self.cgroups.prepare(&name(directory), resources).missing
+        directory.group().map(|name| self.cgroups.prepare(&name, resources).missing).unwrap_or_default()
     }
 
     /// Starts bubblewrap.
     pub(super) fn start(&self, launch: Launch<'_>) -> io::Result<Child> {
-        let Launch { directory, task, resources, status, log } = launch;
+        let Launch { directory, task, resources, status, log, output } = launch;
+        let line = match task {
+            Task::Measure(_) => measuring_arguments,
+            Task::Probe | Task::Wipe(_) | Task::Clone(_) | Task::Serve(_) => arguments,
+        };
         let task = serde_json::to_string(task)?;
-        let group = resources.map(|resources| self.cgroups.prepare(&name(directory), resources)).unwrap_or_default();
+        let group = directory.group().zip(resources).map(|(name, resources)| self.cgroups.prepare(&name, resources));
+        let group = group.unwrap_or_default();
         let filter = self.filter.file()?;
         let inherited = Inherited { status: status.as_raw_fd(), filter: filter.as_raw_fd() };
         let mut command = Command::new(&self.bubblewrap);
-        command.args(arguments(&self.ingredients, directory, &task, inherited)).env_clear().current_dir("/");
-        // No pipe of the server's: the sandbox outlives it.
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.args(line(&self.ingredients, directory, &task, inherited)).env_clear().current_dir("/");
+        // No pipe of the server's, unless the sandbox is to end with whoever reads there: the others outlive it.
+        let output = output.map_or_else(|| log.try_clone(), Ok)?;
+        command.stdin(Stdio::null()).stdout(output).stderr(log);
         let account = self.account;
         // SAFETY: system calls alone, on values that were made before the fork.
         unsafe {
@@ -170,7 +180,7 @@ impl Hands {
                 leave_server(account, inherited)
             });
         }
-        // Closes the status file here: from now on bubblewrap alone holds the lock.
+        // Closes the status file and the pipe here: from now on bubblewrap alone holds them.
         command.spawn()
     }
 
@@ -185,7 +195,9 @@ impl Hands {
 
     /// Removes the control groups of an environment.
     pub(super) async fn remove_group(&self, directory: &Directory) {
-        self.cgroups.remove(&name(directory)).await;
+        if let Some(name) = directory.group() {
+            self.cgroups.remove(&name).await;
+        }
     }
 }
 
@@ -193,11 +205,6 @@ impl Hands {
 fn unfinished(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.new"))
-}
-
-/// The environment's name in the tree of control groups: that of its directory.
-fn name(directory: &Directory) -> String {
-    directory.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// In the child, between fork and exec: a session of its own, nothing of the server's open but what bubblewrap is told of,

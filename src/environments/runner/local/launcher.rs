@@ -11,6 +11,7 @@ use std::{
 
 use rustix::fs::FlockOperation;
 use serde::Deserialize;
+use tokio::net::unix::pipe;
 
 use super::{
     cgroups::Controller,
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::environments::{
     runner::{Failure, FailureKind, Resources},
-    supervisor::task::Task,
+    supervisor::task::{MeasureTask, Task, places},
 };
 
 /// How long bubblewrap may take to start a sandbox.
@@ -78,7 +79,7 @@ impl Launcher {
         task: &Task,
         resources: &Resources,
     ) -> Result<Process, Failure> {
-        self.start(directory, task, Some(resources)).await?;
+        self.start(directory, task, Some(resources), None).await?;
         match tokio::time::timeout(LAUNCH_TIMEOUT, first_process(directory)).await {
             Ok(Ok(Some(process))) => Ok(process),
             Ok(Ok(None)) => Err(failed("the sandbox ended at once").with_excerpt(&read_log(directory))),
@@ -90,11 +91,9 @@ impl Launcher {
 
     /// Runs a sandbox to its end, without limits but that of time: for tasks of our own.
     pub(super) async fn run(&self, directory: &Directory, task: &Task) -> Result<(), Failure> {
-        self.start(directory, task, None).await?;
+        self.start(directory, task, None, None).await?;
         let ended = async {
-            while !is_unlocked(directory)? {
-                tokio::time::sleep(LOOK_INTERVAL).await;
-            }
+            over(directory).await?;
             read_status(directory)
         };
         match tokio::time::timeout(RUN_TIMEOUT, ended).await {
@@ -108,10 +107,27 @@ impl Launcher {
         }
     }
 
-    async fn start(&self, directory: &Directory, task: &Task, resources: Option<&Resources>) -> Result<(), Failure> {
+    /// Starts a sandbox that counts what an environment's directories hold, and tells its standard output: a pipe of the
+    /// server's, which nothing of the environment's ever has. It ends when nobody reads there any more.
+    pub(super) async fn start_measuring(&self, directory: &Directory) -> Result<pipe::Receiver, Failure> {
+        let (sender, receiver) = pipe::pipe().map_err(storage)?;
+        let output = sender.into_blocking_fd().map_err(storage)?;
+        let directories = [places::WORKSPACE, places::HOME, places::RUN].map(str::to_owned).to_vec();
+        let task = Task::Measure(MeasureTask { directories });
+        self.start(directory, &task, None, Some(output)).await?;
+        Ok(receiver)
+    }
+
+    async fn start(
+        &self,
+        directory: &Directory,
+        task: &Task,
+        resources: Option<&Resources>,
+        output: Option<OwnedFd>,
+    ) -> Result<(), Failure> {
         let status = OwnedFd::from(open_status(directory).await.map_err(storage)?);
         let log = OwnedFd::from(open_log(directory).map_err(storage)?);
-        let launch = Launch { directory, task, resources, status, log };
+        let launch = Launch { directory, task, resources, status, log, output };
         let started = match self {
             Self::Own(hands) => hands.start(launch).map(|mut child| {
                 // Collected when it ends, whoever waits for what it does.
@@ -163,9 +179,11 @@ impl Launcher {
         let cleared: io::Result<()> =
             tokio::time::timeout(END_TIMEOUT, cleared).await.map_err(|_| not_ended("they do not end"))?;
         cleared.map_err(storage)?;
-        match self {
-            Self::Own(hands) => hands.remove_group(directory).await,
-            Self::Monitor(client) => client.remove_group(directory).await.map_err(storage)?,
+        if directory.group().is_some() {
+            match self {
+                Self::Own(hands) => hands.remove_group(directory).await,
+                Self::Monitor(client) => client.remove_group(directory).await.map_err(storage)?,
+            }
         }
         Ok(())
     }
@@ -243,6 +261,14 @@ fn is_unlocked(directory: &Directory) -> io::Result<bool> {
     }
 }
 
+/// Waits until no bubblewrap of this environment lives.
+pub(super) async fn over(directory: &Directory) -> io::Result<()> {
+    while !is_unlocked(directory)? {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    Ok(())
+}
+
 /// The beginning of the log; the supervisor's panics and bubblewrap's errors are short.
 pub(super) fn read_log(directory: &Directory) -> String {
     let mut text = Vec::new();
@@ -253,7 +279,7 @@ pub(super) fn read_log(directory: &Directory) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn failed(message: impl AsRef<str>) -> Failure {
+pub(super) fn failed(message: impl AsRef<str>) -> Failure {
     Failure::new(FailureKind::SandboxFailed, message)
 }
 

@@ -12,11 +12,12 @@ use tokio::time::Instant;
 
 use super::{
     Shared,
+    allowance::Allowance,
     cgroups::Controller,
     launcher::{Launcher, read_log, storage},
     outcome,
     process::Process,
-    state::{self, Directory, SandboxRecord, State},
+    state::{self, Directory, DiskUse, SandboxRecord, State},
 };
 use crate::{
     domain::environment::{Content, GitSource, GitTarget},
@@ -32,6 +33,10 @@ use crate::{
 
 /// How long a supervisor may take to listen.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Between two countings of what a clone has brought, at the least: one that unpacks to more than any disk holds is quick.
+const CLONE_PAUSE: Duration = Duration::from_secs(1);
+/// The counting of a clone takes so much less time than the clone.
+const CLONE_PAUSE_OF_COUNTING: u32 = 20;
 /// Between two tries to reach it; it takes some 20 ms in all.
 const READY_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -68,6 +73,7 @@ impl Slot {
             return Ok(());
         }
         let mut known = Known { state: self.directory.load().map_err(storage)?, process: None, egress: None };
+        shared.launcher.clear(&self.directory.for_measuring()).await?;
         let record = known.state.sandbox.as_ref().filter(|record| record.serves);
         if let Some(record) = record {
             known.process = Process::adopt(&record.identity).map_err(storage)?;
@@ -89,7 +95,12 @@ impl Slot {
             state::Content::Incomplete => ContentState::Incomplete,
             state::Content::Ready { checkout, .. } => ContentState::Ready(checkout.clone()),
         };
-        Observation { content, is_running: known.serves() }
+        Observation {
+            content,
+            is_running: known.serves(),
+            ended: known.state.ended.clone(),
+            disk_bytes: known.state.disk.map(|disk| disk.bytes),
+        }
     }
 
     pub(super) async fn create(
@@ -111,7 +122,21 @@ impl Slot {
         let (checkout, directory) = match content {
             Content::Empty => (Checkout::default(), None),
             Content::Git { source, .. } => {
-                (self.clone_into(shared, source, resources).await?, Some(source.directory().to_owned()))
+                let cloned = match self.clone_into(shared, source, resources).await {
+                    Ok(checkout) => self.fits(shared, resources).await.map_or(Ok(checkout), Err),
+                    Err(failure) => Err(failure),
+                };
+                let checkout = match cloned {
+                    Ok(checkout) => checkout,
+                    Err(failure) => {
+                        // What came of it is of no use to anybody, and fills the disk.
+                        if let Err(failure) = self.empty(shared).await {
+                            tracing::warn!(directory = %self.directory.path().display(), %failure, "a clone's remains stay");
+                        }
+                        return Err(failure);
+                    }
+                };
+                (checkout, Some(source.directory().to_owned()))
             }
         };
         self.known().state.content = state::Content::Ready { checkout: checkout.clone(), directory };
@@ -130,9 +155,12 @@ impl Slot {
         let process = shared.launcher.launch(&self.directory, &task, resources).await?;
         // Ends with this function, however that ends.
         let process = KillOnDrop { process, launcher: shared.launcher.clone() };
-        let over = tokio::time::timeout(shared.setting.clone_timeout, process.process.gone()).await;
+        let over = tokio::select! {
+            over = tokio::time::timeout(shared.setting.clone_timeout, process.process.gone()) => Ok(over),
+            failure = self.outgrows(shared, resources) => Err(failure),
+        };
         shared.launcher.end(&self.directory, &process.process).await?;
-        match over {
+        match over? {
             Err(_) => {
                 let message = format!("the clone took longer than {} s", shared.setting.clone_timeout.as_secs());
                 Err(Failure::new(FailureKind::TimedOut, message))
@@ -152,7 +180,13 @@ impl Slot {
         if !self.known().serves() {
             self.stop(shared).await?;
             let missing = shared.launcher.limit(&self.directory, resources).await.map_err(storage)?;
-            let (process_limit, warning) = without_groups(&missing, resources);
+            let (process_limit, unlimited) = without_groups(&missing, resources);
+            if self.known().state.disk.is_none() {
+                self.measure(shared).await;
+            }
+            let allowance = Allowance::new(resources.disk_bytes, self.known().state.disk);
+            let warnings: Vec<String> = allowance.warning().into_iter().chain(unlimited).collect();
+            let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
             let working_directory = match directory {
                 Some(directory) => format!("{}/{directory}", places::WORKSPACE),
                 None => places::WORKSPACE.to_owned(),
@@ -160,13 +194,15 @@ impl Slot {
             let task = ServeTask {
                 working_directory,
                 process_limit,
-                file_bytes: resources.disk_bytes,
+                file_bytes: allowance.file_bytes(),
                 no_proxy: shared.setting.no_proxy.clone(),
             };
             self.known().egress = Some(listen(shared, &self.directory, &shared.setting.command_policy)?);
             let process = shared.launcher.launch(&self.directory, &Task::Serve(task), resources).await?;
-            let record = SandboxRecord { serves: true, identity: process.identity().clone(), warning };
+            let identity = process.identity().clone();
+            let record = SandboxRecord { serves: true, identity, warning, allowance: Some(allowance) };
             self.known().process = Some(process);
+            self.known().state.ended = None;
             self.known().state.sandbox = Some(record);
             self.save().await?;
         }
@@ -204,7 +240,20 @@ impl Slot {
         }
     }
 
-    pub(super) async fn stop(&mut self, shared: &Shared) -> Result<(), Failure> {
+    /// Ends what runs, removes what is of no use, and counts the rest.
+    pub(super) async fn rest(&mut self, shared: &Shared) -> Result<(), Failure> {
+        let has_run = self.known().state.sandbox.is_some();
+        self.stop(shared).await?;
+        if self.known().state.content == state::Content::Incomplete {
+            self.empty(shared).await?;
+        } else if has_run {
+            self.measure(shared).await;
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    async fn stop(&mut self, shared: &Shared) -> Result<(), Failure> {
         match &self.known().process {
             Some(process) => {
                 // What is alive stays known until it is not: the next try begins here again.
@@ -225,6 +274,7 @@ impl Slot {
     pub(super) async fn delete(&mut self, shared: &Shared) -> Result<(), Failure> {
         if self.directory.path().exists() {
             self.stop(shared).await?;
+            shared.launcher.clear(&self.directory.for_measuring()).await?;
             shared.launcher.make_directories(&self.directory).await.map_err(storage)?;
             if self.known().state.content != state::Content::Incomplete {
                 self.known().state.content = state::Content::Incomplete;
@@ -239,6 +289,83 @@ impl Slot {
         }
         self.known = Some(Known { state: State::default(), process: None, egress: None });
         Ok(())
+    }
+
+    /// Removes what a clone that did not come to its end has left.
+    async fn empty(&mut self, shared: &Shared) -> Result<(), Failure> {
+        self.wipe(shared).await?;
+        self.known().state.content = state::Content::Absent;
+        self.known().state.disk = Some(DiskUse { bytes: 0, extent: state::Extent::Whole });
+        self.save().await
+    }
+
+    /// Counts what is there; what was counted before stands if that fails.
+    async fn measure(&mut self, shared: &Shared) {
+        match shared.launcher.measure(&self.directory).await {
+            Ok(measured) => self.record(measured.disk),
+            Err(failure) => {
+                tracing::warn!(directory = %self.directory.path().display(), %failure, "what it fills is not known");
+            }
+        }
+    }
+
+    /// What is wrong with what a clone has brought, if it fills too much.
+    async fn fits(&mut self, shared: &Shared, resources: &Resources) -> Option<Failure> {
+        self.measure(shared).await;
+        Allowance::too_large(resources.disk_bytes, self.known().state.disk?)
+    }
+
+    /// Ready when a clone under way fills too much.
+    async fn outgrows(&self, shared: &Shared, resources: &Resources) -> Failure {
+        let mut pause = CLONE_PAUSE;
+        loop {
+            tokio::time::sleep(pause).await;
+            match shared.launcher.measure(&self.directory).await {
+                Ok(measured) => {
+                    if let Some(failure) = Allowance::too_large(resources.disk_bytes, measured.disk) {
+                        return failure;
+                    }
+                    pause = CLONE_PAUSE.max(measured.took.saturating_mul(CLONE_PAUSE_OF_COUNTING));
+                }
+                Err(failure) => {
+                    tracing::warn!(directory = %self.directory.path().display(), %failure, "a clone is not counted");
+                }
+            }
+        }
+    }
+
+    /// Keeps what was counted.
+    fn record(&mut self, disk: DiskUse) {
+        self.known().state.disk = Some(disk);
+    }
+
+    /// Whether it takes commands.
+    pub(super) fn runs(&self) -> bool {
+        self.known.as_ref().is_some_and(Known::serves)
+    }
+
+    /// Keeps what was counted of one that runs; says why it must end, if it must.
+    pub(super) fn judge(&mut self, disk: DiskUse) -> Option<Failure> {
+        // Whoever stopped it meanwhile has counted as well, and later.
+        if !self.runs() {
+            return None;
+        }
+        self.record(disk);
+        self.known().state.sandbox.as_ref()?.allowance?.excess(disk)
+    }
+
+    /// Ends one that must end, and remembers why.
+    pub(super) async fn end(&mut self, shared: &Shared, failure: &Failure) -> Result<(), Failure> {
+        if !self.runs() {
+            return Ok(());
+        }
+        self.known().state.ended = Some(failure.to_string());
+        // First what will be said of it: a server that ends in between leaves it to the next one. Where nothing can be
+        // written, this one remembers.
+        if let Err(failure) = self.save().await {
+            tracing::warn!(directory = %self.directory.path().display(), %failure, "ended without having been marked");
+        }
+        self.rest(shared).await
     }
 
     /// Empties the directories that are the sandbox's, in a sandbox.

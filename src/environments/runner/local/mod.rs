@@ -5,6 +5,7 @@
 //! - `launcher`: starts and ends sandboxes; `hands`: the part of it that needs privileges; `monitor`: between the two, when a
 //!   server has given them up;
 //! - `places`: how much commands may ask of the server at once;
+//! - `measure`, `watch`, `allowance`: what environments fill of the disk, counted now and then, and what follows from it;
 //! - `command_line`, `seccomp`, `cgroups`, `process`, `state`, `git_config`, `outcome`: what these are made of.
 
 use std::{
@@ -20,6 +21,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedMutexGuard;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Checkout, Failure, Observation, Resources, Runner, RunnerFuture, Started};
 use crate::{
@@ -34,12 +36,14 @@ use crate::{
     },
 };
 
+mod allowance;
 mod cgroups;
 mod command_line;
 mod git_config;
 mod hands;
 mod launcher;
 mod lifecycle;
+mod measure;
 mod monitor;
 mod outcome;
 mod places;
@@ -47,6 +51,7 @@ mod process;
 mod seccomp;
 mod setup;
 mod state;
+mod watch;
 
 pub use git_config::GitConfigError;
 pub use setup::SetupError;
@@ -54,6 +59,7 @@ pub use setup::SetupError;
 use hands::Hands;
 use launcher::{Launcher, storage};
 use lifecycle::Slot;
+use measure::Meter;
 use places::Places;
 use state::Directory;
 
@@ -92,10 +98,24 @@ pub struct LocalConfig {
 /// As long as it lives, no other one gets the data directory.
 #[derive(Debug)]
 pub struct LocalRunner {
-    shared: Arc<Shared>,
-    slots: Mutex<HashMap<EnvironmentId, Arc<tokio::sync::Mutex<Slot>>>>,
+    slots: Arc<Slots>,
     places: Places,
+    _watch: AbortOnDropHandle<()>,
     _lock: File,
+}
+
+/// What is known of its environments.
+#[derive(Debug)]
+struct Slots {
+    shared: Shared,
+    known: Mutex<HashMap<EnvironmentId, Entry>>,
+}
+
+/// One environment's.
+#[derive(Debug, Clone)]
+struct Entry {
+    slot: Arc<tokio::sync::Mutex<Slot>>,
+    meter: Arc<Meter>,
 }
 
 /// What every environment of this runner shares.
@@ -205,41 +225,47 @@ impl LocalRunner {
     }
 
     async fn begin(shared: Shared, lock: File) -> Result<Self, SetupError> {
-        let runner = Self { shared: Arc::new(shared), slots: Mutex::default(), places: Places::default(), _lock: lock };
-        for environment in runner.on_disk().map_err(|failure| SetupError::Adoption(failure.to_string()))? {
+        let slots = Arc::new(Slots { shared, known: Mutex::default() });
+        for environment in slots.on_disk().map_err(|failure| SetupError::Adoption(failure.to_string()))? {
             // One that cannot be taken over must not keep the others away; observing it says what is wrong.
-            if let Err(failure) = runner.slot(environment).await {
+            if let Err(failure) = slots.slot(environment).await {
                 tracing::warn!(%environment, %failure, "an environment could not be taken over");
             }
         }
-        Ok(runner)
+        let watch = AbortOnDropHandle::new(tokio::spawn(watch::run(Arc::clone(&slots))));
+        Ok(Self { slots, places: Places::default(), _watch: watch, _lock: lock })
     }
 
-    /// The environment's place, taken over from what is on disk when it is first asked for; for one caller at a time.
+    async fn client(&self, environment: EnvironmentId) -> Result<Client, OperationsError> {
+        let run = self.slots.shared.directory(environment).run();
+        Client::connect(&run, self.slots.shared.launcher.owner()).await.map_err(|error| match error {
+            ConnectError::NotRunning => OperationsError::NotRunning,
+            ConnectError::NotASocket(_) | ConnectError::Io(_) | ConnectError::Protocol(_) | ConnectError::TimedOut => {
+                OperationsError::Unreachable(error.to_string())
+            }
+        })
+    }
+}
+
+impl Slots {
+    fn entry(&self, environment: EnvironmentId) -> Entry {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = known.entry(environment).or_insert_with(|| Entry {
+            slot: Arc::new(tokio::sync::Mutex::new(Slot::new(self.shared.directory(environment)))),
+            meter: Arc::default(),
+        });
+        entry.clone()
+    }
+
+    /// The environment's slot, taken over from what is on disk when it is first asked for; for one caller at a time.
     async fn slot(&self, environment: EnvironmentId) -> Result<OwnedMutexGuard<Slot>, Failure> {
-        let slot =
-            Arc::clone(
-                self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(environment).or_insert_with(|| {
-                    Arc::new(tokio::sync::Mutex::new(Slot::new(self.shared.directory(environment))))
-                }),
-            );
-        let mut slot = slot.lock_owned().await;
+        let mut slot = self.entry(environment).slot.lock_owned().await;
         slot.take_over(&self.shared).await?;
         Ok(slot)
     }
 
     fn on_disk(&self) -> Result<Vec<EnvironmentId>, Failure> {
         on_disk(&self.shared.setting.environments)
-    }
-
-    async fn client(&self, environment: EnvironmentId) -> Result<Client, OperationsError> {
-        let run = self.shared.directory(environment).run();
-        Client::connect(&run, self.shared.launcher.owner()).await.map_err(|error| match error {
-            ConnectError::NotRunning => OperationsError::NotRunning,
-            ConnectError::NotASocket(_) | ConnectError::Io(_) | ConnectError::Protocol(_) | ConnectError::TimedOut => {
-                OperationsError::Unreachable(error.to_string())
-            }
-        })
     }
 }
 
@@ -260,37 +286,47 @@ impl Runner for LocalRunner {
         content: &'a Content,
         resources: &'a Resources,
     ) -> RunnerFuture<'a, Checkout> {
-        Box::pin(async move { self.slot(environment).await?.create(&self.shared, content, resources).await })
+        Box::pin(async move {
+            let meter = self.slots.entry(environment).meter;
+            let _halted = meter.halt().await;
+            self.slots.slot(environment).await?.create(&self.slots.shared, content, resources).await
+        })
     }
 
     fn start<'a>(&'a self, environment: EnvironmentId, resources: &'a Resources) -> RunnerFuture<'a, Started> {
-        Box::pin(async move { self.slot(environment).await?.start(&self.shared, resources).await })
+        Box::pin(async move { self.slots.slot(environment).await?.start(&self.slots.shared, resources).await })
     }
 
     fn stop(&self, environment: EnvironmentId) -> RunnerFuture<'_, ()> {
-        Box::pin(async move { self.slot(environment).await?.stop(&self.shared).await })
+        Box::pin(async move {
+            let meter = self.slots.entry(environment).meter;
+            let _halted = meter.halt().await;
+            self.slots.slot(environment).await?.rest(&self.slots.shared).await
+        })
     }
 
     fn delete(&self, environment: EnvironmentId) -> RunnerFuture<'_, ()> {
         Box::pin(async move {
-            let mut slot = self.slot(environment).await?;
-            slot.delete(&self.shared).await?;
+            let meter = self.slots.entry(environment).meter;
+            let _halted = meter.halt().await;
+            let mut slot = self.slots.slot(environment).await?;
+            slot.delete(&self.slots.shared).await?;
             drop(slot);
             // Whoever waits for it keeps it: there must not be two of one environment.
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            if slots.get(&environment).is_some_and(|slot| Arc::strong_count(slot) == 1) {
-                slots.remove(&environment);
+            let mut known = self.slots.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.get(&environment).is_some_and(|entry| Arc::strong_count(&entry.slot) == 1) {
+                known.remove(&environment);
             }
             Ok(())
         })
     }
 
     fn observe(&self, environment: EnvironmentId) -> RunnerFuture<'_, Observation> {
-        Box::pin(async move { Ok(self.slot(environment).await?.observe()) })
+        Box::pin(async move { Ok(self.slots.slot(environment).await?.observe()) })
     }
 
     fn environments(&self) -> RunnerFuture<'_, Vec<EnvironmentId>> {
-        Box::pin(async move { self.on_disk() })
+        Box::pin(async move { self.slots.on_disk() })
     }
 }
 

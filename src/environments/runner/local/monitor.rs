@@ -34,8 +34,8 @@ use crate::{
 
 /// The most bytes of a message.
 const MESSAGE_BYTES: usize = 64 * 1024;
-/// The descriptors that come with a message: the status file and the log of a sandbox.
-const DESCRIPTORS: usize = 2;
+/// The most descriptors that come with a message: the status file and the log of a sandbox, and where one tells what it counts.
+const DESCRIPTORS: usize = 3;
 
 /// What the server asks for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -112,10 +112,12 @@ impl Client {
     }
 
     pub(super) async fn start(&self, launch: Launch<'_>) -> io::Result<()> {
-        let Launch { directory, task, resources, status, log } = launch;
+        let Launch { directory, task, resources, status, log, output } = launch;
         let request =
             Request::Start { environment: name(directory), task: task.clone(), resources: resources.copied() };
-        self.ask(&request, &[status.as_fd(), log.as_fd()]).await.map(drop)
+        let mut descriptors = vec![status.as_fd(), log.as_fd()];
+        descriptors.extend(output.as_ref().map(AsFd::as_fd));
+        self.ask(&request, &descriptors).await.map(drop)
     }
 
     pub(super) async fn kill(&self, identity: &Identity) -> io::Result<()> {
@@ -190,9 +192,14 @@ async fn carry_out(
         Request::Limit { environment, resources } => Ok(hands.limit(&directory(&environment)?, &resources)),
         Request::Start { environment, task, resources } => {
             let directory = directory(&environment)?;
-            let descriptors: Result<[OwnedFd; DESCRIPTORS], _> = descriptors.try_into();
-            let Ok([status, log]) = descriptors else { return Err(io::Error::other("a descriptor is missing")) };
-            let launch = Launch { directory: &directory, task: &task, resources: resources.as_ref(), status, log };
+            let mut descriptors = descriptors.into_iter();
+            let (Some(status), Some(log), output, None) =
+                (descriptors.next(), descriptors.next(), descriptors.next(), descriptors.next())
+            else {
+                return Err(io::Error::other("descriptors are missing, or too many"));
+            };
+            let (directory, task, resources) = (&directory, &task, resources.as_ref());
+            let launch = Launch { directory, task, resources, status, log, output };
             let mut child = hands.start(launch)?;
             tokio::spawn(async move { child.wait().await });
             Ok(Vec::new())
