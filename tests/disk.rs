@@ -16,10 +16,12 @@ use latchkey::{
     },
     environments::runner::{FailureKind, Resources, Runner, local::LocalRunner},
 };
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use support::machine::{Machine, RESOURCES, counting, eventually, exec, processes_with, repository, running, until};
 
 const MEBIBYTE: u64 = 1 << 20;
+/// `capabilities(7)`: the number of the one to read whatever the permissions of files are.
+const CAP_DAC_READ_SEARCH: u32 = 2;
 
 /// A text that hardly gets smaller when it is packed.
 fn noise(length: usize) -> String {
@@ -159,22 +161,33 @@ async fn a_repository_that_unpacks_without_an_end_is_given_up_and_removed() {
 }
 
 #[tokio::test]
-async fn a_counting_that_stands_still_holds_nothing_up() {
+async fn a_counting_that_stands_still_is_held_like_any_sandbox_and_holds_nothing_up() {
     let machine = Machine::new().await;
     let runner = machine.runner().await;
     let id = running(&runner).await;
     assert_eq!(exec(&runner, id, "seq 50000 | xargs touch").await.exit_code, 0);
+    let of = |counting: Pid, file: &str| {
+        std::fs::read_to_string(format!("/proc/{}/{file}", counting.as_raw_nonzero())).unwrap_or_default()
+    };
     let mut stopped = None;
     let mut stop = runner.stop(id);
     tokio::select! {
         _ = &mut stop => panic!("it was counted before it could be caught"),
         () = eventually("it is counted", || {
-            stopped = counting(&machine.directory_of(id));
+            // Once it is our own program, which bubblewrap becomes when it has made everything ready.
+            stopped = counting(&machine.directory_of(id)).filter(|counting| of(*counting, "comm").starts_with("latchkey"));
             stopped.is_some()
         }) => {}
     }
     drop(stop);
     kill_process(stopped.unwrap(), Signal::STOP).unwrap();
+    let status = of(stopped.unwrap(), "status");
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+    // The filter of system calls, and of all capabilities the one to look into directories that are closed.
+    assert_eq!((field("Seccomp:"), field("NoNewPrivs:")), ("2", "1"), "{status}");
+    for name in ["CapPrm:", "CapEff:", "CapBnd:"] {
+        assert_eq!(u64::from_str_radix(field(name), 16), Ok(1 << CAP_DAC_READ_SEARCH), "{status}");
+    }
     runner.delete(id).await.unwrap();
     assert_eq!(processes_with(&id.to_string()), Vec::<String>::new());
     assert!(!machine.directory_of(id).exists());
