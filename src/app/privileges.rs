@@ -49,6 +49,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 struct Handover {
     config: Config,
     account: (u32, u32),
+    /// The process that has kept root's rights.
+    monitor: u32,
     serving_url: String,
     organization: String,
     signing_keys: String,
@@ -185,6 +187,7 @@ fn start(
     let handover = Handover {
         config,
         account: (uid, gid),
+        monitor: std::process::id(),
         serving_url: prepared.serving_url.expose().to_owned(),
         organization: prepared.organization.to_string(),
         signing_keys: prepared.signing_keys.0.expose().to_owned(),
@@ -230,7 +233,7 @@ pub(super) fn take_over(number: &str) -> io::Result<Taken> {
     // SAFETY: whoever started this process handed this descriptor over, and told nobody else of it.
     let text = unsafe { std::fs::File::from_raw_fd(number) };
     let handover: Handover = serde_json::from_reader(io::BufReader::new(text))?;
-    give_up(handover.account)?;
+    give_up(handover.account, handover.monitor)?;
     // SAFETY: as above; each is told once.
     let take = |number: RawFd| unsafe { OwnedFd::from_raw_fd(number) };
     let listener = |number: RawFd| StdListener::from(take(number));
@@ -253,7 +256,7 @@ pub(super) fn take_over(number: &str) -> io::Result<Taken> {
     Ok(Taken { config: handover.config, listeners, prepared, announcement: handover.announcement })
 }
 
-fn give_up((uid, gid): (u32, u32)) -> io::Result<()> {
+fn give_up((uid, gid): (u32, u32), monitor: u32) -> io::Result<()> {
     let (uid, gid) = (unistd::Uid::from_raw(uid), unistd::Gid::from_raw(gid));
     if uid.is_root() {
         return Err(io::Error::other("the server's account must not be root"));
@@ -268,7 +271,7 @@ fn give_up((uid, gid): (u32, u32)) -> io::Result<()> {
         return Err(io::Error::other("the rights of root could be had again"));
     }
     // Whoever started us may have died before the kernel was told to tell us.
-    if unistd::getppid().as_raw() == 1 && std::process::id() != 1 {
+    if unistd::getppid().as_raw().cast_unsigned() != monitor {
         return Err(io::Error::other("the process that started the server is gone"));
     }
     Ok(())
