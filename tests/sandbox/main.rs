@@ -7,6 +7,8 @@ mod accounts;
 mod commands;
 mod descriptors;
 mod files;
+mod impostors;
+mod liars;
 mod limits;
 mod neighbours;
 mod rights;

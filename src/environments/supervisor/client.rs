@@ -37,7 +37,7 @@ const SMALL_ANSWER_LIMIT: usize = 1024;
 /// The RPC that has a long answer.
 const EXEC_PATH: &str = "/supervisor.v1.EnvironmentOpsService/Exec";
 /// The longest wait for an answer that has begun: it comes from this machine.
-const READING_TIMEOUT: Duration = Duration::from_secs(30);
+const READING_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of an answer's headers.
 const HEADER_LIMIT: u32 = 16 * 1024;
 /// The longest wait for a connection, and for an answer that takes no work.
@@ -51,9 +51,9 @@ pub enum ConnectError {
     /// Nobody listens: the environment does not run, or not yet.
     #[error("nobody listens")]
     NotRunning,
-    /// There is something else than the supervisor's socket in its place.
+    /// There is something else than the supervisor, or than its socket, in its place.
     #[error("{0}")]
-    NotASocket(&'static str),
+    NotTheSupervisor(&'static str),
     /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -77,11 +77,12 @@ pub struct Client(Channel);
 
 impl Client {
     /// Connects to the socket in `run`, the directory that the environment writes to. `owner` is the user ID that the
-    /// environment runs as: whatever else is in the socket's place is refused, and links are not followed.
+    /// environment runs as, `supervisor` the number of its first process: whatever else is in the socket's place, or
+    /// listens there, is refused before a byte is sent, and links are not followed.
     ///
     /// # Errors
     /// [`ConnectError`]
-    pub async fn connect(run: &Path, owner: u32) -> Result<Self, ConnectError> {
+    pub async fn connect(run: &Path, owner: u32, supervisor: i32) -> Result<Self, ConnectError> {
         let connected = async {
             let socket = open_socket(run, owner)?;
             let stream = match UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await {
@@ -89,6 +90,11 @@ impl Client {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Err(ConnectError::NotRunning),
                 Err(error) => return Err(error.into()),
             };
+            // Of whoever began to listen, as the kernel saw it; nobody else can say that they did.
+            let listener = stream.peer_cred()?;
+            if (listener.uid(), listener.pid()) != (owner, Some(supervisor)) {
+                return Err(ConnectError::NotTheSupervisor("another process listens in the supervisor's place"));
+            }
             let mut stream = Some(TokioIo::new(stream));
             let connector = tower::service_fn(move |_| {
                 // One connection: a second one would have to open the socket again.
@@ -140,6 +146,9 @@ impl Client {
             grpc.server_streaming(Request::new(request), path, codec).await.map_err(lost)
         };
         let answer = tokio::time::timeout(timeout + ENDING_TIMEOUT, answer).await.map_err(late)??;
+        if answer.metadata().get("content-type").is_none_or(|kind| kind != "application/grpc") {
+            return Err(OperationsError::Unreachable("the answer is none of gRPC".to_owned()));
+        }
         let place = place.await?;
         let mut messages = answer.into_inner();
         let one = async {
@@ -180,10 +189,10 @@ fn open_socket(run: &Path, owner: u32) -> Result<OwnedFd, ConnectError> {
     };
     let status = fstat(&socket)?;
     if FileType::from_raw_mode(status.st_mode) != FileType::Socket {
-        return Err(ConnectError::NotASocket("the supervisor's socket is no socket"));
+        return Err(ConnectError::NotTheSupervisor("the supervisor's socket is no socket"));
     }
     if status.st_uid != owner {
-        return Err(ConnectError::NotASocket("the supervisor's socket belongs to somebody else"));
+        return Err(ConnectError::NotTheSupervisor("the supervisor's socket belongs to somebody else"));
     }
     Ok(socket)
 }
@@ -191,14 +200,16 @@ fn open_socket(run: &Path, owner: u32) -> Result<OwnedFd, ConnectError> {
 /// Nothing of a status is passed on but its code and, cleaned, its text.
 fn failed(status: &Status, timeout: Duration) -> OperationsError {
     let text = excerpt(status.message(), EXCERPT_LIMIT);
+    if std::error::Error::source(status).is_some() {
+        // Of this end's making: the connection broke, or what came over it was not HTTP/2.
+        return OperationsError::Unreachable(text);
+    }
     match status.code() {
         Code::DeadlineExceeded => OperationsError::TimedOut(timeout),
         Code::Cancelled => OperationsError::Cancelled,
         Code::InvalidArgument | Code::AlreadyExists | Code::FailedPrecondition => OperationsError::Invalid(text),
-        // Said by the supervisor; but tonic too says so here, of an answer that is larger than it may be.
-        Code::ResourceExhausted if !text.is_empty() => OperationsError::Exhausted(text),
-        Code::ResourceExhausted
-        | Code::Ok
+        Code::ResourceExhausted => OperationsError::Exhausted(text),
+        Code::Ok
         | Code::Unknown
         | Code::NotFound
         | Code::PermissionDenied
@@ -221,15 +232,21 @@ mod tests {
     #[tokio::test]
     async fn a_socket_of_somebody_else_is_refused() {
         let run = tempfile::tempdir().unwrap();
-        let own = rustix::process::geteuid().as_raw();
-        assert!(matches!(Client::connect(run.path(), own).await, Err(ConnectError::NotRunning)));
+        let (own, here) = (rustix::process::geteuid().as_raw(), std::process::id().cast_signed());
+        assert!(matches!(Client::connect(run.path(), own, here).await, Err(ConnectError::NotRunning)));
         let socket = UnixListener::bind(run.path().join(places::SUPERVISOR_SOCKET)).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let refused = Client::connect(run.path(), own + 1).await;
-        assert!(matches!(refused, Err(ConnectError::NotASocket(_))), "{refused:?}");
+        let refused = Client::connect(run.path(), own + 1, here).await;
+        assert!(matches!(refused, Err(ConnectError::NotTheSupervisor(_))), "{refused:?}");
         assert!(socket.accept().is_err(), "nobody came");
+        // Another process listens than the one that should.
+        let refused = Client::connect(run.path(), own, here + 1).await;
+        assert!(matches!(refused, Err(ConnectError::NotTheSupervisor(_))), "{refused:?}");
+        let (mut connection, _) = socket.accept().unwrap();
+        let said = io::Read::read(&mut connection, &mut [0]);
+        assert!(matches!(said, Ok(0)), "nothing was said: {said:?}");
         // The file of a socket that nobody listens on any more.
         drop(socket);
-        assert!(matches!(Client::connect(run.path(), own).await, Err(ConnectError::NotRunning)));
+        assert!(matches!(Client::connect(run.path(), own, here).await, Err(ConnectError::NotRunning)));
     }
 }

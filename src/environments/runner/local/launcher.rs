@@ -247,6 +247,12 @@ fn read_status(directory: &Directory) -> io::Result<Option<Status>> {
     }))
 }
 
+/// The number of a sandbox's first process, as bubblewrap told it; none if it has not, or has told that it is over.
+pub(super) fn first_pid(directory: &Directory) -> io::Result<Option<i32>> {
+    let status = read_status(directory)?.filter(|status| status.exit_code.is_none());
+    Ok(status.and_then(|status| status.child_pid))
+}
+
 /// Whether no bubblewrap of this environment lives.
 fn is_unlocked(directory: &Directory) -> io::Result<bool> {
     let status = match File::open(directory.status()) {

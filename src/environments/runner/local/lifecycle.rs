@@ -74,15 +74,26 @@ impl Slot {
         }
         let mut known = Known { state: self.directory.load().map_err(storage)?, process: None, egress: None };
         shared.launcher.clear(&self.directory.for_measuring()).await?;
-        let record = known.state.sandbox.as_ref().filter(|record| record.serves);
-        if let Some(record) = record {
-            known.process = Process::adopt(&record.identity).map_err(storage)?;
+        let mut process = None;
+        if let Some(record) = &known.state.sandbox {
+            process = Process::adopt(&record.identity).map_err(storage)?;
+            if record.serves && !record.identity.is_of_this_boot().map_err(storage)? {
+                known.state.ended = Some("the machine was restarted; start the environment again".to_owned());
+            }
         }
-        if known.process.is_some() {
-            known.egress = Some(listen(shared, &self.directory, &shared.setting.command_policy)?);
-        } else {
-            shared.launcher.clear(&self.directory).await?;
-            known.state.sandbox = None;
+        match (process, &known.state.sandbox) {
+            (Some(process), Some(record)) if record.serves => {
+                known.process = Some(process);
+                known.egress = Some(listen(shared, &self.directory, &shared.setting.command_policy)?);
+            }
+            (process, _) => {
+                // It may live without bubblewrap, which holds the lock.
+                if let Some(process) = process {
+                    shared.launcher.end(&self.directory, &process).await?;
+                }
+                shared.launcher.clear(&self.directory).await?;
+                known.state.sandbox = None;
+            }
         }
         self.known = Some(known);
         Ok(())
@@ -153,13 +164,17 @@ impl Slot {
         let egress = listen(shared, &self.directory, &shared.setting.clone_policy)?;
         let task = Task::Clone(task(source, resources));
         let process = shared.launcher.launch(&self.directory, &task, resources).await?;
-        // Ends with this function, however that ends.
+        // Ends with this function, however that ends; or with the next server.
         let process = KillOnDrop { process, launcher: shared.launcher.clone() };
+        let identity = process.process.identity().clone();
+        self.known().state.sandbox = Some(SandboxRecord { serves: false, identity, warning: None, allowance: None });
+        self.save().await?;
         let over = tokio::select! {
             over = tokio::time::timeout(shared.setting.clone_timeout, process.process.gone()) => Ok(over),
             failure = self.outgrows(shared, resources) => Err(failure),
         };
         shared.launcher.end(&self.directory, &process.process).await?;
+        self.known().state.sandbox = None;
         match over? {
             Err(_) => {
                 let message = format!("the clone took longer than {} s", shared.setting.clone_timeout.as_secs());
@@ -219,17 +234,18 @@ impl Slot {
         let run = self.directory.run();
         let deadline = Instant::now() + READY_TIMEOUT;
         loop {
-            if !self.known().serves() {
+            let Some(process) = self.known().process.as_ref().filter(|process| process.is_alive()) else {
                 let failure =
                     Failure::new(FailureKind::SandboxFailed, "the supervisor of the environment ended at once");
                 return Err(failure.with_excerpt(&read_log(&self.directory)));
-            }
-            match Client::connect(&run, shared.launcher.owner()).await {
+            };
+            let supervisor = process.identity().pid();
+            match Client::connect(&run, shared.launcher.owner(), supervisor).await {
                 Ok(_) => return Ok(()),
                 Err(ConnectError::NotRunning) if Instant::now() < deadline => {}
                 // What an earlier run left in the socket's place, or the socket before it is the supervisor's: the
                 // supervisor clears the directory first.
-                Err(ConnectError::NotASocket(_) | ConnectError::Io(_)) if Instant::now() < deadline => {}
+                Err(ConnectError::NotTheSupervisor(_) | ConnectError::Io(_)) if Instant::now() < deadline => {}
                 Err(error) => {
                     let failure =
                         Failure::new(FailureKind::SandboxFailed, "the supervisor of the environment does not answer");

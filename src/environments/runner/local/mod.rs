@@ -237,12 +237,19 @@ impl LocalRunner {
     }
 
     async fn client(&self, environment: EnvironmentId) -> Result<Client, OperationsError> {
-        let run = self.slots.shared.directory(environment).run();
-        Client::connect(&run, self.slots.shared.launcher.owner()).await.map_err(|error| match error {
+        let directory = self.slots.shared.directory(environment);
+        // What bubblewrap wrote, not what this server knows: whoever is busy with the environment holds that, perhaps for long.
+        let unreadable = |error: io::Error| OperationsError::Unreachable(error.to_string());
+        let Some(supervisor) = launcher::first_pid(&directory).map_err(unreadable)? else {
+            return Err(OperationsError::NotRunning);
+        };
+        let connected = Client::connect(&directory.run(), self.slots.shared.launcher.owner(), supervisor).await;
+        connected.map_err(|error| match error {
             ConnectError::NotRunning => OperationsError::NotRunning,
-            ConnectError::NotASocket(_) | ConnectError::Io(_) | ConnectError::Protocol(_) | ConnectError::TimedOut => {
-                OperationsError::Unreachable(error.to_string())
-            }
+            ConnectError::NotTheSupervisor(_)
+            | ConnectError::Io(_)
+            | ConnectError::Protocol(_)
+            | ConnectError::TimedOut => OperationsError::Unreachable(error.to_string()),
         })
     }
 }

@@ -19,6 +19,18 @@ pub(super) struct Identity {
     boot_id: String,
 }
 
+impl Identity {
+    /// Its number.
+    pub(super) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Whether the machine has not been restarted since.
+    pub(super) fn is_of_this_boot(&self) -> io::Result<bool> {
+        Ok(self.boot_id == boot_id()?)
+    }
+}
+
 /// A process, held by a descriptor that can mean no other.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -37,7 +49,7 @@ impl Process {
 
     /// Takes hold of a process that an earlier server started; none if it is gone, whoever has its number now.
     pub(super) fn adopt(identity: &Identity) -> io::Result<Option<Self>> {
-        if identity.boot_id != boot_id()? {
+        if !identity.is_of_this_boot()? {
             return Ok(None);
         }
         // The descriptor first: what is true of the number afterwards is true of the descriptor.

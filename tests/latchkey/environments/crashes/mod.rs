@@ -1,0 +1,8 @@
+//! Ends without a warning, of the server, of a sandbox and of the machine.
+
+mod barrier;
+mod machine;
+mod sandboxes;
+mod servers;
+
+use barrier::Barrier;

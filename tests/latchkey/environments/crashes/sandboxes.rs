@@ -1,0 +1,182 @@
+//! Sandboxes that are killed: their first process, with all that runs there, or bubblewrap, which waits outside for them.
+
+use std::fs;
+
+use latchkey::pb::{gitpod::v1::EnvironmentPhase, supervisor::v1::ExecRequest};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tonic::Code;
+
+use super::Barrier;
+use crate::support::{
+    Api, LocalServer,
+    environments::{from_nothing, from_url},
+    eventually,
+    git_server::Manners,
+    processes_with,
+};
+
+/// The bubblewrap that waits for an environment's sandbox.
+fn bubblewrap(environment: &str) -> Pid {
+    let found: Vec<String> =
+        processes_with(environment).into_iter().filter(|line| !line.contains("\"measure\"")).collect();
+    let [line] = found.as_slice() else { panic!("not one bubblewrap: {found:?}") };
+    Pid::from_raw(line.split(':').next().unwrap().parse().unwrap())
+}
+
+fn is_alive(process: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+fn end(process: Pid) {
+    kill(process, Signal::SIGKILL).unwrap();
+}
+
+async fn ends(process: Pid) {
+    eventually("a process ends", async || (!is_alive(process)).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_clone_whose_sandbox_is_killed_fails_and_can_be_done_again() {
+    let local = LocalServer::start().await;
+    local.add_stalling_repository("owner/slow");
+    let api = local.api_of_user("dev@example.com").await;
+    let id = api.create(from_url("https://github.com/owner/slow")).await.unwrap().id;
+    local.stalls("owner/slow").await;
+    end(local.sandbox_of(&id).expect("it clones"));
+    let failure = api.until_failed(&id).await;
+    assert!(failure.contains("ended without saying why"), "{failure}");
+    local.is_at_rest(&id);
+    local.git.set_manners("owner/slow", Manners::Plain);
+    api.start(&id).await.unwrap();
+    api.until(&id, EnvironmentPhase::Running).await;
+    assert_eq!(api.said(&id, "git status --short; cat README.md").await, "slow");
+    api.delete_whole(&id).await;
+    local.is_gone(&id).await;
+}
+
+#[tokio::test]
+async fn a_clone_whose_bubblewrap_is_killed_is_under_control_still() {
+    let mut local = LocalServer::start().await;
+    local.add_stalling_repository("owner/slow");
+    let token = local.user("dev@example.com").await;
+    let api = local.api(&token).await;
+    let mut clones = Vec::new();
+    for name in ["owner/slow", "owner/other"] {
+        local.add_stalling_repository(name);
+        let id = api.create(from_url(&format!("https://github.com/{name}"))).await.unwrap().id;
+        local.stalls(name).await;
+        let sandbox = local.sandbox_of(&id).expect("it clones");
+        let bubblewrap = bubblewrap(&id);
+        end(bubblewrap);
+        ends(bubblewrap).await;
+        assert!(is_alive(sandbox), "bubblewrap's end is not the sandbox's");
+        clones.push((id, sandbox));
+    }
+    // By the same server.
+    let (id, sandbox) = clones.remove(0);
+    api.delete_whole(&id).await;
+    assert!(!is_alive(sandbox));
+    local.is_gone(&id).await;
+    // And by the next one.
+    let (id, sandbox) = clones.remove(0);
+    // It would end by itself, without the server's proxy.
+    kill(sandbox, Signal::SIGSTOP).unwrap();
+    local.kill().await;
+    local.git.set_manners("owner/other", Manners::Plain);
+    local.start_again().await;
+    let api = local.api(&token).await;
+    api.until(&id, EnvironmentPhase::Running).await;
+    assert!(!is_alive(sandbox), "two clone into one directory");
+    api.delete_whole(&id).await;
+    local.is_gone(&id).await;
+}
+
+#[tokio::test]
+async fn what_runs_without_its_bubblewrap_goes_on_and_is_under_control_still() {
+    let mut local = LocalServer::start().await;
+    let token = local.user("dev@example.com").await;
+    let api = local.api(&token).await;
+    let id = api.create_running(from_nothing()).await;
+    let sandbox = local.sandbox_of(&id).expect("it runs");
+    let bubblewrap = bubblewrap(&id);
+    end(bubblewrap);
+    ends(bubblewrap).await;
+    assert_eq!(api.said(&id, "echo mine | tee kept").await, "mine");
+    local.kill().await;
+    local.start_again().await;
+    let api = local.api(&token).await;
+    assert_eq!(api.said(&id, "cat kept").await, "mine");
+    assert!(is_alive(sandbox), "the same one goes on");
+    api.stop(&id).await.unwrap();
+    api.until(&id, EnvironmentPhase::Stopped).await;
+    assert!(!is_alive(sandbox));
+    local.is_at_rest(&id);
+    api.start(&id).await.unwrap();
+    api.until(&id, EnvironmentPhase::Running).await;
+    assert_eq!(api.said(&id, "cat kept").await, "mine");
+    api.delete_whole(&id).await;
+    local.is_gone(&id).await;
+}
+
+#[tokio::test]
+async fn what_dies_while_it_starts_is_stopped_and_says_so() {
+    let local = LocalServer::start().await;
+    let barrier = Barrier::before(&local, "UPDATE", "NEW.phase = 'running'").await;
+    let api = local.api_of_user("dev@example.com").await;
+    let id = api.create(from_nothing()).await.unwrap().id;
+    barrier.reached(&local).await;
+    let sandbox = local.sandbox_of(&id).expect("it starts");
+    end(sandbox);
+    ends(sandbox).await;
+    drop(barrier);
+    let failure = api.until_failed(&id).await;
+    assert!(failure.contains("ended unexpectedly"), "{failure}");
+    local.is_at_rest(&id);
+    api.delete_whole(&id).await;
+    local.is_gone(&id).await;
+}
+
+#[tokio::test]
+async fn a_command_ends_with_the_sandbox_or_the_server_and_is_not_done_twice() {
+    let mut local = LocalServer::start().await;
+    let token = local.user("dev@example.com").await;
+    let api = local.api(&token).await;
+    let id = api.create_running(from_nothing()).await;
+    let sleep = format!("sleep 31536000.{}", id.parse::<uuid::Uuid>().unwrap().as_u128());
+    let request = ExecRequest { command: format!("echo once >> done; {sleep}"), ..Default::default() };
+    let run = async |api: &Api| {
+        let mut operations = api.operations_of(&id).await;
+        let request = request.clone();
+        let running = tokio::spawn(async move { operations.exec(request).await });
+        // The shell has the same words in its own line, before it has done anything.
+        let sleeps = || processes_with(&sleep).iter().any(|line| line.contains(": sleep"));
+        eventually("the command runs", async || sleeps().then_some(())).await;
+        // In a tuple: what is awaited is not the end.
+        (running,)
+    };
+
+    let (running,) = run(&api).await;
+    local.kill().await;
+    // The client's own word for a connection that broke.
+    assert!(running.await.unwrap().is_err());
+    eventually("the command ends", async || processes_with(&sleep).is_empty().then_some(())).await;
+    local.start_again().await;
+    let api = local.api(&token).await;
+    assert_eq!(api.said(&id, "cat done").await, "once");
+
+    let (running,) = run(&api).await;
+    end(local.sandbox_of(&id).expect("it runs"));
+    assert_eq!(running.await.unwrap().unwrap_err().code(), Code::Unavailable);
+    let failure = api.until_failed(&id).await;
+    assert!(failure.contains("ended unexpectedly"), "{failure}");
+    assert_eq!(processes_with(&sleep), Vec::<String>::new());
+    api.start(&id).await.unwrap();
+    api.until(&id, EnvironmentPhase::Running).await;
+    assert_eq!(api.said(&id, "cat done").await, "once\nonce");
+    api.delete_whole(&id).await;
+    local.is_gone(&id).await;
+}
