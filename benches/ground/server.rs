@@ -75,6 +75,12 @@ impl Server {
         children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(serves).unwrap_or(started)
     }
 
+    /// The IDs of all its processes.
+    pub fn processes(&self) -> Vec<i32> {
+        let (started, serves) = (self.started(), self.pid());
+        if started == serves { vec![serves] } else { vec![started, serves] }
+    }
+
     /// The ID of the process that was started.
     fn started(&self) -> i32 {
         self.child.id().expect("it has not been waited for").cast_signed()

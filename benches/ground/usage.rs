@@ -59,6 +59,11 @@ pub fn memory(pid: i32) -> (f64, f64) {
     (field("VmRSS"), field("RssAnon"))
 }
 
+/// Processor time that a process has taken, and the processes that it has waited for, in seconds.
+pub fn time_of(pid: i32) -> f64 {
+    time(pid, 13..=16)
+}
+
 /// User and system time of a process that may have ended.
 fn own_time(pid: i32) -> f64 {
     time(pid, 13..=14)

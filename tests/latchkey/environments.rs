@@ -11,6 +11,7 @@ mod limits;
 mod lists;
 mod network;
 mod public_url;
+mod scale;
 mod servers;
 mod surroundings;
 mod unsupported;

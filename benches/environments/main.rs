@@ -1,12 +1,15 @@
 //! Environments: how long it takes to create one beyond what `git clone` takes by itself, to start a stopped one, and to
-//! run a command in one.
+//! run a command in one; then many at once, and what they cost when nobody uses them.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on breaks off, and it speaks")]
 
-#[path = "../tests/support/git_server.rs"]
+mod api;
+mod crowd;
+#[path = "../../tests/support/git_server.rs"]
 mod git_server;
+#[path = "../ground/mod.rs"]
 mod ground;
-#[path = "../tests/support/machine.rs"]
+#[path = "../../tests/support/machine.rs"]
 mod machine;
 
 use std::{
@@ -26,24 +29,15 @@ use ground::{
 };
 use latchkey::pb::{
     gitpod::v1::{
-        ContextUrlInitializer, CreateEnvironmentAccessTokenRequest, CreateEnvironmentRequest, DeleteEnvironmentRequest,
-        Environment, EnvironmentInitializer, EnvironmentPhase, EnvironmentSpec, GetEnvironmentRequest,
-        StartEnvironmentRequest, StopEnvironmentRequest,
-        environment_initializer::{Spec, spec},
+        CreateEnvironmentAccessTokenRequest, EnvironmentPhase, StartEnvironmentRequest, StopEnvironmentRequest,
         environment_service_client::EnvironmentServiceClient,
-        environment_spec,
     },
     supervisor::v1::{ExecRequest, environment_ops_service_client::EnvironmentOpsServiceClient},
 };
 use tokio::process::Command;
-use tonic::{
-    Code,
-    metadata::{Ascii, MetadataValue},
-    transport::{Channel, Endpoint},
-};
+use tonic::transport::Endpoint;
 
-/// Between two looks at an environment; its time is known as exactly as this.
-const LOOK: Duration = Duration::from_millis(2);
+use api::{Api, REPOSITORY};
 
 #[derive(Parser)]
 struct Options {
@@ -56,6 +50,12 @@ struct Options {
     /// Commands in a running one
     #[arg(long, default_value_t = 500)]
     commands: usize,
+    /// Environments that are created at once, of a repository with one file
+    #[arg(long, default_value_t = 100)]
+    crowd: usize,
+    /// Seconds for which nobody uses them
+    #[arg(long, default_value_t = 60)]
+    idle: u64,
     /// Files in the repository, of 4 KiB on the average
     #[arg(long, default_value_t = 300)]
     files: usize,
@@ -78,8 +78,10 @@ async fn measure(options: &Options) {
     fs::write(&config, git.rewriting("https://github.com/")).unwrap();
     let data = postgres.directory().join("server");
     let _sandboxes = Sandboxes(data.join("environments"));
+    git.add_repository("owner/small", &[("README.md", "small\n")]);
+    let limits = ["--environments-per-user", "1000", "--running-per-user", "1000"];
     let args = ["--local-runner", "--data-dir", data.to_str().unwrap(), "--git-config", config.to_str().unwrap()];
-    let server = Server::start(Path::new(LATCHKEY), &postgres, &args).await;
+    let server = Server::start(Path::new(LATCHKEY), &postgres, &[args.as_slice(), &limits].concat()).await;
     let token = bearer(&server.user("dev@bench.example").await);
     let mut api = Api { environments: EnvironmentServiceClient::new(server.connect().await), token };
 
@@ -87,6 +89,9 @@ async fn measure(options: &Options) {
     start(&mut api, &environment, options.starts).await;
     exec(&mut api, &server, &environment, options.commands).await;
     api.delete(&environment).await;
+    let environments = crowd::create(&mut api, options.crowd).await;
+    crowd::idle(&server, &data, &environments, Duration::from_secs(options.idle)).await;
+    crowd::delete(&mut api, &environments).await;
     server.stop().await;
 }
 
@@ -112,7 +117,7 @@ async fn create(api: &mut Api, config: &Path, postgres: &Postgres, options: &Opt
         let directory = postgres.directory().join("clone");
         let clone = clone_alone(config, &directory).await;
         fs::remove_dir_all(&directory).unwrap();
-        let (id, files, running) = api.create().await;
+        let (id, files, running) = api.create(REPOSITORY).await;
         if let Some(before) = kept.replace(id) {
             api.delete(&before).await;
         }
@@ -190,8 +195,6 @@ async fn clone_alone(config: &Path, directory: &Path) -> Duration {
     began.elapsed()
 }
 
-const REPOSITORY: &str = "https://github.com/owner/name";
-
 /// Files of 0 to 8 KiB that do not compress well, as programs' text does: to about a half.
 fn add_repository(git: &GitServer, files: usize) {
     let mut dice = Dice(3);
@@ -203,63 +206,4 @@ fn add_repository(git: &GitServer, files: usize) {
         .collect();
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     git.add_repository("owner/name", &files);
-}
-
-struct Api {
-    environments: EnvironmentServiceClient<Channel>,
-    token: MetadataValue<Ascii>,
-}
-
-impl Api {
-    /// Creates an environment; how long until its files were there, and until it ran.
-    async fn create(&mut self) -> (String, Duration, Duration) {
-        let url = ContextUrlInitializer { url: REPOSITORY.to_owned() };
-        let initializer = EnvironmentInitializer { specs: vec![Spec { spec: Some(spec::Spec::ContextUrl(url)) }] };
-        let content = environment_spec::Content { initializer: Some(initializer), ..Default::default() };
-        let spec = EnvironmentSpec {
-            desired_phase: EnvironmentPhase::Running.into(),
-            content: Some(content),
-            ..Default::default()
-        };
-        let request = with_token(&self.token, CreateEnvironmentRequest { spec: Some(spec), ..Default::default() });
-        let began = Instant::now();
-        let answer = self.environments.create_environment(request).await.unwrap().into_inner();
-        let id = answer.environment.unwrap().id;
-        self.reach(&id, EnvironmentPhase::Starting).await;
-        let files = began.elapsed();
-        self.reach(&id, EnvironmentPhase::Running).await;
-        (id, files, began.elapsed())
-    }
-
-    /// Waits until an environment is in a phase, or beyond it.
-    async fn reach(&mut self, id: &str, wanted: EnvironmentPhase) {
-        loop {
-            let found = self.get(id).await.expect("it is there");
-            let status = found.status.unwrap();
-            assert_eq!(status.failure_message, Vec::<String>::new(), "it fails");
-            if status.phase() == wanted
-                || (wanted, status.phase()) == (EnvironmentPhase::Starting, EnvironmentPhase::Running)
-            {
-                return;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
-    async fn delete(&mut self, id: &str) {
-        let request = DeleteEnvironmentRequest { environment_id: id.to_owned(), ..Default::default() };
-        self.environments.delete_environment(with_token(&self.token, request)).await.unwrap();
-        while self.get(id).await.is_some() {
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
-    async fn get(&mut self, id: &str) -> Option<Environment> {
-        let request = with_token(&self.token, GetEnvironmentRequest { environment_id: id.to_owned() });
-        match self.environments.get_environment(request).await {
-            Ok(answer) => answer.into_inner().environment,
-            Err(status) if status.code() == Code::NotFound => None,
-            Err(status) => panic!("{status}"),
-        }
-    }
 }
