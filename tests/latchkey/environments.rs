@@ -14,4 +14,5 @@ mod public_url;
 mod scale;
 mod servers;
 mod surroundings;
+mod unprivileged;
 mod unsupported;

@@ -199,7 +199,7 @@ fn wait_for_end(process: Pid) {
 }
 
 /// The first process of a sandbox, if bubblewrap still holds its lock.
-fn sandbox(directory: &Path) -> Option<Pid> {
+pub fn sandbox(directory: &Path) -> Option<Pid> {
     let status = directory.join("status");
     let file = File::open(&status).ok()?;
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
