@@ -200,9 +200,10 @@ async fn serve(
 
     let public_url: Arc<str> = config.public_url.clone().unwrap_or_else(|| format!("http://{address}")).into();
     let environments = Environments::new(store.clone(), Arc::clone(&keys), operations, config.limits.environments);
+    let tokens = TokenApi::new(Tokens::new(store.clone(), Arc::clone(&keys), config.limits.tokens_per_user));
     let services = http::Services {
-        tokens: TokenApi::new(Tokens::new(store.clone(), Arc::clone(&keys), config.limits.tokens_per_user)),
-        users: UserApi::new(Users::new(store.clone())),
+        users: UserApi::new(Users::new(store.clone()), tokens.clone()),
+        tokens,
         identity: IdentityApi,
         events: EventApi::new(AuditLogs::new(store.clone())),
         environments: EnvironmentApi::new(environments.clone(), public_url),

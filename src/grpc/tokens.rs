@@ -1,4 +1,4 @@
-//! `gitpod.v1.TokenService`.
+//! `gitpod.v1.TokenService`; `UserService` has the same RPCs.
 
 use tonic::{Request, Response, Status};
 
@@ -23,20 +23,17 @@ impl TokenApi {
     pub const fn new(tokens: Tokens) -> Self {
         Self { tokens }
     }
-}
 
-#[tonic::async_trait]
-impl TokenService for TokenApi {
-    async fn create_personal_access_token(
+    pub(super) async fn create(
         &self,
         request: Request<CreatePersonalAccessTokenRequest>,
+        rpc: &'static str,
     ) -> Result<Response<CreatePersonalAccessTokenResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let user = convert::optional_id("user_id", &request.user_id)?;
         let valid_for = request.valid_for.map(|valid_for| convert::duration("valid_for", valid_for)).transpose()?;
         let asked = CreateToken::new(&request.description, valid_for, request.read_only).map_err(invalid)?;
-        let rpc = "gitpod.v1.TokenService/CreatePersonalAccessToken";
         let created = self.tokens.create(caller.actor(), user, asked, rpc).await?;
         Ok(Response::new(CreatePersonalAccessTokenResponse {
             token: created.text.expose().to_owned(),
@@ -44,7 +41,7 @@ impl TokenService for TokenApi {
         }))
     }
 
-    async fn get_personal_access_token(
+    pub(super) async fn get(
         &self,
         request: Request<GetPersonalAccessTokenRequest>,
     ) -> Result<Response<GetPersonalAccessTokenResponse>, Status> {
@@ -54,7 +51,7 @@ impl TokenService for TokenApi {
         Ok(Response::new(GetPersonalAccessTokenResponse { pat: Some(convert::token(token)) }))
     }
 
-    async fn list_personal_access_tokens(
+    pub(super) async fn list(
         &self,
         request: Request<ListPersonalAccessTokensRequest>,
     ) -> Result<Response<ListPersonalAccessTokensResponse>, Status> {
@@ -67,14 +64,46 @@ impl TokenService for TokenApi {
         Ok(Response::new(ListPersonalAccessTokensResponse { pagination, personal_access_tokens }))
     }
 
+    pub(super) async fn delete(
+        &self,
+        request: Request<DeletePersonalAccessTokenRequest>,
+        rpc: &'static str,
+    ) -> Result<Response<DeletePersonalAccessTokenResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = convert::id("personal_access_token_id", &request.get_ref().personal_access_token_id)?;
+        self.tokens.delete(caller.actor(), id, rpc).await?;
+        Ok(Response::new(DeletePersonalAccessTokenResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl TokenService for TokenApi {
+    async fn create_personal_access_token(
+        &self,
+        request: Request<CreatePersonalAccessTokenRequest>,
+    ) -> Result<Response<CreatePersonalAccessTokenResponse>, Status> {
+        self.create(request, "gitpod.v1.TokenService/CreatePersonalAccessToken").await
+    }
+
+    async fn get_personal_access_token(
+        &self,
+        request: Request<GetPersonalAccessTokenRequest>,
+    ) -> Result<Response<GetPersonalAccessTokenResponse>, Status> {
+        self.get(request).await
+    }
+
+    async fn list_personal_access_tokens(
+        &self,
+        request: Request<ListPersonalAccessTokensRequest>,
+    ) -> Result<Response<ListPersonalAccessTokensResponse>, Status> {
+        self.list(request).await
+    }
+
     async fn delete_personal_access_token(
         &self,
         request: Request<DeletePersonalAccessTokenRequest>,
     ) -> Result<Response<DeletePersonalAccessTokenResponse>, Status> {
-        let caller = caller(&request)?;
-        let id = convert::id("personal_access_token_id", &request.get_ref().personal_access_token_id)?;
-        self.tokens.delete(caller.actor(), id, "gitpod.v1.TokenService/DeletePersonalAccessToken").await?;
-        Ok(Response::new(DeletePersonalAccessTokenResponse {}))
+        self.delete(request, "gitpod.v1.TokenService/DeletePersonalAccessToken").await
     }
 }
 

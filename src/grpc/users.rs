@@ -2,9 +2,12 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{caller, convert};
+use super::{TokenApi, caller, convert};
 use crate::pb::gitpod::v1::{
-    GetAuthenticatedUserRequest, GetAuthenticatedUserResponse, user_service_server::UserService,
+    CreatePersonalAccessTokenRequest, CreatePersonalAccessTokenResponse, DeletePersonalAccessTokenRequest,
+    DeletePersonalAccessTokenResponse, GetAuthenticatedUserRequest, GetAuthenticatedUserResponse,
+    GetPersonalAccessTokenRequest, GetPersonalAccessTokenResponse, GetUserRequest, GetUserResponse,
+    ListPersonalAccessTokensRequest, ListPersonalAccessTokensResponse, user_service_server::UserService,
 };
 use crate::service::Users;
 
@@ -12,13 +15,14 @@ use crate::service::Users;
 #[derive(Debug, Clone)]
 pub struct UserApi {
     users: Users,
+    tokens: TokenApi,
 }
 
 impl UserApi {
-    /// On use cases.
+    /// On use cases of users, and the service of tokens, some of whose RPCs have names here too.
     #[must_use]
-    pub const fn new(users: Users) -> Self {
-        Self { users }
+    pub const fn new(users: Users, tokens: TokenApi) -> Self {
+        Self { users, tokens }
     }
 }
 
@@ -31,5 +35,40 @@ impl UserService for UserApi {
         let caller = caller(&request)?;
         let user = self.users.own(caller.actor()).await?;
         Ok(Response::new(GetAuthenticatedUserResponse { user: Some(convert::user(user)) }))
+    }
+
+    async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = convert::id("user_id", &request.get_ref().user_id)?;
+        let user = self.users.get(caller.actor(), id).await?;
+        Ok(Response::new(GetUserResponse { user: Some(convert::user(user)) }))
+    }
+
+    async fn create_personal_access_token(
+        &self,
+        request: Request<CreatePersonalAccessTokenRequest>,
+    ) -> Result<Response<CreatePersonalAccessTokenResponse>, Status> {
+        self.tokens.create(request, "gitpod.v1.UserService/CreatePersonalAccessToken").await
+    }
+
+    async fn get_personal_access_token(
+        &self,
+        request: Request<GetPersonalAccessTokenRequest>,
+    ) -> Result<Response<GetPersonalAccessTokenResponse>, Status> {
+        self.tokens.get(request).await
+    }
+
+    async fn list_personal_access_tokens(
+        &self,
+        request: Request<ListPersonalAccessTokensRequest>,
+    ) -> Result<Response<ListPersonalAccessTokensResponse>, Status> {
+        self.tokens.list(request).await
+    }
+
+    async fn delete_personal_access_token(
+        &self,
+        request: Request<DeletePersonalAccessTokenRequest>,
+    ) -> Result<Response<DeletePersonalAccessTokenResponse>, Status> {
+        self.tokens.delete(request, "gitpod.v1.UserService/DeletePersonalAccessToken").await
     }
 }

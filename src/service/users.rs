@@ -55,4 +55,13 @@ impl Users {
             .await?
             .ok_or_else(|| ServiceError::Internal(Internal::new("a verified principal has no row")))
     }
+
+    /// A user of the actor's organization.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: not found for service accounts, which are no users, and for those of another organization.
+    pub async fn get(&self, actor: &Actor, id: PrincipalId) -> Result<PrincipalRecord, ServiceError> {
+        let found = self.store.principal_get(actor.organization_id, id).await?;
+        found.filter(|found| found.kind == PrincipalKind::User).ok_or_else(|| ServiceError::not_found("user", id))
+    }
 }

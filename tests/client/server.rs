@@ -421,6 +421,40 @@ impl UserService for Service {
             user: Some(User { name: "Ada".to_owned(), email: "ada@example.com".to_owned(), ..Default::default() }),
         })
     }
+
+    // The client asks TokenService for tokens, and nobody for other users.
+
+    async fn get_user(&self, _: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
+        Err(Status::unimplemented("never asked for"))
+    }
+
+    async fn create_personal_access_token(
+        &self,
+        _: Request<CreatePersonalAccessTokenRequest>,
+    ) -> Result<Response<CreatePersonalAccessTokenResponse>, Status> {
+        Err(Status::unimplemented("never asked for"))
+    }
+
+    async fn get_personal_access_token(
+        &self,
+        _: Request<GetPersonalAccessTokenRequest>,
+    ) -> Result<Response<GetPersonalAccessTokenResponse>, Status> {
+        Err(Status::unimplemented("never asked for"))
+    }
+
+    async fn list_personal_access_tokens(
+        &self,
+        _: Request<ListPersonalAccessTokensRequest>,
+    ) -> Result<Response<ListPersonalAccessTokensResponse>, Status> {
+        Err(Status::unimplemented("never asked for"))
+    }
+
+    async fn delete_personal_access_token(
+        &self,
+        _: Request<DeletePersonalAccessTokenRequest>,
+    ) -> Result<Response<DeletePersonalAccessTokenResponse>, Status> {
+        Err(Status::unimplemented("never asked for"))
+    }
 }
 
 #[tonic::async_trait]

@@ -4,6 +4,7 @@ mod creating;
 mod limit;
 mod listing;
 mod revoking;
+mod users;
 
 use latchkey::pb::gitpod::v1::{
     DeletePersonalAccessTokenRequest, GetPersonalAccessTokenRequest, ListPersonalAccessTokensRequest,
