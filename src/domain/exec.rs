@@ -2,7 +2,7 @@
 
 use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use super::ids::EnvironmentId;
+use super::{environment::Progress, ids::EnvironmentId};
 
 /// The most bytes of each output stream that are passed on; what is more is cut, and the text says so.
 pub const OUTPUT_LIMIT: usize = 8 * 1024 * 1024;
@@ -95,4 +95,7 @@ pub trait Operations: Send + Sync + 'static {
 
     /// Ends the command that was started with this operation ID; an unknown one is no error.
     fn cancel(&self, environment: EnvironmentId, operation_id: String) -> OperationFuture<'_, ()>;
+
+    /// How far the files of an environment have come, while they are being fetched.
+    fn progress(&self, environment: EnvironmentId) -> Option<Progress>;
 }

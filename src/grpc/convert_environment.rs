@@ -2,7 +2,8 @@
 
 use super::convert::{distinct, subject, timestamp};
 use crate::domain::environment::{
-    Content, DesiredPhase, Environment, EnvironmentClass, GitSource, GitTarget, InvalidSource, Phase,
+    Content, DesiredPhase, Environment, EnvironmentClass, GitSource, GitTarget, InvalidSource, Phase, Progress,
+    ProgressStep,
 };
 use crate::pb::gitpod::v1::{
     self as pb, EnvironmentPhase, environment_initializer::spec::Spec, environment_status,
@@ -207,11 +208,29 @@ fn status(environment: Environment, public_url: &str) -> pb::EnvironmentStatus {
             phase: content_phase.into(),
             git,
             content_location_in_machine: location,
+            progress: environment.progress.map(progress),
             ..environment_status::Content::default()
         }),
         warning_message: environment.warning_message.into_iter().collect(),
         disk_bytes: environment.disk_bytes.unsigned_abs(),
         ..pb::EnvironmentStatus::default()
+    }
+}
+
+fn progress(progress: Progress) -> environment_status::content::Progress {
+    use environment_status::content::progress::Step;
+    let step = match progress.step {
+        ProgressStep::Counting => Step::Counting,
+        ProgressStep::Packing => Step::Packing,
+        ProgressStep::Receiving => Step::Receiving,
+        ProgressStep::Resolving => Step::Resolving,
+        ProgressStep::Writing => Step::Writing,
+    };
+    environment_status::content::Progress {
+        step: step.into(),
+        done: progress.done,
+        total: progress.total,
+        bytes: progress.bytes,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     environment::{
         ClassFilter, ClassKey, Content, DesiredPhase, Environment, EnvironmentClass, EnvironmentFilter,
-        EnvironmentLimits, NAME_LIMIT, NewEnvironment, Phase, SESSION_ID_LIMIT,
+        EnvironmentLimits, NAME_LIMIT, NewEnvironment, Phase, Progress, SESSION_ID_LIMIT,
     },
     exec::{
         COMMAND_LIMIT, Command, CommandOutput, DIRECTORY_LIMIT, Held, LONGEST_TIMEOUT, OPERATION_ID_LIMIT, Operations,
@@ -128,10 +128,10 @@ impl Environments {
     /// # Errors
     /// [`ServiceError`]
     pub async fn get(&self, actor: &Actor, id: EnvironmentId) -> Result<Environment, ServiceError> {
-        self.store
-            .environment_get(actor.organization_id, creator(actor), id)
-            .await?
-            .ok_or_else(|| ServiceError::not_found("environment", id))
+        let found = self.store.environment_get(actor.organization_id, creator(actor), id).await?;
+        let mut environment = found.ok_or_else(|| ServiceError::not_found("environment", id))?;
+        environment.progress = self.progress(&environment);
+        Ok(environment)
     }
 
     /// A page of environments, newest first: the actor's own, or as an admin those of the creators asked for; and how many
@@ -153,7 +153,10 @@ impl Environments {
         if !actor.is_admin() && filter.creator_ids.iter().any(|id| *id != actor.principal_id) {
             return Err(ServiceError::Denied("only admins may list the environments of others".to_owned()));
         }
-        let environments = self.store.environment_list(actor.organization_id, &filter, page).await?;
+        let mut environments = self.store.environment_list(actor.organization_id, &filter, page).await?;
+        for environment in &mut environments.entries {
+            environment.progress = self.progress(environment);
+        }
         let count = match count {
             true => Some(self.store.environment_count(actor.organization_id, &filter).await?),
             false => None,
@@ -293,6 +296,17 @@ impl Environments {
             if let Err(ended) = stored.judge(stored.read_at) {
                 return ServiceError::Ended(ended.message());
             }
+        }
+    }
+
+    /// How far an environment's files have come, if it is this server that fetches them: what changes every second is told by
+    /// who knows it, and not worth a write to the database each time.
+    fn progress(&self, environment: &Environment) -> Option<Progress> {
+        match &self.local {
+            Some((runner, operations)) if *runner == environment.runner_id && environment.phase == Phase::Creating => {
+                operations.progress(environment.id)
+            }
+            Some(_) | None => None,
         }
     }
 

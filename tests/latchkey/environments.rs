@@ -4,6 +4,7 @@ mod classes;
 mod content;
 mod crashes;
 mod disk;
+mod hostile;
 mod input;
 mod launch;
 mod life;

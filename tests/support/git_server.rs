@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Arc, Mutex},
@@ -14,12 +15,14 @@ use axum::{
     Router,
     body::{Body, to_bytes},
     extract::State,
-    http::{Request, Response, StatusCode, header},
+    http::{HeaderMap, Request, Response, StatusCode, header},
 };
 use tempfile::TempDir;
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    process::{Child, ChildStdout},
+    sync::Semaphore,
     task::JoinHandle,
 };
 use tokio_rustls::{
@@ -42,6 +45,8 @@ pub(crate) enum Manners {
     Forbidden,
     /// Takes the request and never answers.
     Silent,
+    /// Sends half of what it has, and the rest when it is told to go on.
+    Halting,
     /// Answers, but no Git.
     WebPage,
     /// Sends the caller on to this URL.
@@ -57,10 +62,17 @@ pub(crate) struct GitServer {
     task: JoinHandle<()>,
 }
 
+/// Answers in place of a repository.
+type Handler = Arc<dyn Fn(&Request<Body>) -> Response<Body> + Send + Sync>;
+
 struct Site {
     directory: TempDir,
     manners: Mutex<BTreeMap<String, Manners>>,
+    handlers: Mutex<BTreeMap<String, Handler>>,
     requests: Mutex<Vec<String>>,
+    headers: Mutex<Vec<HeaderMap>>,
+    /// A permit for each answer that may go on.
+    rest: Semaphore,
 }
 
 impl GitServer {
@@ -153,6 +165,35 @@ impl GitServer {
         self.commit_to(&self.bare(name), branch, Some(from), files)
     }
 
+    /// Makes a repository `owner/name` of what `git fast-import` reads.
+    pub(crate) fn import(&self, name: &str, write: impl FnOnce(&mut dyn Write)) {
+        let bare = self.add_empty_repository(name);
+        let mut import = clean_git();
+        // What it brings is stored as it comes.
+        import.args(["-c", "core.compression=0", "-c", "core.bigFileThreshold=1m", "fast-import", "--quiet"]);
+        let mut import = import.current_dir(bare).stdin(Stdio::piped()).spawn().unwrap();
+        let mut script = std::io::BufWriter::new(import.stdin.take().unwrap());
+        write(&mut script);
+        script.flush().unwrap();
+        drop(script);
+        assert!(import.wait().unwrap().success());
+    }
+
+    /// Adds an object to a repository, whatever is in it; gives its name.
+    pub(crate) fn add_object(&self, name: &str, kind: &str, content: &[u8]) -> String {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), content).unwrap();
+        let path = file.path().to_str().unwrap();
+        git(&["hash-object", "-w", "--literally", "-t", kind, path], Some(&self.bare(name)))
+    }
+
+    /// Makes `main` a commit of this tree.
+    pub(crate) fn commit_tree(&self, name: &str, tree: &str) {
+        let bare = self.bare(name);
+        let commit = git(&["commit-tree", "-m", "A tree", tree], Some(&bare));
+        git(&["update-ref", "refs/heads/main", &commit], Some(&bare));
+    }
+
     /// Makes an annotated tag.
     pub(crate) fn add_tag(&self, name: &str, tag: &str, commit: &str) {
         git(&["tag", "--annotate", "--message", tag, tag, commit], Some(&self.bare(name)));
@@ -166,6 +207,25 @@ impl GitServer {
     /// How a repository (or a path where none is) answers from now on.
     pub(crate) fn set_manners(&self, name: &str, manners: Manners) {
         self.site.manners.lock().unwrap().insert(name.to_owned(), manners);
+    }
+
+    /// Answers in place of a repository from now on.
+    pub(crate) fn answer_by(
+        &self,
+        name: &str,
+        answer: impl Fn(&Request<Body>) -> Response<Body> + Send + Sync + 'static,
+    ) {
+        self.site.handlers.lock().unwrap().insert(name.to_owned(), Arc::new(answer));
+    }
+
+    /// Lets one answer go on that has halted.
+    pub(crate) fn go_on(&self) {
+        self.site.rest.add_permits(1);
+    }
+
+    /// The headers of the requests so far.
+    pub(crate) fn headers(&self) -> Vec<HeaderMap> {
+        self.site.headers.lock().unwrap().clone()
     }
 
     /// The requests so far: `METHOD /path`.
@@ -204,7 +264,14 @@ impl Drop for GitServer {
 
 fn site() -> (Arc<Site>, Router) {
     let directory = tempfile::tempdir().unwrap();
-    let site = Arc::new(Site { directory, manners: Mutex::default(), requests: Mutex::default() });
+    let site = Arc::new(Site {
+        directory,
+        manners: Mutex::default(),
+        handlers: Mutex::default(),
+        requests: Mutex::default(),
+        headers: Mutex::default(),
+        rest: Semaphore::new(0),
+    });
     let router = Router::new().fallback(answer).with_state(Arc::clone(&site));
     (site, router)
 }
@@ -274,15 +341,17 @@ fn clean_git() -> Command {
 }
 
 async fn answer(State(site): State<Arc<Site>>, request: Request<Body>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    site.requests.lock().unwrap().push(format!("{} {path}", request.method()));
+    site.headers.lock().unwrap().push(request.headers().clone());
+    let handler = of_path(&site.handlers, &path);
+    if let Some(handler) = handler {
+        return handler(&request);
+    }
     let (head, body) = request.into_parts();
-    let path = head.uri.path().to_owned();
-    site.requests.lock().unwrap().push(format!("{} {path}", head.method));
-    let manners = {
-        let manners = site.manners.lock().unwrap();
-        manners.iter().find(|(name, _)| path.starts_with(&format!("/{name}"))).map(|(_, manners)| *manners)
-    };
-    match manners.unwrap_or(Manners::Plain) {
-        Manners::Plain => {}
+    let manners = of_path(&site.manners, &path).unwrap_or(Manners::Plain);
+    match manners {
+        Manners::Plain | Manners::Halting => {}
         Manners::Private => {
             let answer = Response::builder().status(StatusCode::UNAUTHORIZED);
             return answer.header(header::WWW_AUTHENTICATE, "Basic realm=\"git\"").body(Body::empty()).unwrap();
@@ -328,9 +397,55 @@ async fn answer(State(site): State<Arc<Site>>, request: Request<Body>) -> Respon
         // A backend that answers before it has read everything is right as well.
         let _ = stdin.write_all(&body).await;
     });
-    let output = backend.wait_with_output().await.unwrap();
-    feed.abort();
-    from_cgi(output.stdout)
+    let mut stdout = backend.stdout.take().unwrap();
+    let mut output = Vec::new();
+    while !output.windows(4).any(|window| window == b"\r\n\r\n") {
+        if stdout.read_buf(&mut output).await.unwrap() == 0 {
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, "no CGI answer");
+        }
+    }
+    if manners == Manners::Halting {
+        stdout.read_to_end(&mut output).await.unwrap();
+        return from_cgi(output, |begun| halting(begun, site));
+    }
+    from_cgi(output, |begun| streamed(begun, backend, stdout, feed))
+}
+
+/// What is set for the repository that a path leads to.
+fn of_path<T: Clone>(set: &Mutex<BTreeMap<String, T>>, path: &str) -> Option<T> {
+    let set = set.lock().unwrap();
+    set.iter().find(|(name, _)| path.starts_with(&format!("/{name}"))).map(|(_, value)| value.clone())
+}
+
+/// What was read of an answer, and what is still to come: it may be more than fits into memory.
+fn streamed(begun: Vec<u8>, backend: Child, stdout: ChildStdout, feed: JoinHandle<()>) -> Body {
+    let state = (Some(begun), backend, stdout, feed);
+    Body::from_stream(futures::stream::unfold(state, async |(begun, backend, mut stdout, feed)| {
+        if let Some(begun) = begun {
+            return Some((Ok::<_, std::io::Error>(begun), (None, backend, stdout, feed)));
+        }
+        let mut chunk = Vec::with_capacity(64 * 1024);
+        match stdout.read_buf(&mut chunk).await {
+            Ok(0) => None,
+            read => Some((read.map(|_| chunk), (None, backend, stdout, feed))),
+        }
+    }))
+}
+
+/// The first half at once, the rest when it is told to go on. What is short is whole at once: it is no pack.
+fn halting(mut all: Vec<u8>, site: Arc<Site>) -> Body {
+    if all.len() < 16 * 1024 {
+        return all.into();
+    }
+    let rest = all.split_off(all.len() / 2);
+    Body::from_stream(futures::stream::unfold((0, all, rest, site), async |(part, first, rest, site)| match part {
+        0 => Some((Ok::<_, std::io::Error>(first), (1, Vec::new(), rest, site))),
+        1 => {
+            site.rest.acquire().await.unwrap().forget();
+            Some((Ok(rest), (2, Vec::new(), Vec::new(), site)))
+        }
+        _ => None,
+    }))
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
@@ -338,10 +453,9 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
 }
 
 /// A CGI answer: headers, an empty line, the body; the status is a header too.
-fn from_cgi(output: Vec<u8>) -> Response<Body> {
-    let Some(end) = output.windows(4).position(|window| window == b"\r\n\r\n") else {
-        return plain(StatusCode::INTERNAL_SERVER_ERROR, "no CGI answer");
-    };
+fn from_cgi(mut output: Vec<u8>, body: impl FnOnce(Vec<u8>) -> Body) -> Response<Body> {
+    let end = output.windows(4).position(|window| window == b"\r\n\r\n").expect("headers end");
+    let begun = output.split_off(end + 4);
     let mut response = Response::builder();
     for line in String::from_utf8_lossy(&output[..end]).lines() {
         let (name, value) = line.split_once(": ").unwrap();
@@ -350,5 +464,5 @@ fn from_cgi(output: Vec<u8>) -> Response<Body> {
             _ => response.header(name, value),
         };
     }
-    response.body(Body::from(output[end + 4..].to_vec())).unwrap()
+    response.body(body(begun)).unwrap()
 }

@@ -4,10 +4,12 @@ mod class;
 mod content;
 mod limits;
 mod phase;
+mod progress;
 mod record;
 
 pub use class::{ClassFilter, ClassKey, EnvironmentClass};
 pub use content::{Content, GitSource, GitTarget, InvalidContent, InvalidSource};
 pub use limits::{Allowance, EnvironmentLimits, LimitKind, LimitReached, LimitScope};
 pub use phase::{DesiredPhase, Phase};
+pub use progress::{Progress, ProgressStep};
 pub use record::{Environment, EnvironmentFilter, FAILURE_MESSAGE_LIMIT, NAME_LIMIT, NewEnvironment, SESSION_ID_LIMIT};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
-use super::{Content, DesiredPhase, Phase};
+use super::{Content, DesiredPhase, Phase, Progress};
 use crate::domain::{
     ids::{ClassId, EnvironmentId, OrganizationId, PrincipalId, RunnerId, TokenId},
     principal::PrincipalKind,
@@ -60,6 +60,8 @@ pub struct Environment {
     pub session_id: String,
     /// What it fills of the disk, as it was last counted.
     pub disk_bytes: i64,
+    /// How far its files have come, while this server fetches them; nowhere stored.
+    pub progress: Option<Progress>,
     /// When it was asked for.
     pub created_at: OffsetDateTime,
     /// When it last came to run.

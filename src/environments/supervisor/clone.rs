@@ -1,10 +1,14 @@
-//! Clones a repository into the workspace, and reports how it went.
+//! Clones a repository into the workspace, tells how far it is, and reports how it went.
 
 use std::{
-    fs, io,
+    cell::Cell,
+    convert::Infallible,
+    fs,
+    io::{self, Write},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use tokio::net::unix::pipe::Receiver;
@@ -12,16 +16,16 @@ use tokio::net::unix::pipe::Receiver;
 use super::{
     forwarder,
     reaper::{Child, Reaper},
+    said::{Answer, Complaint},
     surroundings,
     task::{CloneFailure, CloneReport, CloneStep, CloneTarget, CloneTask, REPORT_LIMIT, places},
 };
+use crate::domain::environment::Progress;
 
-/// The most bytes of what git says that are kept: the end of it.
-const KEPT_BYTES: usize = 4 * 1024;
-/// The most bytes of one line that are kept: the beginning of it.
-const LINE_BYTES: usize = 1024;
-/// The most bytes of an answer of git's that is used: a branch or a commit.
-const ANSWER_BYTES: usize = 4 * 1024;
+/// How often it is told how far git is.
+const TELLING: Duration = Duration::from_millis(250);
+/// Writes files, and says nothing but how far it is.
+const CHECKOUT: &[&str] = &["checkout", "--quiet", "--progress"];
 
 /// Clones, and writes the report. An error is one of the sandbox, not of the clone: that is in the report.
 pub(super) async fn run(task: &CloneTask) -> io::Result<()> {
@@ -51,8 +55,10 @@ struct Said {
     succeeded: bool,
     /// The beginning of its standard output.
     answer: String,
-    /// The end of its standard error, without progress.
+    /// The end of its standard error, without progress, and without what it passes on of the host's.
     complaint: String,
+    /// The end of that.
+    remote: String,
 }
 
 impl Git {
@@ -82,7 +88,7 @@ impl Git {
             CloneTarget::RemoteBranch(branch) => {
                 let reference = format!("refs/remotes/origin/{branch}");
                 self.find(&reference).await?;
-                self.must(CloneStep::Checkout, &["checkout", "--quiet", "-B", branch, "--track", &reference]).await
+                self.must(CloneStep::Checkout, &[CHECKOUT, &["-B", branch, "--track", &reference]].concat()).await
             }
             CloneTarget::LocalBranch(branch) => {
                 if self.commit("HEAD").await.is_none() {
@@ -90,7 +96,7 @@ impl Git {
                     let reference = format!("refs/heads/{branch}");
                     return self.must(CloneStep::Checkout, &["symbolic-ref", "HEAD", &reference]).await;
                 }
-                self.must(CloneStep::Checkout, &["checkout", "--quiet", "--no-track", "-B", branch, "HEAD"]).await
+                self.must(CloneStep::Checkout, &[CHECKOUT, &["--no-track", "-B", branch, "HEAD"]].concat()).await
             }
             CloneTarget::RemoteCommit(commit) => {
                 if self.commit(commit).await.is_none() {
@@ -99,13 +105,13 @@ impl Git {
                     let _ = self.must(CloneStep::FindTarget, &["fetch", "--quiet", "--", "origin", commit]).await;
                 }
                 self.find(commit).await?;
-                self.must(CloneStep::Checkout, &["checkout", "--quiet", "--detach", commit]).await
+                self.must(CloneStep::Checkout, &[CHECKOUT, &["--detach", commit]].concat()).await
             }
             CloneTarget::RemoteTag(tag) => {
                 let reference = format!("refs/tags/{tag}");
                 self.find(&reference).await?;
                 let commit = format!("{reference}^{{commit}}");
-                self.must(CloneStep::Checkout, &["checkout", "--quiet", "--detach", &commit]).await
+                self.must(CloneStep::Checkout, &[CHECKOUT, &["--detach", &commit]].concat()).await
             }
         }
     }
@@ -113,7 +119,7 @@ impl Git {
     async fn find(&self, revision: &str) -> Result<(), CloneFailure> {
         match self.commit(revision).await {
             Some(_) => Ok(()),
-            None => Err(CloneFailure { step: CloneStep::FindTarget, text: String::new() }),
+            None => Err(CloneFailure { step: CloneStep::FindTarget, text: String::new(), remote: String::new() }),
         }
     }
 
@@ -157,25 +163,27 @@ impl Git {
     /// Runs git to its end, reading all that it says.
     async fn run(&self, command: &mut Command) -> io::Result<Said> {
         let Child { exit, stdout, stderr, .. } = self.reaper.spawn(command)?;
-        let (mut answer, mut complaint) = (Beginning::default(), Complaint::default());
-        let (read_answer, read_complaint) = tokio::join!(
-            read(stdout.into(), |bytes| answer.take(bytes)),
-            read(stderr.into(), |bytes| complaint.take(bytes)),
-        );
-        read_answer?;
-        read_complaint?;
+        let progress = Cell::new(None);
+        let (mut answer, mut complaint) = (Answer::default(), Complaint::new(&progress));
+        let all_is_said = async {
+            tokio::try_join!(
+                read(stdout.into(), |bytes| answer.take(bytes)),
+                read(stderr.into(), |bytes| complaint.take(bytes)),
+            )
+        };
+        tokio::select! {
+            read = all_is_said => read.map(drop)?,
+            never = tell(&progress) => match never {},
+        }
         let succeeded = exit.await.is_ok_and(|code| code == 0);
-        Ok(Said {
-            succeeded,
-            answer: String::from_utf8_lossy(&answer.0).into_owned(),
-            complaint: complaint.into_text(),
-        })
+        let (complaint, remote) = complaint.into_texts();
+        Ok(Said { succeeded, answer: answer.into_text(), complaint, remote })
     }
 }
 
 impl Said {
     fn or_failed(self, step: CloneStep) -> Result<Self, CloneFailure> {
-        if self.succeeded { Ok(self) } else { Err(CloneFailure { step, text: self.complaint }) }
+        if self.succeeded { Ok(self) } else { Err(CloneFailure { step, text: self.complaint, remote: self.remote }) }
     }
 }
 
@@ -185,7 +193,20 @@ fn is_head(target: &CloneTarget) -> bool {
 }
 
 fn begin(error: &io::Error) -> CloneFailure {
-    CloneFailure { step: CloneStep::Begin, text: error.to_string() }
+    CloneFailure { step: CloneStep::Begin, text: error.to_string(), remote: String::new() }
+}
+
+/// Tells the server now and then how far git is. A server that is gone does not keep git from going on.
+async fn tell(progress: &Cell<Option<Progress>>) -> Infallible {
+    loop {
+        tokio::time::sleep(TELLING).await;
+        if let Some(progress) = progress.take()
+            && let Ok(mut line) = serde_json::to_vec(&progress)
+        {
+            line.push(b'\n');
+            let _ = io::stdout().write_all(&line);
+        }
+    }
 }
 
 async fn read(pipe: OwnedFd, mut take: impl FnMut(&[u8])) -> io::Result<()> {
@@ -199,80 +220,5 @@ async fn read(pipe: OwnedFd, mut take: impl FnMut(&[u8])) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
-    }
-}
-
-#[derive(Default)]
-struct Beginning(Vec<u8>);
-
-impl Beginning {
-    fn take(&mut self, bytes: &[u8]) {
-        let room = ANSWER_BYTES - self.0.len();
-        self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);
-    }
-}
-
-/// What git says, line by line. Progress ends in `\r`, and its last state in `, done.`: neither is kept.
-#[derive(Default)]
-struct Complaint {
-    line: Vec<u8>,
-    lines: String,
-}
-
-impl Complaint {
-    fn take(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            match byte {
-                b'\r' => self.line.clear(),
-                b'\n' => self.end_line(),
-                byte if self.line.len() < LINE_BYTES => self.line.push(*byte),
-                _ => {}
-            }
-        }
-    }
-
-    fn end_line(&mut self) {
-        let line = String::from_utf8_lossy(&self.line);
-        let line = line.trim();
-        if !line.is_empty() && !line.ends_with(", done.") && !line.starts_with("Cloning into ") {
-            self.lines.push_str(line);
-            self.lines.push('\n');
-        }
-        if self.lines.len() > KEPT_BYTES {
-            let start = self.lines.ceil_char_boundary(self.lines.len() - KEPT_BYTES);
-            self.lines.drain(..start);
-        }
-        self.line.clear();
-    }
-
-    fn into_text(mut self) -> String {
-        self.end_line();
-        self.lines
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn progress_is_read_and_not_kept() {
-        let mut complaint = Complaint::default();
-        complaint.take(b"Cloning into '/workspace/a'...\nremote: Counting objects:  50% (1/2)\rremote: Coun");
-        complaint
-            .take(b"ting objects: 100% (2/2), done.\nReceiving objects:  36% (145/402)\rfatal: early EOF\nerror: x");
-        assert_eq!(complaint.into_text(), "fatal: early EOF\nerror: x\n");
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded() {
-        let mut complaint = Complaint::default();
-        for _ in 0..1000 {
-            complaint.take("remote: ä talks and talks\n".as_bytes());
-        }
-        complaint.take(&[b'x'; 100_000]);
-        let text = complaint.into_text();
-        assert!(text.len() <= KEPT_BYTES, "{}", text.len());
-        assert!(text.ends_with(&format!("{}\n", "x".repeat(LINE_BYTES))));
     }
 }

@@ -20,6 +20,7 @@ mod measure;
 mod operations;
 mod output;
 mod reaper;
+mod said;
 mod serve;
 mod surroundings;
 pub(crate) mod task;

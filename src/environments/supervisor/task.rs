@@ -137,6 +137,8 @@ pub(crate) struct CloneFailure {
     pub(crate) step: CloneStep,
     /// The end of what git said, without its progress.
     pub(crate) text: String,
+    /// The end of what the host said through git.
+    pub(crate) remote: String,
 }
 
 /// A step of a clone.
@@ -152,6 +154,9 @@ pub(crate) enum CloneStep {
     /// Writing the files.
     Checkout,
 }
+
+/// The most bytes of how far a clone has come, a line of JSON: as many as a pipe takes whole (`PIPE_BUF`).
+pub(crate) const PROGRESS_LIMIT: usize = 4096;
 
 /// The most bytes of a [`CloneReport`].
 pub(crate) const REPORT_LIMIT: usize = 64 * 1024;

@@ -74,6 +74,7 @@ impl EnvironmentRow {
                 .map_err(|error| StoreError::Corrupt(format!("environments.annotations: {error}")))?,
             session_id: self.session_id,
             disk_bytes: self.disk_bytes,
+            progress: None,
             created_at: self.created_at,
             last_started_at: self.last_started_at,
         })

@@ -1,6 +1,12 @@
 //! What is shown of environments and classes.
 
-use latchkey::pb::gitpod::v1::{Environment, EnvironmentClass, EnvironmentPhase};
+use latchkey::{
+    domain::size,
+    pb::gitpod::v1::{
+        Environment, EnvironmentClass, EnvironmentPhase,
+        environment_status::content::{Progress, progress::Step},
+    },
+};
 use serde_json::{Value, json as value};
 
 use crate::{error::Failure, host::Host, output};
@@ -30,6 +36,38 @@ pub(super) fn phase_name(environment: &Environment) -> &'static str {
         EnvironmentPhase::Deleting => "deleting",
         EnvironmentPhase::Deleted => "deleted",
     }
+}
+
+/// The phase of an environment and, as long as it is cloned, how far that is.
+pub(super) fn position(environment: &Environment) -> String {
+    let phase = phase_name(environment);
+    let content = environment.status.as_ref().and_then(|status| status.content.as_ref());
+    match content.and_then(|content| content.progress.as_ref()).and_then(progress) {
+        Some(progress) => format!("{phase}: {progress}"),
+        None => phase.to_owned(),
+    }
+}
+
+fn progress(progress: &Progress) -> Option<String> {
+    let mut text = match progress.step() {
+        Step::Unspecified => return None,
+        Step::Counting => "the host counts objects",
+        Step::Packing => "the host packs objects",
+        Step::Receiving => "receiving objects",
+        Step::Resolving => "resolving changes",
+        Step::Writing => "writing files",
+    }
+    .to_owned();
+    let (done, total) = (progress.done, progress.total);
+    if let Some(percent) = (u128::from(done) * 100).checked_div(total.into()) {
+        text.push_str(&format!(", {}% ({done} of {total})", percent.min(100)));
+    } else if done > 0 {
+        text.push_str(&format!(", {done}"));
+    }
+    if progress.bytes > 0 {
+        text.push_str(&format!(", {}", size::described(progress.bytes)));
+    }
+    Some(text)
 }
 
 /// A line for each environment.

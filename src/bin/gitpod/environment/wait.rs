@@ -7,7 +7,7 @@ use latchkey::pb::gitpod::v1::{Environment, EnvironmentPhase};
 use tokio::time::Instant;
 use tonic::Code;
 
-use super::{get_one, view::phase_name};
+use super::{get_one, view::position};
 use crate::{
     connection::Connection,
     error::Failure,
@@ -175,7 +175,7 @@ impl Waiting<'_> {
         match judge(goal, environment.as_ref()) {
             Finding::Reached => Ok(true),
             Finding::Pending => {
-                progress.step(environment.as_ref().map_or("", phase_name));
+                progress.step(&environment.as_ref().map(position).unwrap_or_default());
                 Ok(false)
             }
             Finding::Failed(why) => Err(Failure::Failed(format!("environment {} failed: {why}", self.id))),

@@ -167,7 +167,7 @@ impl Hands {
         let inherited = Inherited { status: status.as_raw_fd(), filter: filter.as_raw_fd() };
         let mut command = Command::new(&self.bubblewrap);
         command.args(line(&self.ingredients, directory, &task, inherited)).env_clear().current_dir("/");
-        // No pipe of the server's, unless the sandbox is to end with whoever reads there: the others outlive it.
+        // No pipe of the server's, unless the sandbox is of no use without whoever reads there: the others outlive it.
         let output = output.map_or_else(|| log.try_clone(), Ok)?;
         command.stdin(Stdio::null()).stdout(output).stderr(log);
         let account = self.account;

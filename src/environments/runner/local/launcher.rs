@@ -80,6 +80,24 @@ impl Launcher {
         resources: &Resources,
     ) -> Result<Process, Failure> {
         self.start(directory, task, Some(resources), None).await?;
+        Self::begun(directory).await
+    }
+
+    /// The same, for a task that tells its standard output how far it is: a pipe of the server's, which nothing that the
+    /// task starts ever has, and without which it goes on.
+    pub(super) async fn launch_telling(
+        &self,
+        directory: &Directory,
+        task: &Task,
+        resources: &Resources,
+    ) -> Result<(Process, pipe::Receiver), Failure> {
+        let (output, told) = output()?;
+        self.start(directory, task, Some(resources), Some(output)).await?;
+        Ok((Self::begun(directory).await?, told))
+    }
+
+    /// The first process of a sandbox that was started.
+    async fn begun(directory: &Directory) -> Result<Process, Failure> {
         match tokio::time::timeout(LAUNCH_TIMEOUT, first_process(directory)).await {
             Ok(Ok(Some(process))) => Ok(process),
             Ok(Ok(None)) => Err(failed("the sandbox ended at once").with_excerpt(&read_log(directory))),
@@ -110,12 +128,11 @@ impl Launcher {
     /// Starts a sandbox that counts what an environment's directories hold, and tells its standard output: a pipe of the
     /// server's, which nothing of the environment's ever has. It ends when nobody reads there any more.
     pub(super) async fn start_measuring(&self, directory: &Directory) -> Result<pipe::Receiver, Failure> {
-        let (sender, receiver) = pipe::pipe().map_err(storage)?;
-        let output = sender.into_blocking_fd().map_err(storage)?;
+        let (output, told) = output()?;
         let directories = [places::WORKSPACE, places::HOME, places::RUN].map(str::to_owned).to_vec();
         let task = Task::Measure(MeasureTask { directories });
         self.start(directory, &task, None, Some(output)).await?;
-        Ok(receiver)
+        Ok(told)
     }
 
     async fn start(
@@ -187,6 +204,12 @@ impl Launcher {
         }
         Ok(())
     }
+}
+
+/// A sandbox's standard output, and the server's end of it.
+fn output() -> Result<(OwnedFd, pipe::Receiver), Failure> {
+    let (sender, receiver) = pipe::pipe().map_err(storage)?;
+    Ok((sender.into_blocking_fd().map_err(storage)?, receiver))
 }
 
 /// Opens the status file, empty and locked.

@@ -17,6 +17,7 @@ use super::{
     launcher::{Launcher, read_log, storage},
     outcome,
     process::Process,
+    progress::Position,
     state::{self, Directory, DiskUse, SandboxRecord, State},
 };
 use crate::{
@@ -44,6 +45,8 @@ const READY_INTERVAL: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct Slot {
     directory: Directory,
+    /// Where its clone is, for who asks meanwhile.
+    position: Position,
     /// None until what is on disk was taken over.
     known: Option<Known>,
     /// How many states there have been to write.
@@ -63,8 +66,8 @@ struct Known {
 }
 
 impl Slot {
-    pub(super) fn new(directory: Directory) -> Self {
-        Self { directory, known: None, states: 0, written: Arc::default() }
+    pub(super) fn new(directory: Directory, position: Position) -> Self {
+        Self { directory, position, known: None, states: 0, written: Arc::default() }
     }
 
     /// Reads what is on disk, once: goes on with a sandbox that takes commands, ends every other one.
@@ -163,7 +166,7 @@ impl Slot {
     ) -> Result<Checkout, Failure> {
         let egress = listen(shared, &self.directory, &shared.setting.clone_policy)?;
         let task = Task::Clone(task(source, resources));
-        let process = shared.launcher.launch(&self.directory, &task, resources).await?;
+        let (process, told) = shared.launcher.launch_telling(&self.directory, &task, resources).await?;
         // Ends with this function, however that ends; or with the next server.
         let process = KillOnDrop { process, launcher: shared.launcher.clone() };
         let identity = process.process.identity().clone();
@@ -172,6 +175,7 @@ impl Slot {
         let over = tokio::select! {
             over = tokio::time::timeout(shared.setting.clone_timeout, process.process.gone()) => Ok(over),
             failure = self.outgrows(shared, resources) => Err(failure),
+            never = self.position.follow(told) => match never {},
         };
         shared.launcher.end(&self.directory, &process.process).await?;
         self.known().state.sandbox = None;

@@ -5,6 +5,7 @@
 //! - `launcher`: starts and ends sandboxes; `hands`: the part of it that needs privileges; `monitor`: between the two, when a
 //!   server has given them up;
 //! - `places`: how much commands may ask of the server at once;
+//! - `progress`: how far a clone has come;
 //! - `measure`, `watch`, `allowance`: what environments fill of the disk, counted now and then, and what follows from it;
 //! - `command_line`, `seccomp`, `cgroups`, `process`, `state`, `git_config`, `outcome`: what these are made of.
 
@@ -26,7 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Checkout, Failure, Observation, Resources, Runner, RunnerFuture, Started};
 use crate::{
     domain::{
-        environment::Content,
+        environment::{Content, Progress},
         exec::{Command, CommandOutput, Held, OperationFuture, Operations, OperationsError},
         ids::EnvironmentId,
     },
@@ -48,6 +49,7 @@ mod monitor;
 mod outcome;
 mod places;
 mod process;
+mod progress;
 mod seccomp;
 mod setup;
 mod state;
@@ -61,6 +63,7 @@ use launcher::{Launcher, storage};
 use lifecycle::Slot;
 use measure::Meter;
 use places::Places;
+use progress::Position;
 use state::Directory;
 
 /// An unprivileged account, for sandboxes alone: nothing else on the machine belongs to it.
@@ -116,6 +119,7 @@ struct Slots {
 struct Entry {
     slot: Arc<tokio::sync::Mutex<Slot>>,
     meter: Arc<Meter>,
+    position: Position,
 }
 
 /// What every environment of this runner shares.
@@ -257,9 +261,10 @@ impl LocalRunner {
 impl Slots {
     fn entry(&self, environment: EnvironmentId) -> Entry {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = known.entry(environment).or_insert_with(|| Entry {
-            slot: Arc::new(tokio::sync::Mutex::new(Slot::new(self.shared.directory(environment)))),
-            meter: Arc::default(),
+        let entry = known.entry(environment).or_insert_with(|| {
+            let position = Position::default();
+            let slot = Slot::new(self.shared.directory(environment), position.clone());
+            Entry { slot: Arc::new(tokio::sync::Mutex::new(slot)), meter: Arc::default(), position }
         });
         entry.clone()
     }
@@ -347,5 +352,10 @@ impl Operations for LocalRunner {
 
     fn cancel(&self, environment: EnvironmentId, operation_id: String) -> OperationFuture<'_, ()> {
         Box::pin(async move { self.client(environment).await?.cancel(operation_id).await })
+    }
+
+    fn progress(&self, environment: EnvironmentId) -> Option<Progress> {
+        let known = self.slots.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&environment).and_then(|entry| entry.position.get())
     }
 }

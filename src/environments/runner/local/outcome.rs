@@ -13,6 +13,8 @@ use crate::{
     },
 };
 
+/// What git puts before the error that a host gives as the reason; all that follows is the host's.
+const REMOTE_ERROR: &str = "remote error: ";
 /// The most characters of a branch's name that are believed.
 const BRANCH_LIMIT: usize = 2048;
 
@@ -47,24 +49,23 @@ pub(super) fn without_report(refusals: &[Refusal]) -> Failure {
 }
 
 fn failed(source: &GitSource, failure: &CloneFailure, refusals: &[Refusal], given_urls: &GivenUrls) -> Failure {
-    let text = &given_urls.in_text(&failure.text);
-    match failure.step {
-        CloneStep::Begin => {
-            Failure::new(FailureKind::GitFailed, "git could not be started in the environment").with_excerpt(text)
-        }
-        CloneStep::FindTarget => not_found(&source.target),
+    let text = given_urls.in_text(&failure.text);
+    // What the host says must not be taken for what git says of it.
+    let own = text.split_once(REMOTE_ERROR).map_or(text.as_str(), |(own, _)| own);
+    let (kind, message) = match failure.step {
+        CloneStep::Begin => (FailureKind::GitFailed, "git could not be started in the environment".to_owned()),
+        CloneStep::FindTarget => return not_found(&source.target),
         CloneStep::Fetch => match refusals.first() {
-            Some(refusal) => refused(refusal),
-            None => fetch_failed(source, text),
+            Some(refusal) => return refused(refusal),
+            None => fetch_failed(source, own),
         },
-        CloneStep::Checkout => {
-            let (kind, message) = match full(text) {
-                Some(failure) => failure,
-                None => (FailureKind::GitFailed, "the repository's files could not be written".to_owned()),
-            };
-            Failure::new(kind, message).with_excerpt(text)
-        }
-    }
+        CloneStep::Checkout => not_written(own)
+            .unwrap_or_else(|| (FailureKind::GitFailed, "the repository's files could not be written".to_owned())),
+    };
+    let remote = given_urls.in_text(&failure.remote);
+    let said = [(text, ""), (remote, "the host says: ")].into_iter().filter(|(text, _)| !text.trim().is_empty());
+    let said: Vec<String> = said.map(|(text, whose)| format!("{whose}{}", text.trim())).collect();
+    Failure::new(kind, message).with_excerpt(&said.join("; "))
 }
 
 fn refused(refusal: &Refusal) -> Failure {
@@ -92,7 +93,8 @@ fn not_found(target: &GitTarget) -> Failure {
     Failure::new(kind, message)
 }
 
-fn full(text: &str) -> Option<(FailureKind, String)> {
+/// What git says of files that it could not write.
+fn not_written(text: &str) -> Option<(FailureKind, String)> {
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
     // Of a file that it checks out git does not say why.
     if says(&["File too large", "unable to write file"]) {
@@ -100,15 +102,26 @@ fn full(text: &str) -> Option<(FailureKind, String)> {
                        create it with a larger class";
         return Some((FailureKind::TooLarge, message.to_owned()));
     }
-    says(&["No space left on device", "Disk quota exceeded"])
-        .then(|| (FailureKind::TooLarge, "there is no room for the repository's files".to_owned()))
+    if says(&["No space left on device", "Disk quota exceeded"]) {
+        return Some((FailureKind::TooLarge, "there is no room for the repository's files".to_owned()));
+    }
+    // Nobody in there ends it but the kernel, for want of memory.
+    if says(&["died of signal 9", "unable to create thread", "Out of memory", "out of memory"]) {
+        let message = "the clone needs more memory than the environment's class has; create it with a larger class";
+        return Some((FailureKind::TooLarge, message.to_owned()));
+    }
+    says(&["invalid path '"]).then(|| {
+        let message = "the repository has a file whose name Git does not write, as it could lead out of the checkout or into \
+                       its .git directory";
+        (FailureKind::GitFailed, message.to_owned())
+    })
 }
 
 /// What git says of a fetch; its texts are those of `LC_ALL=C`.
-fn fetch_failed(source: &GitSource, text: &str) -> Failure {
+fn fetch_failed(source: &GitSource, text: &str) -> (FailureKind, String) {
     let url = source.remote_url.as_str();
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
-    let (kind, message) = if let Some(failure) = full(text) {
+    if let Some(failure) = not_written(text) {
         failure
     } else if says(&["could not read Username", "could not read Password", "Authentication failed"]) {
         (
@@ -140,8 +153,7 @@ fn fetch_failed(source: &GitSource, text: &str) -> Failure {
         (FailureKind::HostUnreachable, format!("the host of {url} takes no connection; try again later"))
     } else {
         (FailureKind::GitFailed, format!("git could not clone {url}"))
-    };
-    Failure::new(kind, message).with_excerpt(text)
+    }
 }
 
 #[cfg(test)]
@@ -153,7 +165,7 @@ mod tests {
     }
 
     fn report(step: CloneStep, text: &str) -> Vec<u8> {
-        let failure = Some(CloneFailure { step, text: text.to_owned() });
+        let failure = Some(CloneFailure { step, text: text.to_owned(), remote: String::new() });
         serde_json::to_vec(&CloneReport { branch: None, commit: None, failure }).unwrap()
     }
 
@@ -180,11 +192,35 @@ mod tests {
             ("fatal: write error: File too large\nfatal: fetch-pack: invalid index-pack output", TooLarge),
             ("error: unable to write file a/b\nfatal: unable to checkout working tree", TooLarge),
             ("fatal: early EOF", GitFailed),
+            ("error: index-pack died of signal 9\nfatal: fetch-pack: invalid index-pack output", TooLarge),
+            ("error: invalid path '../a'\nfatal: unable to checkout working tree", GitFailed),
+            // What follows is the host's.
+            ("fatal: remote error: no\nfatal: write error: No space left on device", GitFailed),
         ] {
             let failure = read(&source(), &report(CloneStep::Fetch, text), &[], &GivenUrls::default()).unwrap_err();
             assert_eq!(failure.kind(), kind, "{text}");
             assert!(failure.excerpt().is_some_and(|excerpt| !excerpt.contains('\n')));
         }
+    }
+
+    #[test]
+    fn the_hosts_words_are_told_as_the_hosts_and_not_taken_for_gits() {
+        let failure = CloneFailure {
+            step: CloneStep::Fetch,
+            text: "fatal: early EOF\n".to_owned(),
+            remote: "No space left on device\nThe requested URL returned error: 404\n".to_owned(),
+        };
+        let report = CloneReport { branch: None, commit: None, failure: Some(failure) };
+        let text = serde_json::to_vec(&report).unwrap();
+        let failure = read(&source(), &text, &[], &GivenUrls::default()).unwrap_err();
+        assert_eq!(
+            (failure.kind(), failure.to_string().as_str()),
+            (
+                FailureKind::GitFailed,
+                "git could not clone https://git.example/a/b (fatal: early EOF; the host says: No space left on device The \
+                 requested URL returned error: 404)"
+            )
+        );
     }
 
     #[test]
