@@ -18,6 +18,7 @@ mod trace;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
+use futures::FutureExt;
 use tokio::{
     net::TcpListener,
     task::{JoinError, JoinSet},
@@ -228,6 +229,9 @@ async fn serve(
         let (limits, working) = (config.limits.clone(), working.clone());
         tasks.spawn(async move { listen::serve(listener, http::metrics(metrics), &limits, working.cancelled()).await });
     }
+    // Whoever reads the announcement may ask for the end at once: that is heard from here on.
+    let shutdown = shutdown.shared();
+    let _ = shutdown.clone().now_or_never();
     started();
     let outcome = tokio::select! {
         () = listen::serve(api, service, &config.limits, async { shutdown.await; draining.drain().await }) => Ok(()),

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use nix::{libc, unistd};
 use rustix::{
     fs::MemfdFlags,
@@ -106,6 +107,9 @@ pub(super) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AppError> {
     let patience = config.limits.shutdown * 2 + PATIENCE;
+    // The server may announce itself, and its end be asked for, before this process looks: that is heard from here on.
+    let shutdown = shutdown.shared();
+    let _ = shutdown.clone().now_or_never();
     let (mut child, machine) = start(config, listeners, database, prepared, announcement).map_err(failed)?;
     let asked_for = async {
         if let Some((machine, end)) = &machine
