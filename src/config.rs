@@ -76,6 +76,12 @@ pub struct ServeArgs {
     /// How many environments there may be.
     #[command(flatten)]
     pub environments: EnvironmentLimitArgs,
+    /// The longest that a clone may take, such as 30m
+    #[arg(long, env = "LATCHKEY_CLONE_TIMEOUT", value_name = "TIME", default_value = "30m")]
+    pub clone_timeout: String,
+    /// How long nothing may come of a repository that is cloned, such as 60s
+    #[arg(long, env = "LATCHKEY_CLONE_SILENCE", value_name = "TIME", default_value = "60s")]
+    pub clone_silence: String,
     /// Run environments on this machine, also with a database of one's own
     #[arg(long, env = "LATCHKEY_LOCAL_RUNNER")]
     pub local_runner: bool,
@@ -120,6 +126,10 @@ pub struct Limits {
     pub tokens_per_user: u32,
     /// Environments of a principal, and of an organization.
     pub environments: EnvironmentLimits,
+    /// How long a clone may take.
+    pub clone_timeout: Duration,
+    /// How long nothing may come of one.
+    pub clone_silence: Duration,
 }
 
 impl Default for Limits {
@@ -138,6 +148,8 @@ impl Default for Limits {
             shutdown: Duration::from_secs(10),
             tokens_per_user: 100,
             environments: EnvironmentLimits::default(),
+            clone_timeout: Duration::from_secs(30 * 60),
+            clone_silence: Duration::from_secs(60),
         }
     }
 }
@@ -204,22 +216,26 @@ impl ServeArgs {
         let public_url = self.public_url.as_deref().and_then(|text| public_url(text, &mut mistakes));
         let tokens_per_user = number("--tokens-per-user", &self.tokens_per_user, &(1..=100_000), &mut mistakes);
         let environments = self.environments.check(&mut mistakes);
+        let clone_timeout = time("--clone-timeout", &self.clone_timeout, &mut mistakes);
+        let clone_silence = time("--clone-silence", &self.clone_silence, &mut mistakes);
         let local_runner = self.local_runner || self.data.database_url.is_none();
         // As Git has it: an empty variable names no file.
         let named = |file: &PathBuf| !file.as_os_str().is_empty();
         let of_git = || std::env::var_os("GIT_CONFIG_GLOBAL").map(PathBuf::from).filter(named);
         let git_config = self.git_config.filter(named).or_else(of_git);
-        match (listen, tokens_per_user) {
-            (Some(listen), Some(tokens_per_user)) if mistakes.is_empty() => Ok(Config {
-                listen,
-                public_url,
-                metrics_listen,
-                data: self.data,
-                local_runner,
-                git_config,
-                limits: Limits { tokens_per_user, environments, ..Limits::default() },
-            }),
-            (None | Some(_), None | Some(_)) => Err(Mistakes(mistakes)),
+        match (listen, tokens_per_user, clone_timeout.zip(clone_silence)) {
+            (Some(listen), Some(tokens_per_user), Some((clone_timeout, clone_silence))) if mistakes.is_empty() => {
+                Ok(Config {
+                    listen,
+                    public_url,
+                    metrics_listen,
+                    data: self.data,
+                    local_runner,
+                    git_config,
+                    limits: Limits { tokens_per_user, environments, clone_timeout, clone_silence, ..Limits::default() },
+                })
+            }
+            (None | Some(_), None | Some(_), None | Some(_)) => Err(Mistakes(mistakes)),
         }
     }
 }
@@ -248,6 +264,16 @@ fn public_url(text: &str, mistakes: &mut Vec<String>) -> Option<String> {
     parsed.map(|url| url.as_str().trim_end_matches('/').to_owned())
 }
 
+/// Reads a time, of whole seconds up to a day.
+fn time(flag: &str, text: &str, mistakes: &mut Vec<String>) -> Option<Duration> {
+    let time = humantime::parse_duration(text).ok();
+    let time = time.filter(|time| (1..=24 * 60 * 60).contains(&time.as_secs()) && time.subsec_nanos() == 0);
+    if time.is_none() {
+        mistakes.push(format!("{flag} {text}: must be a time from 1s to 24h, such as 60s, 30m or 2h"));
+    }
+    time
+}
+
 fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
@@ -270,11 +296,21 @@ mod tests {
 
     #[test]
     fn every_mistake_is_reported_at_once() {
-        let mistakes =
-            check(&["--listen", "8080", "--public-url", "latchkey", "--tokens-per-user", "0", "--metrics-listen", "x"])
-                .unwrap_err()
-                .to_string();
-        for flag in ["--listen", "--public-url", "--tokens-per-user", "--metrics-listen"] {
+        let mistakes = check(&[
+            "--listen",
+            "8080",
+            "--public-url",
+            "latchkey",
+            "--tokens-per-user",
+            "0",
+            "--metrics-listen",
+            "x",
+            "--clone-timeout",
+            "9",
+        ])
+        .unwrap_err()
+        .to_string();
+        for flag in ["--listen", "--public-url", "--tokens-per-user", "--metrics-listen", "--clone-timeout"] {
             assert!(mistakes.contains(flag), "{flag} is missing in: {mistakes}");
         }
     }
@@ -288,6 +324,23 @@ mod tests {
         assert!(check(&[&listen[..], &["--public-url", "https://latchkey.example"]].concat()).is_ok());
         for loopback in ["127.0.0.1:0", "[::1]:8080", "localhost:8080", "[::ffff:127.0.0.1]:1"] {
             assert!(check(&["--listen", loopback]).is_ok(), "{loopback}");
+        }
+    }
+
+    #[test]
+    fn times_are_whole_seconds_up_to_a_day() {
+        let limits = check(&["--clone-timeout", "2h", "--clone-silence", "5s"]).unwrap().limits;
+        assert_eq!((limits.clone_timeout.as_secs(), limits.clone_silence.as_secs()), (7200, 5));
+        let limits = check(&[]).unwrap().limits;
+        assert_eq!(
+            (limits.clone_timeout, limits.clone_silence),
+            (Limits::default().clone_timeout, Limits::default().clone_silence)
+        );
+        for flag in ["--clone-timeout", "--clone-silence"] {
+            for text in ["0s", "500ms", "1500ms", "25h", "-1s", "5", "soon", ""] {
+                let mistakes = check(&[&format!("{flag}={text}")]).unwrap_err().to_string();
+                assert!(mistakes.starts_with(flag), "{mistakes}");
+            }
         }
     }
 

@@ -5,7 +5,6 @@ use std::{
     io::{self, Write},
     os::fd::OwnedFd,
     sync::Arc,
-    time::Duration,
 };
 
 use tempfile::NamedTempFile;
@@ -33,8 +32,6 @@ use crate::{
 const SANDBOX_ACCOUNT: &str = "latchkey-env";
 /// What the server runs as when it is started as root.
 pub(super) const SERVER_ACCOUNT: &str = "latchkey";
-/// The longest that a clone may take.
-const CLONE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// A machine that is ready for the environments of a runner.
 pub(super) struct Ready {
@@ -69,7 +66,8 @@ pub(super) async fn prepare(
         binary: std::env::current_exe().map_err(|error| failed(&error))?,
         git_config: config.git_config.clone(),
         own_addresses: vec![config.listen.ip()],
-        clone_timeout: CLONE_TIMEOUT,
+        clone_timeout: config.limits.clone_timeout,
+        clone_silence: config.limits.clone_silence,
         egress: egress::Limits::default(),
     };
     // First of all: it also says that the directory is Latchkey's, whenever the server is ended from here on.

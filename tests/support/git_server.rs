@@ -187,6 +187,15 @@ impl GitServer {
         git(&["hash-object", "-w", "--literally", "-t", kind, path], Some(&self.bare(name)))
     }
 
+    /// Makes `main` an empty commit with a message of so many bytes.
+    pub(crate) fn commit_message(&self, name: &str, length: usize) {
+        let tree = self.add_object(name, "tree", b"");
+        let by = "A <a@localhost> 0 +0000";
+        let head = format!("tree {tree}\nauthor {by}\ncommitter {by}\n\n");
+        let commit = self.add_object(name, "commit", &[head.as_bytes(), &vec![b'x'; length]].concat());
+        git(&["update-ref", "refs/heads/main", &commit], Some(&self.bare(name)));
+    }
+
     /// Makes `main` a commit of this tree.
     pub(crate) fn commit_tree(&self, name: &str, tree: &str) {
         let bare = self.bare(name);

@@ -58,6 +58,7 @@ impl Machine {
             git_config: Some(git_config),
             own_addresses: Vec::new(),
             clone_timeout: Duration::from_secs(60),
+            clone_silence: Duration::from_secs(60),
             egress: egress::Limits::default(),
         };
         Self { directory, git, config }

@@ -24,6 +24,8 @@ use crate::domain::environment::Progress;
 
 /// How often it is told how far git is.
 const TELLING: Duration = Duration::from_millis(250);
+/// The exit code of who was killed: by the kernel, for want of memory, as nobody else in here does.
+const KILLED: i32 = 128 + 9;
 /// Writes files, and says nothing but how far it is.
 const CHECKOUT: &[&str] = &["checkout", "--quiet", "--progress"];
 
@@ -175,9 +177,13 @@ impl Git {
             read = all_is_said => read.map(drop)?,
             never = tell(&progress) => match never {},
         }
-        let succeeded = exit.await.is_ok_and(|code| code == 0);
-        let (complaint, remote) = complaint.into_texts();
-        Ok(Said { succeeded, answer: answer.into_text(), complaint, remote })
+        let code = exit.await.unwrap_or(255);
+        let (mut complaint, remote) = complaint.into_texts();
+        if code == KILLED {
+            // In Git's words of its own children.
+            complaint.push_str("error: git died of signal 9\n");
+        }
+        Ok(Said { succeeded: code == 0, answer: answer.into_text(), complaint, remote })
     }
 }
 

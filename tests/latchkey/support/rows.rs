@@ -91,12 +91,17 @@ impl TestDatabase {
     /// Adds a class with hardly anything to the only runner: half a processor, 256 MiB of memory, 48 processes, 16 MiB of
     /// disk; returns its ID.
     pub async fn tiny_class(&self) -> String {
+        self.class_with(268_435_456, 16_777_216).await
+    }
+
+    /// A class with so many bytes of memory and of disk; gives its ID.
+    pub async fn class_with(&self, memory: i64, disk: i64) -> String {
         self.text(
             "INSERT INTO environment_classes
                  (id, runner_id, display_name, description, cpu_millicores, memory_bytes, processes, disk_bytes)
-             SELECT gen_random_uuid(), id, 'Tiny', '', 500, 268435456, 48, 16777216 FROM runners
+             SELECT gen_random_uuid(), id, $3, '', 500, $1, 48, $2 FROM runners
              RETURNING id::text",
-            &[],
+            &[&memory, &disk, &format!("{memory} and {disk}")],
         )
         .await
     }

@@ -6,6 +6,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,14 @@ impl GivenUrls {
     }
 }
 
+/// Slower than so many bytes a second, for as long as a host may be silent, counts as standing still. Less than what a host says
+/// while it counts its objects: that may take longer.
+const LEAST_SPEED: u32 = 10;
+/// What Git keeps in memory at once, whatever a repository holds: a file of more bytes than the first is never whole there. What
+/// comes is kept as it came.
+const MEMORY: &str = "[core]\n\tbigFileThreshold = 16m\n\tpackedGitWindowSize = 16m\n\tpackedGitLimit = 128m\n\
+                      \tdeltaBaseCacheLimit = 32m\n[pack]\n\tthreads = 2\n\twindowMemory = 32m\n\
+                      [transfer]\n\tunpackLimit = 1\n";
 const REWRITE: &str = "url.<base>.insteadOf";
 const PROXY: &str = "http.proxy";
 const CERTIFICATES: &str = "http.sslCAInfo";
@@ -159,15 +168,17 @@ impl GitConfig {
         text
     }
 
-    /// What a clone gets, and nothing beside it. Slower than 1,000 bytes a second for a minute counts as standing still.
-    pub(super) fn for_clones(&self) -> String {
+    /// What a clone gets, and nothing beside it; `silence` is how long a host may stand still. There are no credentials that a
+    /// redirect could lead away.
+    pub(super) fn for_clones(&self, silence: Duration) -> String {
         let http = self.rewrites.iter().any(|rewrite| rewrite.base.scheme() == "http");
         format!(
             "[protocol]\n\tallow = never\n[protocol \"https\"]\n\tallow = always\n[protocol \"http\"]\n\tallow = {}\n\
              [core]\n\thooksPath = /dev/null\n\tfsmonitor = false\n[submodule]\n\trecurse = false\n[credential]\n\thelper =\n\
-             [http]\n\tlowSpeedLimit = 1000\n\tlowSpeedTime = 60\n[advice]\n\tdetachedHead = false\n\
-             [init]\n\tdefaultBranch = main\n{}",
+             [http]\n\tfollowRedirects = initial\n\tlowSpeedLimit = {LEAST_SPEED}\n\tlowSpeedTime = {}\n\
+             [advice]\n\tdetachedHead = false\n[init]\n\tdefaultBranch = main\n[maintenance]\n\tauto = false\n{MEMORY}{}",
             if http { "always" } else { "never" },
+            silence.as_secs().max(1),
             self.for_commands()
         )
     }
@@ -251,13 +262,13 @@ mod tests {
         assert_eq!(config.certificates, Some("/etc/ca.pem".into()));
         assert_eq!(config.named(), BTreeSet::from([Destination::new("127.0.0.1", 4000)]));
         // What is written is what was read: Git reads it back.
-        let written = config.for_clones();
+        let written = config.for_clones(Duration::from_secs(60));
         let again = read(&written).await.unwrap();
         assert_eq!(again.rewrites, config.rewrites);
         for gone in ["alias", "Authorization", "store", "sshCommand", "proxy"] {
             assert!(!written.contains(gone), "{gone}: {written}");
         }
-        assert!(written.contains("[protocol \"http\"]\n\tallow = always"));
+        assert!(written.contains("[protocol \"http\"]\n\tallow = always") && written.contains("lowSpeedTime = 60\n"));
     }
 
     #[tokio::test]
@@ -278,7 +289,13 @@ mod tests {
     #[tokio::test]
     async fn http_is_for_the_operators_own_rewrites_alone() {
         for text in ["", "[url \"https://mirror.example/\"]\n insteadOf = https://github.com/\n"] {
-            assert!(read(text).await.unwrap().for_clones().contains("[protocol \"http\"]\n\tallow = never"));
+            assert!(
+                read(text)
+                    .await
+                    .unwrap()
+                    .for_clones(Duration::from_secs(60))
+                    .contains("[protocol \"http\"]\n\tallow = never")
+            );
         }
     }
 

@@ -93,6 +93,8 @@ pub struct LocalConfig {
     pub own_addresses: Vec<IpAddr>,
     /// The longest that a clone may take.
     pub clone_timeout: Duration,
+    /// How long nothing may come of a clone.
+    pub clone_silence: Duration,
     /// What one environment may ask of its egress proxy.
     pub egress: egress::Limits,
 }

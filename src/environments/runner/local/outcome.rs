@@ -105,8 +105,10 @@ fn not_written(text: &str) -> Option<(FailureKind, String)> {
     if says(&["No space left on device", "Disk quota exceeded"]) {
         return Some((FailureKind::TooLarge, "there is no room for the repository's files".to_owned()));
     }
-    // Nobody in there ends it but the kernel, for want of memory.
-    if says(&["died of signal 9", "unable to create thread", "Out of memory", "out of memory"]) {
+    // Nobody in there ends a program of Git's but the kernel, for want of memory. Of the one that reads packs, Git says no more
+    // than that it is gone, unless that had something to say itself.
+    let is_gone = text.trim() == "fatal: fetch-pack: invalid index-pack output";
+    if is_gone || says(&["died of signal 9", "unable to create thread", "Out of memory", "out of memory"]) {
         let message = "the clone needs more memory than the environment's class has; create it with a larger class";
         return Some((FailureKind::TooLarge, message.to_owned()));
     }
@@ -129,6 +131,11 @@ fn fetch_failed(source: &GitSource, text: &str) -> (FailureKind, String) {
             format!(
                 "{url} asks for a user name and a password: it is private, or does not exist; environments can clone public repositories only"
             ),
+        )
+    } else if says(&["The requested URL returned error: 407"]) {
+        (
+            FailureKind::AuthenticationRequired,
+            format!("{url} asks for a user name and a password as a proxy does (407); environments have none to give"),
         )
     } else if says(&["' not found", "The requested URL returned error: 404", "The requested URL returned error: 410"]) {
         (FailureKind::RepositoryNotFound, format!("there is no repository at {url}; check its spelling"))
@@ -182,6 +189,10 @@ mod tests {
                 AuthenticationRequired,
             ),
             ("fatal: unable to access 'https://git.example/a/b/': The requested URL returned error: 403", AccessDenied),
+            ("fatal: unable to access 'x': The requested URL returned error: 407", AuthenticationRequired),
+            ("fatal: Out of memory, calloc failed", TooLarge),
+            ("fatal: fetch-pack: invalid index-pack output\n", TooLarge),
+            ("fatal: early EOF\nfatal: fetch-pack: invalid index-pack output\n", GitFailed),
             (
                 "fatal: unable to access 'x': server certificate verification failed. CAfile: none CRLfile: none",
                 CertificateNotTrusted,

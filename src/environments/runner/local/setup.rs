@@ -128,7 +128,7 @@ pub(super) async fn prepare(config: LocalConfig) -> Result<Prepared, SetupError>
     // What goes into every sandbox is nothing for a server that may have been taken over to write.
     hands.make_directory(CWD, &shared, 0o710, own).map_err(at(&shared))?;
     let lock = lock(&environments).await?;
-    write_shared_files(&shared, &git_config)?;
+    write_shared_files(&shared, &git_config, config.clone_silence)?;
     hands.ingredients.binary = stage_binary(&config.binary, &shared)?;
     let hands = Arc::new(hands);
     give_to_server(&hands, &environments)?;
@@ -198,7 +198,7 @@ async fn lock(environments: &Path) -> Result<File, SetupError> {
     Err(SetupError::InUse(environments.to_owned()))
 }
 
-fn write_shared_files(shared: &Path, git_config: &GitConfig) -> Result<(), SetupError> {
+fn write_shared_files(shared: &Path, git_config: &GitConfig, clone_silence: Duration) -> Result<(), SetupError> {
     let certificates = match &git_config.certificates {
         Some(path) => fs::read(path).map_err(at(path))?,
         None => Vec::new(),
@@ -210,7 +210,7 @@ fn write_shared_files(shared: &Path, git_config: &GitConfig) -> Result<(), Setup
             "hosts" => "127.0.0.1 localhost environment\n::1 localhost\n".into(),
             "nsswitch.conf" => "passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n".into(),
             "gitconfig" => git_config.for_commands().into_bytes(),
-            "clone.gitconfig" => git_config.for_clones().into_bytes(),
+            "clone.gitconfig" => git_config.for_clones(clone_silence).into_bytes(),
             _ => certificates.clone(),
         };
         // A new file each time: running sandboxes keep the one that they began with.

@@ -2,6 +2,11 @@
 //! sees of it.
 
 mod progress;
+mod protocol;
+mod redirects;
+mod repositories;
+mod servers;
+mod sizes;
 
 /// Bytes that do not get smaller when they are packed.
 fn noise(length: usize) -> Vec<u8> {

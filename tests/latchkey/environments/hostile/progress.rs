@@ -13,7 +13,7 @@ use crate::support::{
     git_server::Manners,
 };
 
-fn progress(environment: &Environment) -> Option<Progress> {
+pub(super) fn progress(environment: &Environment) -> Option<Progress> {
     status(environment).content.as_ref().unwrap().progress
 }
 
