@@ -19,7 +19,7 @@ use url::Url;
 pub use environment_limits::EnvironmentLimitArgs;
 
 use crate::domain::environment::EnvironmentLimits;
-use environment_limits::number;
+use environment_limits::{number, size};
 
 /// Where it listens when nothing is said.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -85,6 +85,9 @@ pub struct ServeArgs {
     /// Run environments on this machine, also with a database of one's own
     #[arg(long, env = "LATCHKEY_LOCAL_RUNNER")]
     pub local_runner: bool,
+    /// What environments leave free of the disk, such as 500MiB; 0 for nothing [default: 1GiB, or 5% of a smaller disk]
+    #[arg(long, env = "LATCHKEY_FREE_SPACE_RESERVE", value_name = "SIZE")]
+    pub free_space_reserve: Option<String>,
     /// Git configuration whose url.*.insteadOf, http.proxy and http.sslCAInfo environments are cloned with [default:
     /// $GIT_CONFIG_GLOBAL]
     // Clap's own parser of paths would not start a server with an empty variable.
@@ -170,6 +173,8 @@ pub struct Config {
     pub local_runner: bool,
     /// The operator's Git configuration.
     pub git_config: Option<PathBuf>,
+    /// What environments leave free of the disk, in bytes; none for what seems right.
+    pub free_space_reserve: Option<u64>,
     /// What every path keeps to.
     pub limits: Limits,
 }
@@ -218,6 +223,10 @@ impl ServeArgs {
         let environments = self.environments.check(&mut mistakes);
         let clone_timeout = time("--clone-timeout", &self.clone_timeout, &mut mistakes);
         let clone_silence = time("--clone-silence", &self.clone_silence, &mut mistakes);
+        let free_space_reserve = self.free_space_reserve.as_deref().and_then(|text| match text {
+            "0" => Some(0),
+            text => size("--free-space-reserve", text, &mut mistakes),
+        });
         let local_runner = self.local_runner || self.data.database_url.is_none();
         // As Git has it: an empty variable names no file.
         let named = |file: &PathBuf| !file.as_os_str().is_empty();
@@ -232,6 +241,7 @@ impl ServeArgs {
                     data: self.data,
                     local_runner,
                     git_config,
+                    free_space_reserve,
                     limits: Limits { tokens_per_user, environments, clone_timeout, clone_silence, ..Limits::default() },
                 })
             }
@@ -297,20 +307,23 @@ mod tests {
     #[test]
     fn every_mistake_is_reported_at_once() {
         let mistakes = check(&[
-            "--listen",
-            "8080",
-            "--public-url",
-            "latchkey",
-            "--tokens-per-user",
-            "0",
-            "--metrics-listen",
-            "x",
-            "--clone-timeout",
-            "9",
+            "--listen=8080",
+            "--public-url=latchkey",
+            "--tokens-per-user=0",
+            "--metrics-listen=x",
+            "--clone-timeout=9",
+            "--free-space-reserve=x",
         ])
         .unwrap_err()
         .to_string();
-        for flag in ["--listen", "--public-url", "--tokens-per-user", "--metrics-listen", "--clone-timeout"] {
+        for flag in [
+            "--listen",
+            "--public-url",
+            "--tokens-per-user",
+            "--metrics-listen",
+            "--clone-timeout",
+            "--free-space-reserve",
+        ] {
             assert!(mistakes.contains(flag), "{flag} is missing in: {mistakes}");
         }
     }

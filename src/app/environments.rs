@@ -22,7 +22,7 @@ use crate::{
     environments::{
         egress,
         reconciler::Reconciler,
-        runner::local::{Account, LocalConfig, LocalRunner, Prepared, Setting},
+        runner::local::{self, Account, LocalConfig, LocalRunner, Prepared, Setting},
     },
     service::default_classes,
     store::Store,
@@ -47,6 +47,17 @@ pub(super) enum Machine {
     Monitor { setting: Setting, socket: OwnedFd, lock: OwnedFd },
 }
 
+/// Sees to it that there is room for PostgreSQL and the server to come up, as far as an earlier server has kept some.
+pub(super) fn make_way(config: &Config) {
+    if !config.local_runner {
+        return;
+    }
+    let given = config.data.data_dir.clone().or_else(|| DataDirectory::default_path().ok());
+    if let Some(directory) = given {
+        local::make_way(&directory, config.free_space_reserve);
+    }
+}
+
 /// Makes this machine ready for environments, if they are to run here.
 pub(super) async fn prepare(
     config: &Config,
@@ -69,6 +80,7 @@ pub(super) async fn prepare(
         clone_timeout: config.limits.clone_timeout,
         clone_silence: config.limits.clone_silence,
         egress: egress::Limits::default(),
+        free_space_reserve: config.free_space_reserve,
     };
     // First of all: it also says that the directory is Latchkey's, whenever the server is ended from here on.
     let id = runner_id(directory)?;

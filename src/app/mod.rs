@@ -120,6 +120,7 @@ pub async fn run(
         Some(address) => Some(bind(address, "--metrics-listen").await?),
         None => None,
     };
+    environments::make_way(&config);
     let database = Database::open(&config.data).await?;
     let listeners = Listeners { address, api: listener, metrics: metrics_listener };
     let outcome = match prepare::prepare(&config, &database).await {

@@ -12,6 +12,7 @@ mod limits;
 mod lists;
 mod network;
 mod public_url;
+mod reserve;
 mod scale;
 mod servers;
 mod surroundings;

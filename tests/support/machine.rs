@@ -60,6 +60,8 @@ impl Machine {
             clone_timeout: Duration::from_secs(60),
             clone_silence: Duration::from_secs(60),
             egress: egress::Limits::default(),
+            // Whatever is free of the disk that tests are on.
+            free_space_reserve: Some(0),
         };
         Self { directory, git, config }
     }

@@ -36,6 +36,8 @@ pub enum FailureKind {
     CommitNotFound,
     /// It does not fit.
     TooLarge,
+    /// What is left of the disk is for others.
+    NoSpace,
     /// Git ended with another error.
     GitFailed,
     /// The sandbox could not be started, or ended at once.

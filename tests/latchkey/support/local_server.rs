@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use latchkey::domain::ids::RunnerId;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -16,7 +17,10 @@ use tempfile::TempDir;
 use super::{
     Api, ServerOptions, TestDatabase, TestServer,
     git_server::{GitServer, Manners},
+    small_disk,
 };
+
+const RESERVE: &str = "--free-space-reserve";
 
 /// The server, its database, and a Git server that `https://github.com/` leads to. Whatever a failed test leaves running
 /// ends with it.
@@ -43,6 +47,25 @@ impl LocalServer {
 
     /// Starts it with more flags and variables.
     pub async fn start_with(more: ServerOptions) -> Self {
+        Self::start_as(|_| more).await
+    }
+
+    /// Starts it with environments on a disk of their own, of so many bytes. What outside of the server can be seen of files
+    /// and processes is not to be seen then.
+    pub async fn start_on_small_disk(bytes: u64, args: &[&str]) -> Self {
+        let options = |directory: &Path| {
+            let (image, place) = (directory.join("disk"), directory.join("data/environments"));
+            small_disk::make(&image, bytes);
+            fs::create_dir(&place).unwrap();
+            // By this the server knows a directory that is not empty for its own.
+            fs::write(directory.join("data/runner-id"), RunnerId::generate().to_string()).unwrap();
+            let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+            ServerOptions { args, wrapper: small_disk::mounted(&image, &place), ..ServerOptions::default() }
+        };
+        Self::start_as(options).await
+    }
+
+    async fn start_as(more: impl FnOnce(&Path) -> ServerOptions) -> Self {
         let directory = tempfile::Builder::new().prefix("latchkey-local-").tempdir().unwrap();
         let data = directory.path().join("data");
         fs::create_dir(&data).unwrap();
@@ -54,6 +77,7 @@ impl LocalServer {
         let git_config = directory.path().join("gitconfig");
         fs::write(&git_config, git.rewriting("https://github.com/")).unwrap();
         let variables = vec![("LATCHKEY_GIT_CONFIG".to_owned(), git_config.to_str().unwrap().to_owned())];
+        let more = more(directory.path());
         let mut local = Self { database: TestDatabase::create().await, git, server: None, directory, more, variables };
         local.start_again().await;
         local
@@ -61,7 +85,11 @@ impl LocalServer {
 
     /// How another server on the same data directory is started.
     pub fn options(&self) -> ServerOptions {
-        let more = self.more.clone();
+        let mut more = self.more.clone();
+        if !more.args.iter().any(|arg| arg == RESERVE) {
+            // Tests are not about how much is free of the disk that they are on.
+            more.args.extend([RESERVE, "16MiB"].map(str::to_owned));
+        }
         ServerOptions {
             args: [vec!["--local-runner".to_owned()], more.args].concat(),
             env: [self.variables.clone(), more.env].concat(),

@@ -18,6 +18,7 @@ mod private_cluster;
 mod rows;
 mod rpc;
 pub mod server;
+pub mod small_disk;
 pub mod token_text;
 
 pub use call::{Caller, WHOAMI, told};

@@ -23,6 +23,7 @@ use super::{
     process::{Identity, Process},
     seccomp::Filter,
     state::Directory,
+    writing::written_below,
 };
 use crate::environments::{runner::Resources, supervisor::task::Task};
 
@@ -191,6 +192,22 @@ impl Hands {
             return Err(io::Error::other("the process is none of a sandbox"));
         }
         process.kill()
+    }
+
+    /// What sandboxes have written to disks, each by its first process. Of one that is gone, and of what is no sandbox,
+    /// nothing is told.
+    pub(super) fn written(&self, identities: &[Identity]) -> io::Result<Vec<u64>> {
+        let is_sandbox = |identity: &Identity| -> io::Result<bool> {
+            let Some(process) = Process::adopt(identity)? else { return Ok(false) };
+            Ok(process.owner()? == Some(self.owner()))
+        };
+        let mut written = written_below(&identities.iter().map(Identity::pid).collect::<Vec<_>>());
+        for (bytes, identity) in written.iter_mut().zip(identities) {
+            if !is_sandbox(identity)? {
+                *bytes = 0;
+            }
+        }
+        Ok(written)
     }
 
     /// Removes the control groups of an environment.

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::FileExt},
     sync::Arc,
     time::Duration,
 };
@@ -33,6 +33,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(30);
 const RUN_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// Between two looks at what bubblewrap tells in a file: it takes some 10 ms in all.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+/// A status file before bubblewrap tells anything: that takes some 200 bytes.
+static BLANK: [u8; 4096] = [b' '; 4096];
 /// The most bytes of a log that are read.
 const LOG_BYTES: u64 = 4 * 1024;
 
@@ -173,6 +175,17 @@ impl Launcher {
         }
     }
 
+    /// What sandboxes have written to disks, each by its first process.
+    pub(super) async fn written(&self, identities: Vec<Identity>) -> io::Result<Vec<u64>> {
+        match self {
+            Self::Own(hands) => {
+                let hands = Arc::clone(hands);
+                tokio::task::spawn_blocking(move || hands.written(&identities)).await.map_err(io::Error::other)?
+            }
+            Self::Monitor(client) => client.written(&identities).await,
+        }
+    }
+
     /// Makes sure that nothing of an environment runs: ends what an earlier server started and did not get to write
     /// down. As long as bubblewrap lives it holds a lock, and before the first process may go on, its number is in
     /// the locked file.
@@ -212,7 +225,8 @@ fn output() -> Result<(OwnedFd, pipe::Receiver), Failure> {
     Ok((sender.into_blocking_fd().map_err(storage)?, receiver))
 }
 
-/// Opens the status file, empty and locked.
+/// Opens the status file, blank and locked. It keeps the room that it has: on a full disk it might not get any again, and
+/// without it nothing of an environment could be removed.
 async fn open_status(directory: &Directory) -> io::Result<File> {
     let status = OpenOptions::new().create(true).truncate(false).write(true).open(directory.status())?;
     // Between a fork and an exec anywhere in the server, a child has every descriptor, that of a look at the lock
@@ -226,7 +240,8 @@ async fn open_status(directory: &Directory) -> io::Result<File> {
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
     }
-    status.set_len(0)?;
+    status.set_len(BLANK.len() as u64)?;
+    status.write_all_at(&BLANK, 0)?;
     Ok(status)
 }
 

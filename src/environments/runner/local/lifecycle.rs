@@ -16,9 +16,9 @@ use super::{
     cgroups::Controller,
     launcher::{Launcher, read_log, storage},
     outcome,
-    process::Process,
+    process::{Identity, Process},
     progress::Position,
-    state::{self, Directory, DiskUse, SandboxRecord, State},
+    state::{self, Directory, SandboxRecord, State},
 };
 use crate::{
     domain::environment::{Content, GitSource, GitTarget},
@@ -34,17 +34,13 @@ use crate::{
 
 /// How long a supervisor may take to listen.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
-/// Between two countings of what a clone has brought, at the least: one that unpacks to more than any disk holds is quick.
-const CLONE_PAUSE: Duration = Duration::from_secs(1);
-/// The counting of a clone takes so much less time than the clone.
-const CLONE_PAUSE_OF_COUNTING: u32 = 20;
 /// Between two tries to reach it; it takes some 20 ms in all.
 const READY_INTERVAL: Duration = Duration::from_millis(2);
 
 /// One environment.
 #[derive(Debug)]
 pub(super) struct Slot {
-    directory: Directory,
+    pub(super) directory: Directory,
     /// Where its clone is, for who asks meanwhile.
     position: Position,
     /// None until what is on disk was taken over.
@@ -56,9 +52,10 @@ pub(super) struct Slot {
     written: Arc<Mutex<u64>>,
 }
 
+/// What is known of one environment once it was taken over.
 #[derive(Debug)]
-struct Known {
-    state: State,
+pub(super) struct Known {
+    pub(super) state: State,
     /// The sandbox of `state.sandbox`.
     process: Option<Process>,
     /// Its way out.
@@ -126,6 +123,9 @@ impl Slot {
         if let state::Content::Ready { checkout, .. } = &self.known().state.content {
             return Ok(checkout.clone());
         }
+        if let Some(failure) = shared.reserve.shortage() {
+            return Err(failure);
+        }
         self.stop(shared).await?;
         shared.launcher.make_directories(&self.directory).await.map_err(storage)?;
         if self.known().state.content == state::Content::Incomplete {
@@ -176,6 +176,7 @@ impl Slot {
             over = tokio::time::timeout(shared.setting.clone_timeout, process.process.gone()) => Ok(over),
             failure = self.outgrows(shared, resources) => Err(failure),
             never = self.position.follow(told) => match never {},
+            failure = shared.reserve.crossed() => Err(failure),
         };
         shared.launcher.end(&self.directory, &process.process).await?;
         self.known().state.sandbox = None;
@@ -197,6 +198,9 @@ impl Slot {
             return Err(Failure::new(FailureKind::NotCreated, "the environment has no files yet"));
         };
         if !self.known().serves() {
+            if let Some(failure) = shared.reserve.shortage() {
+                return Err(failure);
+            }
             self.stop(shared).await?;
             let missing = shared.launcher.limit(&self.directory, resources).await.map_err(storage)?;
             let (process_limit, unlimited) = without_groups(&missing, resources);
@@ -311,52 +315,23 @@ impl Slot {
         Ok(())
     }
 
-    /// Removes what a clone that did not come to its end has left.
-    async fn empty(&mut self, shared: &Shared) -> Result<(), Failure> {
-        self.wipe(shared).await?;
-        self.known().state.content = state::Content::Absent;
-        self.known().state.disk = Some(DiskUse { bytes: 0, extent: state::Extent::Whole });
-        self.save().await
+    /// Its first process, if it runs.
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        Some(self.known.as_ref().filter(|known| known.serves())?.process.as_ref()?.identity())
     }
 
-    /// Counts what is there; what was counted before stands if that fails.
-    async fn measure(&mut self, shared: &Shared) {
-        match shared.launcher.measure(&self.directory).await {
-            Ok(measured) => self.record(measured.disk),
-            Err(failure) => {
-                tracing::warn!(directory = %self.directory.path().display(), %failure, "what it fills is not known");
-            }
+    /// Begins to end its processes, and remembers why. They are gone when the first one is; none if there are none.
+    ///
+    /// Why is written down later: on a disk that fills, that may take a while.
+    pub(super) async fn kill(&mut self, shared: &Shared, failure: &Failure) -> Option<Process> {
+        let known = self.known.as_mut().filter(|known| known.serves())?;
+        let process = known.process.as_ref()?.try_clone().ok()?;
+        if let Err(error) = shared.launcher.kill(process.identity()).await {
+            tracing::warn!(directory = %self.directory.path().display(), %error, "processes cannot be ended");
+            return None;
         }
-    }
-
-    /// What is wrong with what a clone has brought, if it fills too much.
-    async fn fits(&mut self, shared: &Shared, resources: &Resources) -> Option<Failure> {
-        self.measure(shared).await;
-        Allowance::too_large(resources.disk_bytes, self.known().state.disk?)
-    }
-
-    /// Ready when a clone under way fills too much.
-    async fn outgrows(&self, shared: &Shared, resources: &Resources) -> Failure {
-        let mut pause = CLONE_PAUSE;
-        loop {
-            tokio::time::sleep(pause).await;
-            match shared.launcher.measure(&self.directory).await {
-                Ok(measured) => {
-                    if let Some(failure) = Allowance::too_large(resources.disk_bytes, measured.disk) {
-                        return failure;
-                    }
-                    pause = CLONE_PAUSE.max(measured.took.saturating_mul(CLONE_PAUSE_OF_COUNTING));
-                }
-                Err(failure) => {
-                    tracing::warn!(directory = %self.directory.path().display(), %failure, "a clone is not counted");
-                }
-            }
-        }
-    }
-
-    /// Keeps what was counted.
-    fn record(&mut self, disk: DiskUse) {
-        self.known().state.disk = Some(disk);
+        known.state.ended = Some(failure.to_string());
+        Some(process)
     }
 
     /// Whether it takes commands.
@@ -364,37 +339,13 @@ impl Slot {
         self.known.as_ref().is_some_and(Known::serves)
     }
 
-    /// Keeps what was counted of one that runs; says why it must end, if it must.
-    pub(super) fn judge(&mut self, disk: DiskUse) -> Option<Failure> {
-        // Whoever stopped it meanwhile has counted as well, and later.
-        if !self.runs() {
-            return None;
-        }
-        self.record(disk);
-        self.known().state.sandbox.as_ref()?.allowance?.excess(disk)
-    }
-
-    /// Ends one that must end, and remembers why.
-    pub(super) async fn end(&mut self, shared: &Shared, failure: &Failure) -> Result<(), Failure> {
-        if !self.runs() {
-            return Ok(());
-        }
-        self.known().state.ended = Some(failure.to_string());
-        // First what will be said of it: a server that ends in between leaves it to the next one. Where nothing can be
-        // written, this one remembers.
-        if let Err(failure) = self.save().await {
-            tracing::warn!(directory = %self.directory.path().display(), %failure, "ended without having been marked");
-        }
-        self.rest(shared).await
-    }
-
     /// Empties the directories that are the sandbox's, in a sandbox.
-    async fn wipe(&self, shared: &Shared) -> Result<(), Failure> {
+    pub(super) async fn wipe(&self, shared: &Shared) -> Result<(), Failure> {
         let directories = [places::WORKSPACE, places::HOME, places::RUN].map(str::to_owned).to_vec();
         shared.launcher.run(&self.directory, &Task::Wipe(WipeTask { directories })).await
     }
 
-    async fn save(&mut self) -> Result<(), Failure> {
+    pub(super) async fn save(&mut self) -> Result<(), Failure> {
         self.states += 1;
         let (number, written) = (self.states, Arc::clone(&self.written));
         let (directory, state) = (self.directory.clone(), self.known().state.clone());
@@ -409,7 +360,7 @@ impl Slot {
         .await
     }
 
-    fn known(&mut self) -> &mut Known {
+    pub(super) fn known(&mut self) -> &mut Known {
         self.known.as_mut().expect("a slot is taken over before it is given out")
     }
 }

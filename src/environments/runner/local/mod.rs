@@ -4,9 +4,10 @@
 //! - `lifecycle`: one environment, from its creation to its removal;
 //! - `launcher`: starts and ends sandboxes; `hands`: the part of it that needs privileges; `monitor`: between the two, when a
 //!   server has given them up;
+//! - `reserve`, `guard`, `writing`: what is kept free of the disk, and what is ended for it;
 //! - `places`: how much commands may ask of the server at once;
 //! - `progress`: how far a clone has come;
-//! - `measure`, `watch`, `allowance`: what environments fill of the disk, counted now and then, and what follows from it;
+//! - `disk`, `measure`, `watch`, `allowance`: what environments fill of the disk, counted now and then, and what follows from it;
 //! - `command_line`, `seccomp`, `cgroups`, `process`, `state`, `git_config`, `outcome`: what these are made of.
 
 use std::{
@@ -40,7 +41,9 @@ use crate::{
 mod allowance;
 mod cgroups;
 mod command_line;
+mod disk;
 mod git_config;
+mod guard;
 mod hands;
 mod launcher;
 mod lifecycle;
@@ -50,12 +53,15 @@ mod outcome;
 mod places;
 mod process;
 mod progress;
+mod reserve;
 mod seccomp;
 mod setup;
 mod state;
 mod watch;
+mod writing;
 
 pub use git_config::GitConfigError;
+pub use reserve::make_way;
 pub use setup::SetupError;
 
 use hands::Hands;
@@ -64,7 +70,11 @@ use lifecycle::Slot;
 use measure::Meter;
 use places::Places;
 use progress::Position;
+use reserve::Reserve;
 use state::Directory;
+
+/// The directory of all environments, in the data directory.
+const ENVIRONMENTS: &str = "environments";
 
 /// An unprivileged account, for sandboxes alone: nothing else on the machine belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +107,8 @@ pub struct LocalConfig {
     pub clone_silence: Duration,
     /// What one environment may ask of its egress proxy.
     pub egress: egress::Limits,
+    /// What is kept free of the disk that environments are on, in bytes; none for a GiB, or a twentieth of a smaller disk.
+    pub free_space_reserve: Option<u64>,
 }
 
 /// The local runner. Dropping it leaves its environments running: the next one in the same data directory finds them.
@@ -106,6 +118,7 @@ pub struct LocalRunner {
     slots: Arc<Slots>,
     places: Places,
     _watch: AbortOnDropHandle<()>,
+    _guard: AbortOnDropHandle<()>,
     _lock: File,
 }
 
@@ -128,6 +141,7 @@ struct Entry {
 #[derive(Debug)]
 struct Shared {
     launcher: Launcher,
+    reserve: Reserve,
     setting: Setting,
 }
 
@@ -147,6 +161,8 @@ pub struct Setting {
     command_policy: egress::Policy,
     egress: egress::Limits,
     clone_timeout: Duration,
+    /// What is kept free of the disk, in bytes; none for what seems right.
+    free_space_reserve: Option<u64>,
     /// Hosts that commands reach without the proxy.
     no_proxy: String,
     /// The user ID that sandboxes run as.
@@ -217,7 +233,7 @@ impl LocalRunner {
     /// # Errors
     /// [`SetupError::Adoption`]
     pub async fn over(Prepared { hands, setting, lock }: Prepared) -> Result<Self, SetupError> {
-        Self::begin(Shared { launcher: Launcher::Own(hands), setting }, lock).await
+        Self::begin(Launcher::Own(hands), setting, lock).await
     }
 
     /// Brings up a runner by the rights of another process, which gave these.
@@ -227,10 +243,13 @@ impl LocalRunner {
     pub async fn through(setting: Setting, socket: OwnedFd, lock: OwnedFd) -> Result<Self, SetupError> {
         let client = monitor::Client::new(socket, setting.owner);
         let launcher = Launcher::Monitor(client.map_err(|error| SetupError::Adoption(error.to_string()))?);
-        Self::begin(Shared { launcher, setting }, lock.into()).await
+        Self::begin(launcher, setting, lock.into()).await
     }
 
-    async fn begin(shared: Shared, lock: File) -> Result<Self, SetupError> {
+    async fn begin(launcher: Launcher, setting: Setting, lock: File) -> Result<Self, SetupError> {
+        let reserve = Reserve::new(&setting.environments, setting.free_space_reserve)
+            .map_err(|error| SetupError::Io { path: setting.environments.clone(), error })?;
+        let shared = Shared { launcher, reserve, setting };
         let slots = Arc::new(Slots { shared, known: Mutex::default() });
         for environment in slots.on_disk().map_err(|failure| SetupError::Adoption(failure.to_string()))? {
             // One that cannot be taken over must not keep the others away; observing it says what is wrong.
@@ -239,7 +258,8 @@ impl LocalRunner {
             }
         }
         let watch = AbortOnDropHandle::new(tokio::spawn(watch::run(Arc::clone(&slots))));
-        Ok(Self { slots, places: Places::default(), _watch: watch, _lock: lock })
+        let guard = AbortOnDropHandle::new(tokio::spawn(guard::run(Arc::clone(&slots))));
+        Ok(Self { slots, places: Places::default(), _watch: watch, _guard: guard, _lock: lock })
     }
 
     async fn client(&self, environment: EnvironmentId) -> Result<Client, OperationsError> {

@@ -36,6 +36,8 @@ use crate::{
 const MESSAGE_BYTES: usize = 64 * 1024;
 /// The most descriptors that come with a message: the status file and the log of a sandbox, and where one tells what it counts.
 const DESCRIPTORS: usize = 3;
+/// The most processes of one question, so that it is no longer than a message.
+const PROCESSES: usize = 256;
 
 /// What the server asks for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,10 +48,21 @@ enum Request {
     Start { environment: String, task: Task, resources: Option<Resources> },
     Kill { identity: Identity },
     RemoveGroup { environment: String },
+    Written { identities: Vec<Identity> },
 }
 
-/// What it gets: what is not limited (of interest to [`Request::Limit`] alone), or what went wrong.
-type Answer = Result<Vec<Controller>, String>;
+/// What it gets, if it gets anything.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Done,
+    /// Of [`Request::Limit`]: what is not limited.
+    Missing(Vec<Controller>),
+    /// Of [`Request::Written`]: bytes, in the same order.
+    Written(Vec<u64>),
+    /// What went wrong.
+    Failed(String),
+}
 
 /// Two ends that talk to each other: the server's and the monitor's.
 ///
@@ -108,7 +121,9 @@ impl Client {
     }
 
     pub(super) async fn limit(&self, directory: &Directory, resources: &Resources) -> io::Result<Vec<Controller>> {
-        self.ask(&Request::Limit { environment: name(directory), resources: *resources }, &[]).await
+        let request = Request::Limit { environment: name(directory), resources: *resources };
+        let Answer::Missing(missing) = self.ask(&request, &[]).await? else { return Err(unexpected()) };
+        Ok(missing)
     }
 
     pub(super) async fn start(&self, launch: Launch<'_>) -> io::Result<()> {
@@ -124,11 +139,21 @@ impl Client {
         self.ask(&Request::Kill { identity: identity.clone() }, &[]).await.map(drop)
     }
 
+    pub(super) async fn written(&self, identities: &[Identity]) -> io::Result<Vec<u64>> {
+        let mut written = Vec::new();
+        for some in identities.chunks(PROCESSES) {
+            let request = Request::Written { identities: some.to_vec() };
+            let Answer::Written(bytes) = self.ask(&request, &[]).await? else { return Err(unexpected()) };
+            written.extend(bytes);
+        }
+        Ok(written)
+    }
+
     pub(super) async fn remove_group(&self, directory: &Directory) -> io::Result<()> {
         self.ask(&Request::RemoveGroup { environment: name(directory) }, &[]).await.map(drop)
     }
 
-    async fn ask(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<Vec<Controller>> {
+    async fn ask(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<Answer> {
         let number = self.0.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.0.lock().insert(number, sender);
@@ -138,7 +163,10 @@ impl Client {
             return Err(error);
         }
         let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the process with the rights of root is gone");
-        answer.await.map_err(|_| gone())?.map_err(io::Error::other)
+        match answer.await.map_err(|_| gone())? {
+            Answer::Failed(error) => Err(io::Error::other(error)),
+            answer @ (Answer::Done | Answer::Missing(_) | Answer::Written(_)) => Ok(answer),
+        }
     }
 }
 
@@ -146,6 +174,10 @@ impl Connection {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn unexpected() -> io::Error {
+    io::Error::other("the process with the rights of root answers something else")
 }
 
 fn name(directory: &Directory) -> String {
@@ -163,8 +195,8 @@ pub(super) async fn serve(socket: OwnedFd, hands: Arc<Hands>, environments: Path
         // Some take a while, and hold up no other.
         tokio::spawn(async move {
             let Ok((number, request)) = serde_json::from_slice::<(u64, Request)>(&bytes) else { return };
-            let answer: Answer =
-                carry_out(request, descriptors, &hands, &environments).await.map_err(|error| error.to_string());
+            let answer = carry_out(request, descriptors, &hands, &environments).await;
+            let answer = answer.unwrap_or_else(|error| Answer::Failed(error.to_string()));
             let Ok(answer) = serde_json::to_vec(&(number, answer)) else { return };
             // An error is the server's end: there is nobody to tell.
             let _ = send(&socket, &answer, &[]).await;
@@ -176,9 +208,9 @@ pub(super) async fn serve(socket: OwnedFd, hands: Arc<Hands>, environments: Path
 async fn carry_out(
     request: Request,
     descriptors: Vec<OwnedFd>,
-    hands: &Hands,
+    hands: &Arc<Hands>,
     environments: &std::path::Path,
-) -> io::Result<Vec<Controller>> {
+) -> io::Result<Answer> {
     let directory = |environment: &str| match environment.parse::<EnvironmentId>() {
         // Written as we write it: no other path comes of it.
         Ok(id) => Ok(Directory::new(environments.join(id.to_string()))),
@@ -187,9 +219,11 @@ async fn carry_out(
     match request {
         Request::MakeDirectories { environment } => {
             hands.make_directories(&directory(&environment)?)?;
-            Ok(Vec::new())
+            Ok(Answer::Done)
         }
-        Request::Limit { environment, resources } => Ok(hands.limit(&directory(&environment)?, &resources)),
+        Request::Limit { environment, resources } => {
+            Ok(Answer::Missing(hands.limit(&directory(&environment)?, &resources)))
+        }
         Request::Start { environment, task, resources } => {
             let directory = directory(&environment)?;
             let mut descriptors = descriptors.into_iter();
@@ -202,12 +236,17 @@ async fn carry_out(
             let launch = Launch { directory, task, resources, status, log, output };
             let mut child = hands.start(launch)?;
             tokio::spawn(async move { child.wait().await });
-            Ok(Vec::new())
+            Ok(Answer::Done)
         }
-        Request::Kill { identity } => hands.kill(&identity).map(|()| Vec::new()),
+        Request::Kill { identity } => hands.kill(&identity).map(|()| Answer::Done),
         Request::RemoveGroup { environment } => {
             hands.remove_group(&directory(&environment)?).await;
-            Ok(Vec::new())
+            Ok(Answer::Done)
+        }
+        Request::Written { identities } => {
+            let hands = Arc::clone(hands);
+            let written = tokio::task::spawn_blocking(move || hands.written(&identities));
+            written.await.map_err(io::Error::other)?.map(Answer::Written)
         }
     }
 }

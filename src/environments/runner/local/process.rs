@@ -21,7 +21,7 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Its number.
-    pub(super) fn pid(&self) -> i32 {
+    pub(super) const fn pid(&self) -> i32 {
         self.pid
     }
 

@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use super::{
-    Account, LocalConfig, Prepared, Setting,
+    Account, ENVIRONMENTS, LocalConfig, Prepared, Setting,
     cgroups::Cgroups,
     command_line::{Ingredients, SHARED_FILES, is_shown},
     git_config::{GitConfig, GitConfigError},
@@ -112,7 +112,7 @@ pub(super) async fn prepare(config: LocalConfig) -> Result<Prepared, SetupError>
         Some(path) => GitConfig::read(path).await?,
         None => GitConfig::default(),
     };
-    let environments = config.data_dir.join("environments");
+    let environments = config.data_dir.join(ENVIRONMENTS);
     let shared = environments.join(SHARED);
     let own = Account { uid: geteuid().as_raw(), gid: getegid().as_raw() };
     let server = config.server.unwrap_or(own);
@@ -152,6 +152,7 @@ pub(super) async fn prepare(config: LocalConfig) -> Result<Prepared, SetupError>
         given_urls: git_config.given_urls(),
         egress: config.egress,
         clone_timeout: config.clone_timeout,
+        free_space_reserve: config.free_space_reserve,
         no_proxy,
         owner: hands.owner(),
     };
