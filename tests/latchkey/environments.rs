@@ -4,6 +4,7 @@ mod classes;
 mod content;
 mod crashes;
 mod disk;
+mod hogs;
 mod hostile;
 mod input;
 mod launch;

@@ -12,6 +12,7 @@ mod liars;
 mod limits;
 mod neighbours;
 mod rights;
+mod shares;
 mod system_calls;
 
 #[path = "../support"]

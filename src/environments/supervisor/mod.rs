@@ -10,7 +10,7 @@
 use std::{ffi::OsString, io, process::ExitCode};
 
 use nix::sys::signal::{SigHandler, Signal, signal};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 pub mod client;
 mod clone;
@@ -26,10 +26,15 @@ mod surroundings;
 pub(crate) mod task;
 mod wipe;
 
-use task::Task;
+use task::{Task, TaskLimits};
 
 /// The hidden subcommand of `latchkey` that [`main`] is behind. Its one argument is a task in JSON.
 pub const SUBCOMMAND: &str = "supervisor";
+
+/// What the kernel counts for all processes of a user, here and in the namespaces around this one: signals and timers, bytes of
+/// POSIX message queues, bytes of memory that is never swapped out.
+const SHARED: [(Resource, u64); 3] =
+    [(Resource::Sigpending, 4096), (Resource::Msgqueue, 192 << 10), (Resource::Memlock, 8 << 20)];
 
 /// Carries out one task. Never called by people: the local runner writes the command line.
 ///
@@ -63,27 +68,40 @@ fn carry_out(task: Task) -> io::Result<()> {
         Task::Wipe(task) => task.directories.iter().try_for_each(|directory| wipe::empty(directory.as_ref())),
         Task::Measure(task) => measure::run(&task.directories),
         Task::Clone(task) => {
-            limit_files(task.file_bytes)?;
+            limit(&task.limits)?;
             runtime()?.block_on(clone::run(&task))
         }
         Task::Serve(task) => {
-            limit_files(task.file_bytes)?;
-            if let Some(processes) = task.process_limit {
-                let limit = Some(u64::from(processes));
-                setrlimit(Resource::Nproc, Rlimit { current: limit, maximum: limit })?;
-            }
+            limit(&task.limits)?;
             runtime()?.block_on(serve::run(task))
         }
     }
 }
 
-/// No file gets longer than this, whoever writes to it: here, before anything of the environment's runs, since bubblewrap
-/// itself writes to files. Whoever tries is told so by the write; the signal that would end them is ignored, as it would
-/// leave people with a command that is gone and says nothing.
-fn limit_files(bytes: u64) -> io::Result<()> {
+/// Sets limits, for good: here, before anything of the environment's runs, and after bubblewrap, which itself writes to
+/// files and starts processes.
+fn limit(limits: &TaskLimits) -> io::Result<()> {
+    // Whoever makes a file longer than it may be is told so by the write. The signal that would end them would leave people
+    // with a command that is gone and says nothing.
     // SAFETY: no handler is installed; that a signal is ignored is passed on to every child.
     unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }?;
-    Ok(setrlimit(Resource::Fsize, Rlimit { current: Some(bytes), maximum: Some(bytes) })?)
+    let for_good = |resource, most: u64| {
+        // Whoever starts with less keeps that.
+        let most = getrlimit(resource).maximum.map_or(most, |before| before.min(most));
+        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
+    };
+    for_good(Resource::Fsize, limits.file_bytes)?;
+    if let Some(processes) = limits.processes {
+        for_good(Resource::Nproc, processes.into())?;
+    }
+    // Of its data alone: programs set address space aside that they never use.
+    if let Some(bytes) = limits.process_memory_bytes {
+        for_good(Resource::Data, bytes)?;
+    }
+    for (resource, most) in SHARED {
+        for_good(resource, most)?;
+    }
+    Ok(())
 }
 
 /// One thread: the supervisor mostly waits, in every environment of the machine, and every megabyte counts that often.

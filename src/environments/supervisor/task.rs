@@ -91,8 +91,19 @@ pub(crate) struct CloneTask {
     pub(crate) target: CloneTarget,
     /// Where, below the workspace.
     pub(crate) directory: String,
+    /// What it keeps to.
+    pub(crate) limits: TaskLimits,
+}
+
+/// Limits that the supervisor sets, for itself and all that it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TaskLimits {
     /// The most bytes of a file.
     pub(crate) file_bytes: u64,
+    /// Processes and threads at once, where no control group sees to it.
+    pub(crate) processes: Option<u32>,
+    /// Memory of each process, where no control group sees to that of all together.
+    pub(crate) process_memory_bytes: Option<u64>,
 }
 
 /// What is checked out; see `GitTarget` in the domain.
@@ -111,10 +122,8 @@ pub(crate) enum CloneTarget {
 pub(crate) struct ServeTask {
     /// Where commands run that do not say: absolute.
     pub(crate) working_directory: String,
-    /// Processes and threads at once, where no control group sees to it.
-    pub(crate) process_limit: Option<u32>,
-    /// The most bytes of a file.
-    pub(crate) file_bytes: u64,
+    /// What commands keep to.
+    pub(crate) limits: TaskLimits,
     /// Hosts that are reached without the proxy: the environment's own.
     pub(crate) no_proxy: String,
 }

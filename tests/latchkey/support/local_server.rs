@@ -1,6 +1,7 @@
 //! A server that runs environments on this machine, and the world that they are cloned from.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -159,6 +160,11 @@ impl LocalServer {
         sandbox(&self.directory_of(environment))
     }
 
+    /// What a file of an environment's control groups holds; none if there is no such group.
+    pub fn control_group(&self, environment: &str, file: &str) -> Option<String> {
+        control_groups(environment).into_iter().find_map(|group| fs::read_to_string(group.join(file)).ok())
+    }
+
     /// Checks that nothing of an environment runs: no process, no control group.
     pub fn is_at_rest(&self, environment: &str) {
         assert_eq!(processes_with(environment), Vec::<String>::new());
@@ -238,12 +244,21 @@ pub fn sandbox(directory: &Path) -> Option<Pid> {
     Some(Pid::from_raw(i32::try_from(status.get("child-pid")?.as_i64()?).ok()?))
 }
 
-/// The control groups of an environment, in every hierarchy.
+/// The control groups of an environment, in every hierarchy: below the groups that this process is in, as the server is, or
+/// below those around them.
 fn control_groups(environment: &str) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    let groups = hierarchies.chain([root.to_owned()]).map(|path| path.join("latchkey").join(environment));
-    groups.filter(|path| path.exists()).collect()
+    let hierarchies: Vec<PathBuf> = hierarchies.chain([root.to_owned()]).collect();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own: BTreeSet<&Path> = own
+        .lines()
+        .filter_map(|line| Some(Path::new(line.splitn(3, ':').nth(2)?.trim_start_matches('/'))))
+        .flat_map(Path::ancestors)
+        .collect();
+    let places = hierarchies.iter().flat_map(|top| own.iter().map(|path| top.join(path)));
+    let groups: BTreeSet<PathBuf> = places.map(|path| path.join("latchkey").join(environment)).collect();
+    groups.into_iter().filter(|path| path.exists()).collect()
 }
 
 /// Every living process of this machine that has `text` in its command line.

@@ -37,12 +37,12 @@ impl Controller {
         }
     }
 
-    /// What people call it.
-    pub(super) const fn described(self) -> &'static str {
+    /// What holds in its place.
+    const fn instead(self) -> &'static str {
         match self {
-            Self::Cpu => "processor time",
-            Self::Memory => "memory",
-            Self::Pids => "processes",
+            Self::Cpu => "processor time is not limited: environments only come after everything else",
+            Self::Memory => "memory is limited for each process, not for all of an environment together",
+            Self::Pids => "processes are limited by RLIMIT_NPROC",
         }
     }
 
@@ -73,6 +73,21 @@ pub(super) struct Cgroups {
     found: Vec<(Controller, Version, PathBuf)>,
 }
 
+/// What is weaker than the class says where no control group can be written to for these.
+pub(super) fn warning(missing: &[Controller]) -> Option<String> {
+    // Processes are counted as well without one.
+    let weaker = |controller: &&Controller| **controller != Controller::Pids;
+    let (names, instead): (Vec<_>, Vec<_>) =
+        missing.iter().filter(weaker).map(|controller| (controller.name(), controller.instead())).unzip();
+    (!names.is_empty()).then(|| {
+        format!(
+            "the limits of the class are weaker here, since the server can write to no control group ({}): {}",
+            names.join(", "),
+            instead.join("; ")
+        )
+    })
+}
+
 /// The group of one environment, ready for its first process.
 #[derive(Debug, Default)]
 pub(super) struct Group {
@@ -92,12 +107,17 @@ impl Cgroups {
             .into_iter()
             .filter_map(|controller| {
                 hierarchies.iter().find_map(|hierarchy| {
-                    let parent = hierarchy.usable_for(controller)?;
+                    let parent = hierarchy.usable_for(controller.name())?;
                     Some((controller, hierarchy.version, parent))
                 })
             })
             .collect();
         Self { found }
+    }
+
+    /// Whether there is anything that it can limit.
+    pub(super) fn any(&self) -> bool {
+        !self.found.is_empty()
     }
 
     /// Makes the group `name`, or sets the limits of the one there is.
@@ -165,10 +185,10 @@ struct Hierarchy {
 
 impl Hierarchy {
     /// The directory to make groups in, made if need be.
-    fn usable_for(&self, controller: Controller) -> Option<PathBuf> {
+    fn usable_for(&self, controller: &str) -> Option<PathBuf> {
         match self.version {
             Version::One => {
-                if !self.controllers.iter().any(|name| name == controller.name()) {
+                if !self.controllers.iter().any(|name| name == controller) {
                     return None;
                 }
                 let parent = self.own.join(PARENT);
@@ -193,8 +213,8 @@ impl Hierarchy {
     }
 }
 
-fn give_down(group: &Path, controller: Controller) -> io::Result<()> {
-    fs::write(group.join("cgroup.subtree_control"), format!("+{}", controller.name()))
+fn give_down(group: &Path, controller: &str) -> io::Result<()> {
+    fs::write(group.join("cgroup.subtree_control"), format!("+{controller}"))
 }
 
 /// Reads `/proc/self/mountinfo` and `/proc/self/cgroup`; version 2 comes first.
@@ -264,7 +284,84 @@ mod tests {
         let resources = Resources { cpu_millicores: 1500, memory_bytes: 1 << 30, processes: 256, disk_bytes: 1 << 30 };
         let cpu = Controller::Cpu.settings(Version::Two, &resources);
         assert_eq!(cpu, [("cpu.max", "150000 100000".to_owned())]);
-        let memory = Controller::Memory.settings(Version::One, &resources);
-        assert_eq!(memory, [("memory.limit_in_bytes", "1073741824".to_owned())]);
+        let period = Controller::Cpu.settings(Version::One, &resources);
+        let (period_us, quota_us) = ("100000".to_owned(), "150000".to_owned());
+        assert_eq!(period, [("cpu.cfs_period_us", period_us), ("cpu.cfs_quota_us", quota_us)]);
+        let bytes = || "1073741824".to_owned();
+        assert_eq!(Controller::Memory.settings(Version::One, &resources), [("memory.limit_in_bytes", bytes())]);
+        assert_eq!(Controller::Memory.settings(Version::Two, &resources), [("memory.max", bytes())]);
+        for version in [Version::One, Version::Two] {
+            assert_eq!(Controller::Pids.settings(version, &resources), [("pids.max", "256".to_owned())]);
+        }
+        // The kernel takes no less than a millisecond.
+        let hardly_any = Resources { cpu_millicores: 1, ..resources };
+        assert_eq!(Controller::Cpu.settings(Version::Two, &hardly_any), [("cpu.max", "1000 100000".to_owned())]);
+    }
+
+    /// A tree of version 2 as it looks to who writes to it: files in place of the kernel's.
+    #[test]
+    fn a_group_of_version_2_is_made_below_one_that_gives_its_controllers_down() {
+        let top = tempfile::tempdir().unwrap();
+        let own = top.path().join("system.slice/latchkey.service/main");
+        fs::create_dir_all(&own).unwrap();
+        let hierarchy =
+            |own: PathBuf| Hierarchy { version: Version::Two, controllers: vec![], own, top: top.path().to_owned() };
+        let parent = hierarchy(own).usable_for(Controller::Memory.name()).unwrap();
+        assert_eq!(parent, top.path().join(PARENT));
+        for group in [top.path(), &parent] {
+            assert_eq!(fs::read_to_string(group.join("cgroup.subtree_control")).unwrap(), "+memory");
+        }
+        // The kernel makes this one with the directory.
+        let group = parent.join("name");
+        fs::create_dir(&group).unwrap();
+        fs::write(group.join("cgroup.procs"), "").unwrap();
+        let resources = Resources { cpu_millicores: 1500, memory_bytes: 1 << 30, processes: 256, disk_bytes: 1 << 30 };
+        enter(Controller::Memory, Version::Two, &group, &resources).unwrap();
+        let read = |name: &str| fs::read_to_string(group.join(name)).unwrap();
+        assert_eq!((read("memory.max"), read("memory.swap.max")), ("1073741824".to_owned(), "0".to_owned()));
+    }
+
+    /// The kernel's own tree of version 2, with a controller of ours or, where version 1 has those, with another one.
+    #[test]
+    #[allow(clippy::print_stderr, reason = "what is left out is said")]
+    fn a_process_enters_a_group_of_version_2_that_the_kernel_made() {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let tree = hierarchies(&mounts, &own).into_iter().find(|tree| tree.version == Version::Two);
+        let offered = |tree: &Hierarchy| fs::read_to_string(tree.top.join("cgroup.controllers")).unwrap();
+        let is_ours = |name: &&str| Controller::ALL.iter().any(|controller| controller.name() == *name);
+        let found = tree.and_then(|tree| {
+            let offered = offered(&tree);
+            let name = offered.split_whitespace().find(is_ours).or_else(|| offered.split_whitespace().next())?;
+            Some((tree.usable_for(name)?, name.to_owned()))
+        });
+        let Some((parent, controller)) = found else {
+            eprintln!("left out: there is no control group of version 2 that can be written to");
+            return;
+        };
+        let name = crate::domain::ids::EnvironmentId::generate().to_string();
+        let group = parent.join(&name);
+        make_directory(&group).unwrap();
+        let offered = fs::read_to_string(group.join("cgroup.controllers")).unwrap();
+        let enter = format!("echo 0 > {}/cgroup.procs && cat /proc/self/cgroup", group.display());
+        let entered = std::process::Command::new("sh").args(["-c", &enter]).output().unwrap();
+        fs::remove_dir(&group).unwrap();
+        assert!(offered.split_whitespace().any(|offered| offered == controller), "{controller} is not in {offered}");
+        let said = String::from_utf8(entered.stdout).unwrap();
+        let is_in = |line: &str| line.starts_with("0::") && line.ends_with(&format!("/{PARENT}/{name}"));
+        assert!(said.lines().any(is_in), "{said}");
+    }
+
+    #[test]
+    fn what_no_group_limits_is_said() {
+        assert_eq!(warning(&[]), None);
+        assert_eq!(warning(&[Controller::Pids]), None, "they are counted in another way");
+        let all = warning(&Controller::ALL).unwrap();
+        for words in ["no control group (cpu, memory)", "come after everything else", "for each process"] {
+            assert!(all.contains(words), "{all}");
+        }
+        let memory = warning(&[Controller::Memory, Controller::Pids]).unwrap();
+        assert!(memory.contains("(memory)") && !memory.contains("processor"), "{memory}");
+        assert!(all.chars().count() < 400, "there is room for others in a warning");
     }
 }

@@ -22,6 +22,7 @@ use super::{
     command_line::{Ingredients, Inherited, arguments, measuring_arguments},
     process::{Identity, Process},
     seccomp::Filter,
+    shares,
     state::Directory,
     writing::written_below,
 };
@@ -30,7 +31,11 @@ use crate::environments::{runner::Resources, supervisor::task::Task};
 /// `keyctl(2)`: a new session keyring, empty and without a name.
 const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
 /// Descriptors that a process in a sandbox may have open: few at first, as programs expect, and some more if they ask.
-const DESCRIPTORS: Rlimit = Rlimit { current: Some(1024), maximum: Some(16 * 1024) };
+const DESCRIPTORS: Rlimit = Rlimit { current: Some(1024), maximum: Some(4 * 1024) };
+/// How much rather than others the kernel ends processes of sandboxes when the machine runs out of memory: a half of all of it.
+const OUT_OF_MEMORY_SCORE: &[u8] = b"500";
+/// How far processes of sandboxes come after others where no control group limits their processor time.
+const NICENESS: i32 = 10;
 /// What files are made with: the server reads what its tasks leave for it, whoever it is.
 const FILE_MODE_MASK: u32 = 0o022;
 
@@ -151,7 +156,7 @@ impl Hands {
 
     /// Makes the control groups of an environment, as far as this machine lets the server. Returns what is not limited.
     pub(super) fn limit(&self, directory: &Directory, resources: &Resources) -> Vec<Controller> {
-        directory.group().map(|name| self.cgroups.prepare(&name, resources).missing).unwrap_or_default()
+        directory.group().map(|name| self.cgroups.prepare(name, resources).missing).unwrap_or_default()
     }
 
     /// Starts bubblewrap.
@@ -162,7 +167,7 @@ impl Hands {
             Task::Probe | Task::Wipe(_) | Task::Clone(_) | Task::Serve(_) => arguments,
         };
         let task = serde_json::to_string(task)?;
-        let group = directory.group().zip(resources).map(|(name, resources)| self.cgroups.prepare(&name, resources));
+        let group = directory.group().zip(resources).map(|(name, resources)| self.cgroups.prepare(name, resources));
         let group = group.unwrap_or_default();
         let filter = self.filter.file()?;
         let inherited = Inherited { status: status.as_raw_fd(), filter: filter.as_raw_fd() };
@@ -172,12 +177,15 @@ impl Hands {
         let output = output.map_or_else(|| log.try_clone(), Ok)?;
         command.stdin(Stdio::null()).stdout(output).stderr(log);
         let account = self.account;
+        let is_last = group.missing.contains(&Controller::Cpu);
         // SAFETY: system calls alone, on values that were made before the fork.
         unsafe {
             command.pre_exec(move || {
                 for mut entrance in &group.entrances {
                     entrance.write_all(b"0")?;
                 }
+                come_last(is_last)?;
+                shares::open_account();
                 leave_server(account, inherited)
             });
         }
@@ -192,6 +200,16 @@ impl Hands {
             return Err(io::Error::other("the process is none of a sandbox"));
         }
         process.kill()
+    }
+
+    /// Bounds what a sandbox uses of what the kernel counts for all of them. One that is gone already is no error.
+    pub(super) fn bound(&self, identity: &Identity) -> io::Result<()> {
+        let Some(process) = Process::adopt(identity)? else { return Ok(()) };
+        match process.owner()? {
+            None => Ok(()),
+            Some(owner) if owner == self.owner() => shares::bound(&process),
+            Some(_) => Err(io::Error::other("the process is none of a sandbox")),
+        }
     }
 
     /// What sandboxes have written to disks, each by its first process. Of one that is gone, and of what is no sandbox,
@@ -213,7 +231,7 @@ impl Hands {
     /// Removes the control groups of an environment.
     pub(super) async fn remove_group(&self, directory: &Directory) {
         if let Some(name) = directory.group() {
-            self.cgroups.remove(&name).await;
+            self.cgroups.remove(name).await;
         }
     }
 }
@@ -222,6 +240,24 @@ impl Hands {
 fn unfinished(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.new"))
+}
+
+/// In the child, between fork and exec: what runs here comes after the server and PostgreSQL when memory runs out, and, where
+/// nothing else sees to that, when processors are busy.
+fn come_last(is_last: bool) -> io::Result<()> {
+    // SAFETY: the path ends in NUL; the descriptor is this function's own.
+    unsafe {
+        let score = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        // Where that cannot be said, it is as before.
+        if score >= 0 {
+            libc::write(score, OUT_OF_MEMORY_SCORE.as_ptr().cast(), OUT_OF_MEMORY_SCORE.len());
+            libc::close(score);
+        }
+    }
+    if is_last {
+        rustix::process::nice(NICENESS)?;
+    }
+    Ok(())
 }
 
 /// In the child, between fork and exec: a session of its own, nothing of the server's open but what bubblewrap is told of,

@@ -101,7 +101,12 @@ impl Launcher {
     /// The first process of a sandbox that was started.
     async fn begun(directory: &Directory) -> Result<Process, Failure> {
         match tokio::time::timeout(LAUNCH_TIMEOUT, first_process(directory)).await {
-            Ok(Ok(Some(process))) => Ok(process),
+            Ok(Ok(Some(process))) => {
+                if let Err(error) = self.bound(process.identity()).await {
+                    tracing::warn!(directory = %directory.path().display(), %error, "a sandbox can use up what is shared by all");
+                }
+                Ok(process)
+            }
             Ok(Ok(None)) => Err(failed("the sandbox ended at once").with_excerpt(&read_log(directory))),
             Ok(Err(error)) => Err(storage(error)),
             // Without a first process there is nothing but bubblewrap, which ends by itself.
@@ -109,9 +114,14 @@ impl Launcher {
         }
     }
 
-    /// Runs a sandbox to its end, without limits but that of time: for tasks of our own.
-    pub(super) async fn run(&self, directory: &Directory, task: &Task) -> Result<(), Failure> {
-        self.start(directory, task, None, None).await?;
+    /// Runs a sandbox to its end, for tasks of our own: without limits but that of time, if none are given.
+    pub(super) async fn run(
+        &self,
+        directory: &Directory,
+        task: &Task,
+        resources: Option<&Resources>,
+    ) -> Result<(), Failure> {
+        self.start(directory, task, resources, None).await?;
         let ended = async {
             over(directory).await?;
             read_status(directory)
@@ -172,6 +182,17 @@ impl Launcher {
         match self {
             Self::Own(hands) => hands.kill(identity),
             Self::Monitor(client) => client.kill(identity).await,
+        }
+    }
+
+    /// Bounds what a sandbox uses of what the kernel counts for all of them.
+    async fn bound(&self, identity: &Identity) -> io::Result<()> {
+        match self {
+            Self::Own(hands) => {
+                let (hands, identity) = (Arc::clone(hands), identity.clone());
+                tokio::task::spawn_blocking(move || hands.bound(&identity)).await.map_err(io::Error::other)?
+            }
+            Self::Monitor(client) => client.bound(identity).await,
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{
     Shared,
     allowance::Allowance,
-    cgroups::Controller,
+    cgroups::{self, Controller},
     launcher::{Launcher, read_log, storage},
     outcome,
     process::{Identity, Process},
@@ -27,7 +27,7 @@ use crate::{
         runner::{Checkout, ContentState, Failure, FailureKind, Observation, Resources, Started},
         supervisor::{
             client::{Client, ConnectError},
-            task::{CloneTarget, CloneTask, REPORT_LIMIT, ServeTask, Task, WipeTask, places},
+            task::{CloneTarget, CloneTask, REPORT_LIMIT, ServeTask, Task, TaskLimits, WipeTask, places},
         },
     },
 };
@@ -165,7 +165,8 @@ impl Slot {
         resources: &Resources,
     ) -> Result<Checkout, Failure> {
         let egress = listen(shared, &self.directory, &shared.setting.clone_policy)?;
-        let task = Task::Clone(task(source, resources));
+        let missing = shared.launcher.limit(&self.directory, resources).await.map_err(storage)?;
+        let task = Task::Clone(task(source, without_groups(&missing, resources)));
         let (process, told) = shared.launcher.launch_telling(&self.directory, &task, resources).await?;
         // Ends with this function, however that ends; or with the next server.
         let process = KillOnDrop { process, launcher: shared.launcher.clone() };
@@ -203,12 +204,12 @@ impl Slot {
             }
             self.stop(shared).await?;
             let missing = shared.launcher.limit(&self.directory, resources).await.map_err(storage)?;
-            let (process_limit, unlimited) = without_groups(&missing, resources);
+            let without = without_groups(&missing, resources);
             if self.known().state.disk.is_none() {
                 self.measure(shared).await;
             }
             let allowance = Allowance::new(resources.disk_bytes, self.known().state.disk);
-            let warnings: Vec<String> = allowance.warning().into_iter().chain(unlimited).collect();
+            let warnings: Vec<String> = allowance.warning().into_iter().chain(cgroups::warning(&missing)).collect();
             let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
             let working_directory = match directory {
                 Some(directory) => format!("{}/{directory}", places::WORKSPACE),
@@ -216,8 +217,7 @@ impl Slot {
             };
             let task = ServeTask {
                 working_directory,
-                process_limit,
-                file_bytes: allowance.file_bytes(),
+                limits: TaskLimits { file_bytes: allowance.file_bytes(), ..without },
                 no_proxy: shared.setting.no_proxy.clone(),
             };
             self.known().egress = Some(listen(shared, &self.directory, &shared.setting.command_policy)?);
@@ -342,7 +342,7 @@ impl Slot {
     /// Empties the directories that are the sandbox's, in a sandbox.
     pub(super) async fn wipe(&self, shared: &Shared) -> Result<(), Failure> {
         let directories = [places::WORKSPACE, places::HOME, places::RUN].map(str::to_owned).to_vec();
-        shared.launcher.run(&self.directory, &Task::Wipe(WipeTask { directories })).await
+        shared.launcher.run(&self.directory, &Task::Wipe(WipeTask { directories }), None).await
     }
 
     pub(super) async fn save(&mut self) -> Result<(), Failure> {
@@ -396,7 +396,7 @@ fn listen(shared: &Shared, directory: &Directory, policy: &Policy) -> Result<Pro
     Proxy::listen(&directory.egress(), places::EGRESS_SOCKET, policy.clone(), shared.setting.egress).map_err(storage)
 }
 
-fn task(source: &GitSource, resources: &Resources) -> CloneTask {
+fn task(source: &GitSource, limits: TaskLimits) -> CloneTask {
     CloneTask {
         remote_url: source.remote_url.clone(),
         upstream_url: source.upstream_url.clone(),
@@ -408,7 +408,7 @@ fn task(source: &GitSource, resources: &Resources) -> CloneTask {
             GitTarget::RemoteTag(tag) => CloneTarget::RemoteTag(tag),
         },
         directory: source.directory().to_owned(),
-        file_bytes: resources.disk_bytes,
+        limits,
     }
 }
 
@@ -425,20 +425,12 @@ fn read_report(directory: &Directory) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// What is done about limits that no control group holds: processes are counted in another way, and what is left is
-/// said.
-fn without_groups(missing: &[Controller], resources: &Resources) -> (Option<u32>, Option<String>) {
-    let process_limit = missing.contains(&Controller::Pids).then_some(resources.processes);
-    let rest: Vec<&str> = missing
-        .iter()
-        .filter(|controller| **controller != Controller::Pids)
-        .map(|controller| controller.described())
-        .collect();
-    let warning = (!rest.is_empty()).then(|| {
-        format!(
-            "the limits of the class on {} are not enforced: the server can write to no control group for them",
-            rest.join(" and ")
-        )
-    });
-    (process_limit, warning)
+/// What the supervisor does about limits that no control group holds.
+fn without_groups(missing: &[Controller], resources: &Resources) -> TaskLimits {
+    let is_missing = |controller| missing.contains(&controller);
+    TaskLimits {
+        file_bytes: resources.disk_bytes,
+        processes: is_missing(Controller::Pids).then_some(resources.processes),
+        process_memory_bytes: is_missing(Controller::Memory).then_some(resources.memory_bytes),
+    }
 }

@@ -8,6 +8,7 @@
 //! - `places`: how much commands may ask of the server at once;
 //! - `progress`: how far a clone has come;
 //! - `disk`, `measure`, `watch`, `allowance`: what environments fill of the disk, counted now and then, and what follows from it;
+//! - `shares`: what the kernel counts for all sandboxes together;
 //! - `command_line`, `seccomp`, `cgroups`, `process`, `state`, `git_config`, `outcome`: what these are made of.
 
 use std::{
@@ -56,6 +57,7 @@ mod progress;
 mod reserve;
 mod seccomp;
 mod setup;
+mod shares;
 mod state;
 mod watch;
 mod writing;

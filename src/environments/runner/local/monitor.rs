@@ -48,6 +48,7 @@ enum Request {
     Start { environment: String, task: Task, resources: Option<Resources> },
     Kill { identity: Identity },
     RemoveGroup { environment: String },
+    Bound { identity: Identity },
     Written { identities: Vec<Identity> },
 }
 
@@ -137,6 +138,10 @@ impl Client {
 
     pub(super) async fn kill(&self, identity: &Identity) -> io::Result<()> {
         self.ask(&Request::Kill { identity: identity.clone() }, &[]).await.map(drop)
+    }
+
+    pub(super) async fn bound(&self, identity: &Identity) -> io::Result<()> {
+        self.ask(&Request::Bound { identity: identity.clone() }, &[]).await.map(drop)
     }
 
     pub(super) async fn written(&self, identities: &[Identity]) -> io::Result<Vec<u64>> {
@@ -242,6 +247,11 @@ async fn carry_out(
         Request::RemoveGroup { environment } => {
             hands.remove_group(&directory(&environment)?).await;
             Ok(Answer::Done)
+        }
+        Request::Bound { identity } => {
+            let hands = Arc::clone(hands);
+            let bounded = tokio::task::spawn_blocking(move || hands.bound(&identity));
+            bounded.await.map_err(io::Error::other)?.map(|()| Answer::Done)
         }
         Request::Written { identities } => {
             let hands = Arc::clone(hands);

@@ -18,18 +18,20 @@ use rustix::{
 
 use super::{
     Account, ENVIRONMENTS, LocalConfig, Prepared, Setting,
-    cgroups::Cgroups,
+    cgroups::{self, Cgroups},
     command_line::{Ingredients, SHARED_FILES, is_shown},
     git_config::{GitConfig, GitConfigError},
     hands::Hands,
     launcher::Launcher,
     seccomp::Filter,
+    shares,
     state::Directory,
 };
 use crate::{
     domain::ids::EnvironmentId,
     environments::{
         egress::{PlainHttp, Policy},
+        runner::Resources,
         supervisor::task::Task,
     },
 };
@@ -40,7 +42,9 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const SHARED: &str = "shared";
 /// The directory of the sandbox that shows that sandboxes can be started.
 const PROBE: &str = "probe";
-
+/// What it may use.
+const PROBE_RESOURCES: Resources =
+    Resources { cpu_millicores: 1000, memory_bytes: 256 << 20, processes: 64, disk_bytes: 1 << 20 };
 /// Why there is no local runner. Says what is missing and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -130,9 +134,22 @@ pub(super) async fn prepare(config: LocalConfig) -> Result<Prepared, SetupError>
     let lock = lock(&environments).await?;
     write_shared_files(&shared, &git_config, config.clone_silence)?;
     hands.ingredients.binary = stage_binary(&config.binary, &shared)?;
-    let hands = Arc::new(hands);
     give_to_server(&hands, &environments)?;
-    probe(&Launcher::Own(Arc::clone(&hands)), &environments).await?;
+    let mut hands = Arc::new(hands);
+    let mut probed = probe(&hands, &environments).await;
+    if probed.is_err()
+        && let Some(alone) = Arc::get_mut(&mut hands).filter(|hands| hands.cgroups.any())
+    {
+        // Groups that can be made and not entered are as good as none.
+        alone.cgroups = Cgroups::default();
+        probed = probe(&hands, &environments).await;
+    }
+    if let Some(weaker) = probed? {
+        tracing::warn!("environments run, but {weaker}");
+    }
+    for warning in shares::warnings() {
+        tracing::warn!("{warning}");
+    }
     let named = git_config.named();
     let no_proxy = ["localhost", "127.0.0.1", "::1"]
         .into_iter()
@@ -257,11 +274,17 @@ fn stage_binary(binary: &Path, shared: &Path) -> Result<PathBuf, SetupError> {
     Ok(staged)
 }
 
-/// Starts a sandbox that does nothing.
-async fn probe(launcher: &Launcher, environments: &Path) -> Result<(), SetupError> {
+/// Starts a sandbox that does nothing, with limits; says which of them hold only in part.
+async fn probe(hands: &Arc<Hands>, environments: &Path) -> Result<Option<String>, SetupError> {
     let directory = Directory::new(environments.join(PROBE));
+    // Of its own, as another server may be starting at this moment.
+    let directory = directory.in_group(EnvironmentId::generate().to_string());
+    let launcher = Launcher::Own(Arc::clone(hands));
     launcher.make_directories(&directory).await.map_err(at(directory.path()))?;
-    let result = launcher.run(&directory, &Task::Probe).await;
+    let weaker = cgroups::warning(&hands.limit(&directory, &PROBE_RESOURCES));
+    let result = launcher.run(&directory, &Task::Probe, Some(&PROBE_RESOURCES)).await;
+    hands.remove_group(&directory).await;
     directory.remove().map_err(at(directory.path()))?;
-    result.map_err(|failure| SetupError::NoSandbox(failure.to_string()))
+    result.map_err(|failure| SetupError::NoSandbox(failure.to_string()))?;
+    Ok(weaker)
 }

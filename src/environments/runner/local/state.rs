@@ -16,6 +16,7 @@ use crate::environments::runner::Checkout;
 pub(super) struct Directory {
     path: PathBuf,
     purpose: Purpose,
+    group: Option<String>,
 }
 
 /// What a sandbox is for: an environment has at most one of each at a time.
@@ -29,12 +30,18 @@ enum Purpose {
 
 impl Directory {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, purpose: Purpose::Life }
+        let group = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        Self { path, purpose: Purpose::Life, group }
     }
 
     /// The same directory, with the files of the sandbox that measures it.
     pub(super) fn for_measuring(&self) -> Self {
-        Self { path: self.path.clone(), purpose: Purpose::Measuring }
+        Self { path: self.path.clone(), purpose: Purpose::Measuring, group: None }
+    }
+
+    /// The same directory, with a sandbox in another control group.
+    pub(super) fn in_group(&self, name: String) -> Self {
+        Self { group: Some(name), ..self.clone() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -42,9 +49,8 @@ impl Directory {
     }
 
     /// The name of the control group that its sandbox is in, if it is in one.
-    pub(super) fn group(&self) -> Option<String> {
-        let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned());
-        name.filter(|_| self.purpose == Purpose::Life)
+    pub(super) fn group(&self) -> Option<&str> {
+        self.group.as_deref()
     }
 
     /// The files that are kept; the sandbox's.
