@@ -82,7 +82,7 @@ impl Launcher {
         resources: &Resources,
     ) -> Result<Process, Failure> {
         self.start(directory, task, Some(resources), None).await?;
-        Self::begun(directory).await
+        self.begun(directory).await
     }
 
     /// The same, for a task that tells its standard output how far it is: a pipe of the server's, which nothing that the
@@ -95,11 +95,11 @@ impl Launcher {
     ) -> Result<(Process, pipe::Receiver), Failure> {
         let (output, told) = output()?;
         self.start(directory, task, Some(resources), Some(output)).await?;
-        Ok((Self::begun(directory).await?, told))
+        Ok((self.begun(directory).await?, told))
     }
 
     /// The first process of a sandbox that was started.
-    async fn begun(directory: &Directory) -> Result<Process, Failure> {
+    async fn begun(&self, directory: &Directory) -> Result<Process, Failure> {
         match tokio::time::timeout(LAUNCH_TIMEOUT, first_process(directory)).await {
             Ok(Ok(Some(process))) => {
                 if let Err(error) = self.bound(process.identity()).await {
