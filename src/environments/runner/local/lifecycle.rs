@@ -181,6 +181,8 @@ impl Slot {
         };
         shared.launcher.end(&self.directory, &process.process).await?;
         self.known().state.sandbox = None;
+        // A counting that was under way ends soon by itself: not after it was said that nothing runs any more.
+        shared.launcher.clear(&self.directory.for_measuring()).await?;
         match over? {
             Err(_) => {
                 let message = format!("the clone took longer than {} s", shared.setting.clone_timeout.as_secs());

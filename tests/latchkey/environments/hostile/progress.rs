@@ -7,14 +7,35 @@ use latchkey::pb::gitpod::v1::{
 
 use super::noise;
 use crate::support::{
-    LocalServer,
+    Api, LocalServer,
     environments::{from_url, status},
     eventually,
     git_server::Manners,
 };
 
-pub(super) fn progress(environment: &Environment) -> Option<Progress> {
+fn progress(environment: &Environment) -> Option<Progress> {
     status(environment).content.as_ref().unwrap().progress
+}
+
+/// Waits until an environment runs that takes its time: however long, it is seen to go on. Gives what was seen.
+pub(super) async fn until_it_runs(api: &Api, id: &str) -> Vec<Progress> {
+    let mut seen = Vec::new();
+    loop {
+        let environment = eventually("the clone goes on", async || {
+            let environment = api.get(id).await.unwrap();
+            let on_its_way = [EnvironmentPhase::Creating, EnvironmentPhase::Starting];
+            let is_over = !on_its_way.contains(&status(&environment).phase());
+            (is_over || progress(&environment).is_some_and(|now| seen.last() != Some(&now))).then_some(environment)
+        })
+        .await;
+        match progress(&environment) {
+            Some(progress) => seen.push(progress),
+            None => {
+                assert_eq!(status(&environment).phase(), EnvironmentPhase::Running, "{environment:?}");
+                return seen;
+            }
+        }
+    }
 }
 
 #[tokio::test]

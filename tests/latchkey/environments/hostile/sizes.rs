@@ -1,12 +1,13 @@
 //! Repositories that are larger than anything, or say so.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use axum::body::Body;
+use latchkey::pb::gitpod::v1::environment_status::content::Progress;
 
 use super::{
     noise,
-    progress::progress,
+    progress::until_it_runs,
     protocol::{advertisement, before_a_pack, endless, first, line, packing, part},
 };
 use crate::support::{
@@ -14,7 +15,6 @@ use crate::support::{
     environments::{from_nothing, from_url, of_class, status},
     eventually,
 };
-use latchkey::pb::gitpod::v1::{EnvironmentPhase, environment_status::content::Progress};
 
 const MEBIBYTE: i64 = 1 << 20;
 const NEVER: Duration = Duration::ZERO;
@@ -107,23 +107,7 @@ async fn clone_large(size: i64, memory: i64) -> Vec<Progress> {
     let api = local.api_of_user("dev@example.com").await;
     let class = local.database.class_with(memory, 3 * size).await;
     let id = api.create(of_class(from_url("https://github.com/owner/large"), &class)).await.unwrap().id;
-    let mut seen = Vec::new();
-    let running = loop {
-        // However long it takes, it is seen to go on.
-        let environment = eventually("the clone goes on", async || {
-            let environment = api.get(&id).await.unwrap();
-            let is_on_its_way =
-                [EnvironmentPhase::Creating, EnvironmentPhase::Starting].contains(&status(&environment).phase());
-            (!is_on_its_way || progress(&environment).is_some_and(|now| seen.last() != Some(&now)))
-                .then_some(environment)
-        })
-        .await;
-        match progress(&environment) {
-            Some(progress) => seen.push(progress),
-            None => break environment,
-        }
-    };
-    assert_eq!(status(&running).failure_message, Vec::<String>::new());
+    let seen = until_it_runs(&api, &id).await;
     assert_eq!(api.said(&id, "stat --format %s large").await, size.to_string());
     let filled = status(&api.get(&id).await.unwrap()).disk_bytes;
     assert!(filled > 2 * size.unsigned_abs(), "the file, and the pack that it came in: {filled}");
@@ -142,11 +126,32 @@ async fn a_hundred_thousand_files_are_cloned_and_removed() {
         }
     });
     let api = local.api_of_user("dev@example.com").await;
-    let id = api.create_running(from_url("https://github.com/owner/files")).await;
+    let id = api.create(from_url("https://github.com/owner/files")).await.unwrap().id;
+    until_it_runs(&api, &id).await;
     assert_eq!(
         api.said(&id, "git ls-files | wc -l; cat 99/99999; find . -path ./.git -prune -o -type f -print | wc -l").await,
         "100000\n099999100000"
     );
-    api.delete_whole(&id).await;
+    api.delete(&id).await.unwrap();
+    let mut left = files_below(&local.directory_of(&id));
+    while left > 0 {
+        // However long it takes, it is seen to go on.
+        left = eventually("files are removed", async || {
+            Some(files_below(&local.directory_of(&id))).filter(|now| *now < left)
+        })
+        .await;
+    }
+    api.until_gone(&id).await;
     local.is_gone(&id).await;
+}
+
+/// How many files there are in a directory and below it, as far as it can be seen while they are removed.
+fn files_below(directory: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    let count = |entry: std::fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => files_below(&entry.path()),
+        Ok(_) => 1,
+        Err(_) => 0,
+    };
+    entries.flatten().map(count).sum()
 }
