@@ -23,7 +23,7 @@ if ($task =~ m{^\{"clone".*"https://github.com/owner/([a-z]+)"}) {
     }
     if ($lie eq "rude") {
         open(my $file, ">", $report);
-        print $file '{"branch":null,"commit":null,"failure":{"step":"fetch","text":"\u001b]0;a\u0007b\r\n\u202ec' . "d" x 2000 . '"}}';
+        print $file '{"branch":null,"commit":null,"failure":{"step":"fetch","text":"\u001b]0;a\u0007b\r\n\u202ec' . "d" x 2000 . '","remote":"\u001b[2Je\u202e\r' . "f" x 2000 . '"}}';
     }
     exit 0;
 }
