@@ -114,7 +114,8 @@ fn open_pidfd(pid: i32) -> io::Result<Option<OwnedFd>> {
     let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::other("not a process number"))?;
     match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => Ok(Some(pidfd)),
-        Err(rustix::io::Errno::SRCH) => Ok(None),
+        // The number may be a thread's by now: older kernels call that EINVAL, newer ones ENOENT (pidfd_open(2)).
+        Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -154,6 +155,20 @@ mod tests {
         assert_eq!(parse_stat(&format!("7 (a) Z 1 (b) R {rest}")), Some(Some(219_872)));
         assert_eq!(parse_stat(&format!("7 (a) Z {rest}")), Some(None));
         assert_eq!(parse_stat("7 (a) R 1"), None);
+    }
+
+    #[test]
+    fn a_number_that_a_thread_has_is_no_process() {
+        let (sender, number) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            sender.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            // Until the other end is dropped.
+            let _ = ended.recv();
+        });
+        assert!(Process::open(number.recv().unwrap()).unwrap().is_none());
+        drop(end);
+        thread.join().unwrap();
     }
 
     #[tokio::test]
