@@ -10,8 +10,6 @@ if ($task =~ /^\{"wipe"/) {
 }
 if ($task =~ m{^\{"clone".*"https://github.com/owner/([a-z]+)"}) {
     my ($lie, $report) = ($1, "/run/latchkey/report.json");
-    # As long as a clone takes at the least: what is over before anybody has looked is taken for a sandbox that did not start.
-    select(undef, undef, undef, 0.3);
     symlink("/etc/passwd", $report) if $lie eq "link";
     system("mkfifo", $report) if $lie eq "fifo";
     mkdir($report) if $lie eq "directory";

@@ -203,29 +203,37 @@ impl Hands {
     }
 
     /// Bounds what a sandbox uses of what the kernel counts for all of them. One that is gone already is no error.
-    pub(super) fn bound(&self, identity: &Identity) -> io::Result<()> {
-        let Some(process) = Process::adopt(identity)? else { return Ok(()) };
-        match process.owner()? {
-            None => Ok(()),
-            Some(owner) if owner == self.owner() => shares::bound(&process),
-            Some(_) => Err(io::Error::other("the process is none of a sandbox")),
-        }
+    pub(super) async fn bound(&self, identity: Identity) -> io::Result<()> {
+        let owner = self.owner();
+        blocking(move || {
+            let Some(process) = Process::adopt(&identity)? else { return Ok(()) };
+            match process.owner()? {
+                None => Ok(()),
+                Some(found) if found == owner => shares::bound(&process),
+                Some(_) => Err(io::Error::other("the process is none of a sandbox")),
+            }
+        })
+        .await
     }
 
     /// What sandboxes have written to disks, each by its first process. Of one that is gone, and of what is no sandbox,
     /// nothing is told.
-    pub(super) fn written(&self, identities: &[Identity]) -> io::Result<Vec<u64>> {
-        let is_sandbox = |identity: &Identity| -> io::Result<bool> {
+    pub(super) async fn written(&self, identities: Vec<Identity>) -> io::Result<Vec<u64>> {
+        let owner = self.owner();
+        let is_sandbox = move |identity: &Identity| -> io::Result<bool> {
             let Some(process) = Process::adopt(identity)? else { return Ok(false) };
-            Ok(process.owner()? == Some(self.owner()))
+            Ok(process.owner()? == Some(owner))
         };
-        let mut written = written_below(&identities.iter().map(Identity::pid).collect::<Vec<_>>());
-        for (bytes, identity) in written.iter_mut().zip(identities) {
-            if !is_sandbox(identity)? {
-                *bytes = 0;
+        blocking(move || {
+            let mut written = written_below(&identities.iter().map(Identity::pid).collect::<Vec<_>>());
+            for (bytes, identity) in written.iter_mut().zip(&identities) {
+                if !is_sandbox(identity)? {
+                    *bytes = 0;
+                }
             }
-        }
-        Ok(written)
+            Ok(written)
+        })
+        .await
     }
 
     /// Removes the control groups of an environment.
@@ -234,6 +242,13 @@ impl Hands {
             self.cgroups.remove(name).await;
         }
     }
+}
+
+/// Does what waits for the disk, the kernel or another process, away from what must not wait.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 /// The name of a directory that is being made.

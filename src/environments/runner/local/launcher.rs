@@ -82,32 +82,33 @@ impl Launcher {
         resources: &Resources,
     ) -> Result<Process, Failure> {
         self.start(directory, task, Some(resources), None).await?;
-        self.begun(directory).await
+        let at_once = || failed("the sandbox ended at once").with_excerpt(&read_log(directory));
+        self.begun(directory).await?.ok_or_else(at_once)
     }
 
-    /// The same, for a task that tells its standard output how far it is: a pipe of the server's, which nothing that the
-    /// task starts ever has, and without which it goes on.
+    /// The same, for a task that comes to an end by itself, and tells its standard output how far it is: a pipe of the
+    /// server's, which nothing that the task starts ever has, and without which it goes on. No process if it is over already.
     pub(super) async fn launch_telling(
         &self,
         directory: &Directory,
         task: &Task,
         resources: &Resources,
-    ) -> Result<(Process, pipe::Receiver), Failure> {
+    ) -> Result<(Option<Process>, pipe::Receiver), Failure> {
         let (output, told) = output()?;
         self.start(directory, task, Some(resources), Some(output)).await?;
         Ok((self.begun(directory).await?, told))
     }
 
-    /// The first process of a sandbox that was started.
-    async fn begun(&self, directory: &Directory) -> Result<Process, Failure> {
+    /// The first process of a sandbox that was started; none if that is over already.
+    async fn begun(&self, directory: &Directory) -> Result<Option<Process>, Failure> {
         match tokio::time::timeout(LAUNCH_TIMEOUT, first_process(directory)).await {
             Ok(Ok(Some(process))) => {
                 if let Err(error) = self.bound(process.identity()).await {
                     tracing::warn!(directory = %directory.path().display(), %error, "a sandbox can use up what is shared by all");
                 }
-                Ok(process)
+                Ok(Some(process))
             }
-            Ok(Ok(None)) => Err(failed("the sandbox ended at once").with_excerpt(&read_log(directory))),
+            Ok(Ok(None)) => Ok(None),
             Ok(Err(error)) => Err(storage(error)),
             // Without a first process there is nothing but bubblewrap, which ends by itself.
             Err(_) => Err(failed("the sandbox did not start in time").with_excerpt(&read_log(directory))),
@@ -188,10 +189,7 @@ impl Launcher {
     /// Bounds what a sandbox uses of what the kernel counts for all of them.
     async fn bound(&self, identity: &Identity) -> io::Result<()> {
         match self {
-            Self::Own(hands) => {
-                let (hands, identity) = (Arc::clone(hands), identity.clone());
-                tokio::task::spawn_blocking(move || hands.bound(&identity)).await.map_err(io::Error::other)?
-            }
+            Self::Own(hands) => hands.bound(identity.clone()).await,
             Self::Monitor(client) => client.bound(identity).await,
         }
     }
@@ -199,10 +197,7 @@ impl Launcher {
     /// What sandboxes have written to disks, each by its first process.
     pub(super) async fn written(&self, identities: Vec<Identity>) -> io::Result<Vec<u64>> {
         match self {
-            Self::Own(hands) => {
-                let hands = Arc::clone(hands);
-                tokio::task::spawn_blocking(move || hands.written(&identities)).await.map_err(io::Error::other)?
-            }
+            Self::Own(hands) => hands.written(identities).await,
             Self::Monitor(client) => client.written(&identities).await,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::Read,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -14,6 +14,7 @@ use super::{
     Shared,
     allowance::Allowance,
     cgroups::{self, Controller},
+    hands::blocking,
     launcher::{Launcher, read_log, storage},
     outcome,
     process::{Identity, Process},
@@ -168,6 +169,15 @@ impl Slot {
         let missing = shared.launcher.limit(&self.directory, resources).await.map_err(storage)?;
         let task = Task::Clone(task(source, without_groups(&missing, resources)));
         let (process, told) = shared.launcher.launch_telling(&self.directory, &task, resources).await?;
+        let reported = |directory: &Directory| match read_report(directory) {
+            Some(report) => outcome::read(source, &report, &egress.refusals(), &shared.setting.given_urls),
+            None => Err(outcome::without_report(&egress.refusals()).with_excerpt(&read_log(directory))),
+        };
+        let Some(process) = process else {
+            // A clone that is refused takes no longer than a look at it.
+            shared.launcher.clear(&self.directory).await?;
+            return reported(&self.directory);
+        };
         // Ends with this function, however that ends; or with the next server.
         let process = KillOnDrop { process, launcher: shared.launcher.clone() };
         let identity = process.process.identity().clone();
@@ -189,10 +199,7 @@ impl Slot {
                 Err(Failure::new(FailureKind::TimedOut, message))
             }
             Ok(Err(error)) => Err(storage(error)),
-            Ok(Ok(())) => match read_report(&self.directory) {
-                Some(report) => outcome::read(source, &report, &egress.refusals(), &shared.setting.given_urls),
-                None => Err(outcome::without_report(&egress.refusals()).with_excerpt(&read_log(&self.directory))),
-            },
+            Ok(Ok(())) => reported(&self.directory),
         }
     }
 
@@ -311,7 +318,7 @@ impl Slot {
             }
             self.wipe(shared).await?;
             let directory = self.directory.clone();
-            blocking(move || directory.remove()).await?;
+            blocking(move || directory.remove()).await.map_err(storage)?;
         }
         self.known = Some(Known { state: State::default(), process: None, egress: None });
         Ok(())
@@ -360,6 +367,7 @@ impl Slot {
             Ok(())
         })
         .await
+        .map_err(storage)
     }
 
     pub(super) fn known(&mut self) -> &mut Known {
@@ -387,11 +395,6 @@ impl Drop for KillOnDrop {
             let _ = launcher.kill(&identity).await;
         });
     }
-}
-
-/// Does what waits for the disk, away from what must not wait.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(storage)?.map_err(storage)
 }
 
 fn listen(shared: &Shared, directory: &Directory, policy: &Policy) -> Result<Proxy, Failure> {

@@ -213,7 +213,7 @@ pub(super) async fn serve(socket: OwnedFd, hands: Arc<Hands>, environments: Path
 async fn carry_out(
     request: Request,
     descriptors: Vec<OwnedFd>,
-    hands: &Arc<Hands>,
+    hands: &Hands,
     environments: &std::path::Path,
 ) -> io::Result<Answer> {
     let directory = |environment: &str| match environment.parse::<EnvironmentId>() {
@@ -248,16 +248,8 @@ async fn carry_out(
             hands.remove_group(&directory(&environment)?).await;
             Ok(Answer::Done)
         }
-        Request::Bound { identity } => {
-            let hands = Arc::clone(hands);
-            let bounded = tokio::task::spawn_blocking(move || hands.bound(&identity));
-            bounded.await.map_err(io::Error::other)?.map(|()| Answer::Done)
-        }
-        Request::Written { identities } => {
-            let hands = Arc::clone(hands);
-            let written = tokio::task::spawn_blocking(move || hands.written(&identities));
-            written.await.map_err(io::Error::other)?.map(Answer::Written)
-        }
+        Request::Bound { identity } => hands.bound(identity).await.map(|()| Answer::Done),
+        Request::Written { identities } => hands.written(identities).await.map(Answer::Written),
     }
 }
 
