@@ -8,7 +8,7 @@ use nix::unistd::{Uid, User};
 use crate::support::{
     LocalServer, TestServer,
     environments::{from_nothing, from_url},
-    eventually,
+    eventually, is_alive,
 };
 
 fn uid(account: &str) -> u32 {
@@ -110,11 +110,7 @@ async fn neither_process_outlives_the_other() {
     let api = local.api(&token).await;
     let id = api.create_running(from_nothing()).await;
     let gone = async |pid: i32| {
-        eventually("a process is gone", async || {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            (stat.is_empty() || stat.contains(") Z ")).then_some(())
-        })
-        .await;
+        eventually("a process is gone", async || (!is_alive(nix::unistd::Pid::from_raw(pid))).then_some(())).await;
     };
     // Whoever was started is killed: the server ends with it, and the environment does not.
     let server = server_process(local.server());

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use crate::support::{
     LocalServer,
     environments::{from_nothing, from_url},
-    processes_with,
+    long_sleep, processes_with,
 };
 
 /// Puts a key into the keyring of its session, opens a file that its children inherit, and becomes the server.
@@ -175,7 +175,7 @@ async fn the_terminal_of_whoever_started_the_server_is_not_reached() {
     let id = api.create_running(from_nothing()).await;
     assert_ne!(terminal_of(local.server().pid().cast_signed()), 0, "the server has a terminal");
 
-    let waiting = format!("sleep 31536000.{}", id.parse::<uuid::Uuid>().unwrap().as_u128());
+    let waiting = long_sleep(&id);
     api.run(&id, &format!("{waiting} >/dev/null 2>&1 &")).await;
     // Bubblewrap has the environment's ID in its arguments.
     let (bubblewrap, commands) = (processes_with(&id), processes_with(&waiting));

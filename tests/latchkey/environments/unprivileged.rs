@@ -11,7 +11,7 @@ use crate::support::{
     LATCHKEY, ServerOptions, TestServer,
     environments::{from_nothing, from_url, status},
     git_server::GitServer,
-    processes_with, sandbox,
+    long_sleep, processes_with, sandbox,
 };
 
 /// An ordinary account that is there where root runs the tests.
@@ -108,7 +108,7 @@ async fn an_ordinary_account_serves_environments_that_are_kept_apart_all_the_sam
     // The files and processes of the server belong to the same account; the namespaces hold all the same.
     let data = local.directory.path().join("data").display().to_string();
     assert_eq!(api.said(&id, &format!("ls {data} {data}/signing-keys /proc/1/root{data} 2>/dev/null; true")).await, "");
-    let sleep = format!("sleep 31536000.{}", other.parse::<uuid::Uuid>().unwrap().as_u128());
+    let sleep = long_sleep(&other);
     api.said(&other, &format!("{sleep} >/dev/null 2>&1 & true")).await;
     api.run(&id, "kill -KILL -1").await;
     assert!(processes_with(&sleep).iter().any(|line| line.contains(": sleep")), "a neighbour's process was killed");

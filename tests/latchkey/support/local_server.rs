@@ -221,11 +221,21 @@ impl Drop for LocalServer {
     }
 }
 
+/// Whether there is such a process; a zombie is none.
+pub fn is_alive(process: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+/// A command that lasts for a year, unlike that of any other environment.
+pub fn long_sleep(environment: &str) -> String {
+    format!("sleep 31536000.{}", environment.parse::<uuid::Uuid>().unwrap().as_u128())
+}
+
 /// Waits until a process that was killed is gone.
 fn wait_for_end(process: Pid) {
     for _ in 0..1000 {
-        let state = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-        if state.is_empty() || state.contains(") Z ") {
+        if !is_alive(process) {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(5));

@@ -131,9 +131,14 @@ fn start_time(pid: i32) -> io::Result<Option<u64>> {
     parse_stat(&text).ok_or_else(|| io::Error::other("/proc/PID/stat does not read as it should"))
 }
 
-fn parse_stat(text: &str) -> Option<Option<u64>> {
+/// The fields of `/proc/PID/stat` from the third on.
+pub(super) fn behind_name(text: &str) -> Option<std::str::SplitAsciiWhitespace<'_>> {
     // The name, in parentheses, is of the process's own choosing: what counts begins after the last one.
-    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
+    Some(text.rsplit_once(')')?.1.split_ascii_whitespace())
+}
+
+fn parse_stat(text: &str) -> Option<Option<u64>> {
+    let mut fields = behind_name(text)?;
     let state = fields.next()?;
     let start_time = fields.nth(18)?.parse().ok()?;
     Some((!matches!(state, "Z" | "X" | "x")).then_some(start_time))

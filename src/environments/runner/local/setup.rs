@@ -45,6 +45,7 @@ const PROBE: &str = "probe";
 /// What it may use.
 const PROBE_RESOURCES: Resources =
     Resources { cpu_millicores: 1000, memory_bytes: 256 << 20, processes: 64, disk_bytes: 1 << 20 };
+
 /// Why there is no local runner. Says what is missing and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {

@@ -3,6 +3,8 @@
 
 use std::{collections::HashMap, fs};
 
+use super::process::behind_name;
+
 /// What each of these processes has written, together with all that are below it.
 pub(super) fn written_below(roots: &[i32]) -> Vec<u64> {
     let places: HashMap<i32, usize> = roots.iter().enumerate().map(|(place, pid)| (*pid, place)).collect();
@@ -37,8 +39,7 @@ fn root_of(mut pid: i32, parents: &HashMap<i32, i32>, roots: &HashMap<i32, usize
 /// Field 4 of `/proc/PID/stat`.
 fn parent_of(pid: i32) -> Option<i32> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, is of the process's own choosing: what counts begins after the last one.
-    text.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+    behind_name(&text)?.nth(1)?.parse().ok()
 }
 
 /// What a process has written to disks, and its children that are no more.

@@ -1,7 +1,5 @@
 //! Sandboxes that are killed: their first process, with all that runs there, or bubblewrap, which waits outside for them.
 
-use std::fs;
-
 use latchkey::pb::{gitpod::v1::EnvironmentPhase, supervisor::v1::ExecRequest};
 use nix::{
     sys::signal::{Signal, kill},
@@ -15,7 +13,7 @@ use crate::support::{
     environments::{from_nothing, from_url},
     eventually,
     git_server::Manners,
-    processes_with,
+    is_alive, long_sleep, processes_with,
 };
 
 /// The bubblewrap that waits for an environment's sandbox.
@@ -24,11 +22,6 @@ fn bubblewrap(environment: &str) -> Pid {
         processes_with(environment).into_iter().filter(|line| !line.contains("\"measure\"")).collect();
     let [line] = found.as_slice() else { panic!("not one bubblewrap: {found:?}") };
     Pid::from_raw(line.split(':').next().unwrap().parse().unwrap())
-}
-
-fn is_alive(process: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    !stat.is_empty() && !stat.contains(") Z ")
 }
 
 fn end(process: Pid) {
@@ -146,7 +139,7 @@ async fn a_command_ends_with_the_sandbox_or_the_server_and_is_not_done_twice() {
     let token = local.user("dev@example.com").await;
     let api = local.api(&token).await;
     let id = api.create_running(from_nothing()).await;
-    let sleep = format!("sleep 31536000.{}", id.parse::<uuid::Uuid>().unwrap().as_u128());
+    let sleep = long_sleep(&id);
     let request = ExecRequest { command: format!("echo once >> done; {sleep}"), ..Default::default() };
     let run = async |api: &Api| {
         let mut operations = api.operations_of(&id).await;
