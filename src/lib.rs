@@ -6,6 +6,7 @@
 pub mod app;
 pub mod auth;
 pub mod config;
+pub mod connect;
 pub mod domain;
 pub mod embedded;
 pub mod environments;

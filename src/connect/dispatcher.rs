@@ -1,0 +1,265 @@
+//! The engine's calls as calls of tonic's routes: message in, message out, in Protobuf on tonic's side.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use connectrpc::{
+    CodecFormat, ConnectError, Dispatcher, EncodedBody, EncodedResponse, EncodedStream, MethodDescriptor, MethodKind,
+    Payload, RequestContext, Response,
+    dispatcher::{RequestStream, StreamingResult, UnaryResult},
+};
+use futures::{StreamExt, stream};
+use http::{HeaderMap, Request, Version};
+use tonic::{Code, Status, body::Body, service::Routes};
+use tower::Service;
+
+use super::{
+    crossing::Crossing,
+    error::{connect_error, status},
+    framing::{self, Messages},
+    json, metadata,
+    methods::{Method, Methods},
+    trailers::Trailers,
+};
+
+/// Calls the routes.
+#[derive(Debug, Clone)]
+pub(super) struct RoutesDispatcher {
+    routes: Routes,
+    methods: Methods,
+    /// Bytes of a message of a request.
+    limit: usize,
+}
+
+impl RoutesDispatcher {
+    pub(super) const fn new(routes: Routes, methods: Methods, limit: usize) -> Self {
+        Self { routes, methods, limit }
+    }
+
+    /// A method of this kind, ready to be called.
+    fn call(&self, path: &str, kind: MethodKind, context: RequestContext, format: CodecFormat) -> Option<Call> {
+        let method = self.methods.get(path).filter(|method| method.descriptor.kind == kind)?;
+        Some(Call { dispatcher: self.clone(), method: Arc::clone(method), context, format })
+    }
+}
+
+impl Dispatcher for RoutesDispatcher {
+    fn lookup(&self, path: &str) -> Option<MethodDescriptor> {
+        self.methods.get(path).map(|method| method.descriptor)
+    }
+
+    fn call_unary(&self, path: &str, context: RequestContext, request: Payload, format: CodecFormat) -> UnaryResult {
+        match self.call(path, MethodKind::Unary, context, format) {
+            Some(call) => Box::pin(async move {
+                let body = call.single(request.encoded()?)?;
+                call.for_one(body).await
+            }),
+            None => Box::pin(async { Err(no_such_method()) }),
+        }
+    }
+
+    fn call_server_streaming(
+        &self,
+        path: &str,
+        context: RequestContext,
+        request: Bytes,
+        format: CodecFormat,
+    ) -> StreamingResult {
+        match self.call(path, MethodKind::ServerStreaming, context, format) {
+            Some(call) => Box::pin(async move {
+                let body = call.single(request)?;
+                call.for_many(body).await
+            }),
+            None => Box::pin(async { Err(no_such_method()) }),
+        }
+    }
+
+    fn call_client_streaming(
+        &self,
+        path: &str,
+        context: RequestContext,
+        requests: RequestStream,
+        format: CodecFormat,
+    ) -> UnaryResult {
+        match self.call(path, MethodKind::ClientStreaming, context, format) {
+            Some(call) => Box::pin(async move {
+                let body = call.stream(requests);
+                call.for_one(body).await
+            }),
+            None => Box::pin(async { Err(no_such_method()) }),
+        }
+    }
+
+    fn call_bidi_streaming(
+        &self,
+        path: &str,
+        context: RequestContext,
+        requests: RequestStream,
+        format: CodecFormat,
+    ) -> StreamingResult {
+        match self.call(path, MethodKind::BidiStreaming, context, format) {
+            Some(call) => Box::pin(async move {
+                let body = call.stream(requests);
+                call.for_many(body).await
+            }),
+            None => Box::pin(async { Err(no_such_method()) }),
+        }
+    }
+}
+
+/// The engine asks only for what [`Dispatcher::lookup`] has told it of.
+fn no_such_method() -> ConnectError {
+    ConnectError::unimplemented("there is no such method")
+}
+
+/// One call.
+struct Call {
+    dispatcher: RoutesDispatcher,
+    method: Arc<Method>,
+    context: RequestContext,
+    format: CodecFormat,
+}
+
+/// What tonic has begun to answer.
+struct Answer {
+    /// What the handler says before any message.
+    headers: HeaderMap,
+    messages: Messages,
+    /// What the handler says after the last message, if it succeeds.
+    trailers: HeaderMap,
+}
+
+impl Call {
+    /// The body of a request with one message.
+    fn single(&self, message: Bytes) -> Result<Body, ConnectError> {
+        let message = to_protobuf(&self.method, self.format, self.dispatcher.limit, message)?;
+        framing::one(&message).map_err(|status| self.error(&status))
+    }
+
+    /// The body of a request with a stream of messages. What goes wrong in it is the handler's to see.
+    fn stream(&self, requests: RequestStream) -> Body {
+        let (method, format, limit) = (Arc::clone(&self.method), self.format, self.dispatcher.limit);
+        let crossing = self.crossing();
+        framing::many(requests.map(move |message| {
+            message
+                .and_then(|message| to_protobuf(&method, format, limit, message))
+                .map_err(|error| crossing.failure().unwrap_or_else(|| status(&error)))
+        }))
+    }
+
+    fn crossing(&self) -> Crossing {
+        self.context.extensions().get::<Crossing>().cloned().unwrap_or_default()
+    }
+
+    fn error(&self, status: &Status) -> ConnectError {
+        connect_error(status, self.dispatcher.methods.pool())
+    }
+
+    /// Calls the routes.
+    async fn begin(&mut self, body: Body) -> Result<Answer, ConnectError> {
+        let mut request = Request::new(body);
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = self.method.uri.clone();
+        *request.version_mut() = Version::HTTP_2;
+        let remaining = self.context.time_remaining();
+        *request.headers_mut() = metadata::for_handler(std::mem::take(self.context.headers_mut()), remaining);
+        let crossing = self.crossing();
+        *request.extensions_mut() = std::mem::take(self.context.extensions_mut());
+        request.extensions_mut().remove::<Crossing>();
+
+        // Routes are always ready.
+        let Ok(response) = self.dispatcher.routes.call(request).await;
+        let (mut parts, body) = response.into_parts();
+        let trailers = parts.extensions.remove::<Trailers>().unwrap_or_default().0;
+        parts.extensions.remove::<Status>();
+        crossing.extend(parts.extensions);
+        if let Some(status) = failure(&parts.headers) {
+            crossing.answered(status.code());
+            return Err(self.error(&status));
+        }
+        crossing.answered(Code::Ok);
+        Ok(Answer { headers: metadata::of_handler(&parts.headers), messages: Messages::new(body), trailers })
+    }
+
+    /// Calls, for an answer of one message.
+    async fn for_one(mut self, body: Body) -> Result<EncodedResponse, ConnectError> {
+        let crossing = self.crossing();
+        let Answer { headers, mut messages, trailers } = self.begin(body).await?;
+        let outcome = async {
+            let message = messages.next().await?;
+            let more = messages.next().await?;
+            match failure(&messages.trailers) {
+                Some(status) => Err(status),
+                None if more.is_some() => Err(Status::internal("the answer has more than one message")),
+                None => message.ok_or_else(|| Status::internal("the answer has no message")),
+            }
+        };
+        let message = outcome.await.map_err(|status| {
+            crossing.answered(status.code());
+            after_headers(self.error(&status), headers.clone(), HeaderMap::new())
+        })?;
+        let mut response = Response::new(from_protobuf(&self.method, self.format, message)?);
+        response.headers = headers;
+        response.trailers = trailers;
+        Ok(response)
+    }
+
+    /// Calls, for an answer of a stream.
+    async fn for_many(mut self, body: Body) -> Result<Response<EncodedStream>, ConnectError> {
+        let Answer { headers, messages, trailers } = self.begin(body).await?;
+        let trailers_of_failure = trailers.clone();
+        let answers = stream::unfold(Some((self, messages)), move |reading| {
+            let trailers = trailers_of_failure.clone();
+            async move {
+                let (call, mut messages) = reading?;
+                let status = match messages.next().await {
+                    Ok(Some(message)) => {
+                        let message = from_protobuf(&call.method, call.format, message);
+                        return Some((message, Some((call, messages))));
+                    }
+                    Ok(None) => failure(&messages.trailers)?,
+                    Err(status) => status,
+                };
+                Some((Err(after_headers(call.error(&status), HeaderMap::new(), trailers)), None))
+            }
+        });
+        let mut response: Response<EncodedStream> = Response::new(answers.boxed());
+        response.headers = headers;
+        response.trailers = trailers;
+        Ok(response)
+    }
+}
+
+/// The status that headers or trailers tell of, unless it is OK.
+fn failure(headers: &HeaderMap) -> Option<Status> {
+    Status::from_header_map(headers).filter(|status| status.code() != Code::Ok)
+}
+
+/// An error that comes when headers have been sent: what it says in headers of its own goes into the trailers.
+fn after_headers(mut error: ConnectError, headers: HeaderMap, trailers: HeaderMap) -> ConnectError {
+    let mut all = std::mem::take(error.response_headers_mut());
+    for (name, value) in &trailers {
+        all.append(name, value.clone());
+    }
+    error.with_headers(headers).with_trailers(all)
+}
+
+fn to_protobuf(method: &Method, format: CodecFormat, limit: usize, message: Bytes) -> Result<Bytes, ConnectError> {
+    if format != CodecFormat::Json {
+        return Ok(message);
+    }
+    let message = json::to_protobuf(&method.input, &message)?;
+    // The engine has measured the JSON.
+    if message.len() > limit {
+        return Err(ConnectError::resource_exhausted(format!("message size {} exceeds limit {limit}", message.len())));
+    }
+    Ok(message)
+}
+
+fn from_protobuf(method: &Method, format: CodecFormat, message: Bytes) -> Result<EncodedBody, ConnectError> {
+    if format == CodecFormat::Json {
+        json::from_protobuf(&method.output, message).map(EncodedBody::from)
+    } else {
+        Ok(EncodedBody::from(message))
+    }
+}

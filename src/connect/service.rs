@@ -1,0 +1,208 @@
+//! The service, which chooses the way of each request.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use connectrpc::{CompressionPolicy, ConnectRpcService, DeadlinePolicy, Limits, MethodKind};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body as HttpBody;
+use tonic::{Code, body::Body, service::Routes};
+use tower::Service;
+
+use super::{
+    classify::Way,
+    crossing::{Crossing, RequestBody},
+    deadline,
+    dispatcher::RoutesDispatcher,
+    error::Errors,
+    framing::HEADER,
+    methods::{InvalidDescriptors, Methods},
+    native,
+};
+
+/// Bytes of a message when nothing is said: tonic's own default.
+const DEFAULT_LIMIT: usize = 4 * 1024 * 1024;
+/// By how much a message may get longer by being compressed, and still be taken.
+const COMPRESSED_LONGER: usize = 1024;
+
+/// Who answers plain gRPC.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NativeGrpc {
+    /// The routes themselves: tonic as it is.
+    #[default]
+    Straight,
+    /// The engine, which keeps to the protocol to the letter, and costs more.
+    Engine,
+}
+
+/// Serves tonic's routes in every protocol; see the module.
+#[derive(Clone)]
+pub struct Connect {
+    routes: Routes,
+    methods: Methods,
+    limit: usize,
+    native: NativeGrpc,
+    engine: ConnectRpcService<RoutesDispatcher>,
+}
+
+impl fmt::Debug for Connect {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Connect")
+            .field("limit", &self.limit)
+            .field("native", &self.native)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connect {
+    /// In front of these routes. The descriptors are encoded `google.protobuf.FileDescriptorSet`s; they must have every
+    /// service of the routes, and may have more types, for details of errors.
+    ///
+    /// # Errors
+    /// [`InvalidDescriptors`]
+    pub fn new<'a>(
+        routes: Routes,
+        descriptors: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, InvalidDescriptors> {
+        let (routes, methods) = (routes.prepare(), Methods::read(descriptors)?);
+        let engine = engine(&routes, &methods, DEFAULT_LIMIT);
+        Ok(Self { routes, methods, limit: DEFAULT_LIMIT, native: NativeGrpc::default(), engine })
+    }
+
+    /// How many bytes a message of a request may have, uncompressed and in each codec; 4 MiB by default. The routes must take
+    /// as many.
+    #[must_use]
+    pub fn with_message_limit(mut self, bytes: usize) -> Self {
+        self.limit = bytes;
+        self.engine = engine(&self.routes, &self.methods, bytes);
+        self
+    }
+
+    /// Who answers plain gRPC.
+    #[must_use]
+    pub const fn with_native_grpc(mut self, native: NativeGrpc) -> Self {
+        self.native = native;
+        self
+    }
+
+    /// Answers requests that come to no handler, in their own protocol.
+    #[must_use]
+    pub fn errors(&self) -> Errors {
+        Errors::new(self.methods.clone())
+    }
+
+    async fn answer(mut self, request: Request<Body>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path();
+        let method = self.methods.get(path.strip_prefix('/').unwrap_or(path)).cloned();
+        let mut way = Way::of(&parts, method.as_deref());
+        if way == Way::Native && self.native == NativeGrpc::Engine {
+            way = Way::Engine(connectrpc::Protocol::Grpc);
+        }
+        let protocol = match way {
+            Way::Native => connectrpc::Protocol::Grpc,
+            Way::Engine(protocol) => protocol,
+            Way::MethodNotAllowed => {
+                return refused(StatusCode::METHOD_NOT_ALLOWED, (header::ALLOW, HeaderValue::from_static("POST")));
+            }
+            Way::UnsupportedMediaType(types) => {
+                let accepted = (header::HeaderName::from_static("accept-post"), HeaderValue::from_static(types));
+                return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, accepted);
+            }
+        };
+        let timeout = match deadline::requested(&parts.headers, protocol) {
+            Ok(timeout) => timeout,
+            Err(status) => return self.errors().answer(&parts.headers, status),
+        };
+        // What has no time at all is not even begun.
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return self.errors().answer(&parts.headers, deadline::exceeded());
+        }
+        let takes_one = method
+            .as_ref()
+            .is_some_and(|method| matches!(method.descriptor.kind, MethodKind::Unary | MethodKind::ServerStreaming));
+        if way == Way::Native {
+            return native::call(self.routes, Request::from_parts(parts, body), takes_one, timeout, self.limit).await;
+        }
+
+        let crossing = Crossing::default();
+        let headers = parts.headers.clone();
+        let mut request = Request::from_parts(parts, RequestBody::new(body, crossing.clone()));
+        request.extensions_mut().insert(crossing.clone());
+        let Ok(response) = self.engine.call(request).await;
+        // The engine says of a body that cannot be read that the server is at fault. Where it reads a body itself, before it
+        // calls anybody, it is known better.
+        if let Some(status) = crossing.failure()
+            && method
+                .is_none_or(|method| matches!(method.descriptor.kind, MethodKind::Unary | MethodKind::ServerStreaming))
+        {
+            return self.errors().answer(&headers, status);
+        }
+        let (code, extensions) = crossing.finish();
+        let mut response = response.map(Body::new);
+        response.extensions_mut().extend(extensions);
+        let code = code.unwrap_or_else(|| own_code(&response));
+        response.extensions_mut().insert(code);
+        response
+    }
+}
+
+impl<B> Service<Request<B>> for Connect
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<tonic::codegen::StdError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let answer = self.clone().answer(request.map(Body::new));
+        Box::pin(async move { Ok(answer.await) })
+    }
+}
+
+fn engine(routes: &Routes, methods: &Methods, limit: usize) -> ConnectRpcService<RoutesDispatcher> {
+    let dispatcher = RoutesDispatcher::new(routes.clone(), methods.clone(), limit);
+    // What is read whole, before it is decompressed: not much more than the message.
+    let whole = limit.saturating_add(HEADER + COMPRESSED_LONGER);
+    ConnectRpcService::new(dispatcher)
+        .with_limits(Limits::default().with_max_message_size(limit).with_max_request_body_size(whole))
+        .with_deadline_policy(DeadlinePolicy::new().with_enforce_on_streams(true))
+        .with_compression_policy(CompressionPolicy::default())
+}
+
+/// An answer in the words of HTTP alone, which every client has a code for.
+fn refused(status: StatusCode, (name, value): (header::HeaderName, HeaderValue)) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response.headers_mut().insert(name, value);
+    response.extensions_mut().insert(Code::Unknown);
+    response
+}
+
+/// The code of an answer that the engine gave itself, as far as its head tells.
+fn own_code(response: &Response<Body>) -> Code {
+    if let Some(code) = response.headers().get("grpc-status") {
+        return Code::from_bytes(code.as_bytes());
+    }
+    match response.status() {
+        StatusCode::BAD_REQUEST => Code::InvalidArgument,
+        StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
+        StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED => Code::Unimplemented,
+        StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
+        StatusCode::INTERNAL_SERVER_ERROR => Code::Internal,
+        _ => Code::Unknown,
+    }
+}
