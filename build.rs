@@ -14,13 +14,23 @@ const FILES: [&str; 6] = [
     "supervisor/v1/environmentopts.proto",
 ];
 
+/// What the conformance suite calls: of interest to its test alone.
+const CONFORMANCE: &str = "tests/conformance/proto";
+const CONFORMANCE_FILES: [&str; 2] =
+    ["connectrpc/conformance/v1/service.proto", "connectrpc/conformance/v1/server_compat.proto"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
+    println!("cargo::rerun-if-changed={CONFORMANCE}");
     // The migrations are embedded by a macro, which does not tell cargo what it read.
     println!("cargo::rerun-if-changed=migrations");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     let descriptors = protox::compile(FILES, ["proto"])?;
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().emit_rerun_if_changed(false).compile_fds(descriptors)?;
+
+    let descriptors = protox::compile(CONFORMANCE_FILES, [CONFORMANCE])?;
+    fs::write(out.join("conformance.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().build_client(false).emit_rerun_if_changed(false).compile_fds(descriptors)?;
     Ok(())
 }
