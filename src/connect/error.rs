@@ -8,7 +8,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use tonic::{Status, body::Body};
 use tonic_types::StatusExt;
 
-use super::{classify, metadata, methods::Methods};
+use super::{classify, metadata, methods::Methods, service::whole};
 
 /// Answers requests that came to no handler.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ impl Errors {
         let mut response = if classify::is_plain_grpc(request) {
             status.into_http()
         } else {
-            connect_error(&status, self.methods.pool()).into_http_response(request).map(Body::new)
+            connect_error(&status, self.methods.pool()).into_http_response(request).map(whole)
         };
         response.extensions_mut().insert(code);
         response

@@ -3,17 +3,53 @@
 use bytes::Bytes;
 use connectrpc::ConnectError;
 use prost::Message;
-use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor};
+use prost_reflect::{DeserializeOptions, DynamicMessage, Kind, MessageDescriptor};
+use serde_json::Value;
 
-/// Reads a message. Fields that are not known are passed over: a client may be newer than the server. How deep it may nest
-/// is bounded by `serde_json`, at 128.
+/// Reads a message. Fields that are not known are passed over: a client may be newer than the server. Values of enums that are
+/// not known are not: who asks for one kind alone must not be given all. How deep a message may nest is bounded by
+/// `serde_json`, at 128.
 pub(super) fn to_protobuf(descriptor: &MessageDescriptor, json: &[u8]) -> Result<Bytes, ConnectError> {
+    let message = read(descriptor, json, true).or_else(|error| {
+        // What is not known is passed over in both or in neither.
+        let message = read(descriptor, json, false)?;
+        let value: Value = serde_json::from_slice(json)?;
+        if names_unknown_enum_value(descriptor, &value) { Err(error) } else { Ok(message) }
+    });
+    message
+        .map(|message| message.encode_to_vec().into())
+        .map_err(|error| ConnectError::invalid_argument(format!("the message is not what the RPC takes: {error}")))
+}
+
+fn read(descriptor: &MessageDescriptor, json: &[u8], all_known: bool) -> serde_json::Result<DynamicMessage> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let options = DeserializeOptions::new().deny_unknown_fields(false);
-    let message = DynamicMessage::deserialize_with_options(descriptor.clone(), &mut deserializer, &options)
-        .and_then(|message| deserializer.end().map(|()| message))
-        .map_err(|error| ConnectError::invalid_argument(format!("the message is not what the RPC takes: {error}")))?;
-    Ok(message.encode_to_vec().into())
+    let options = DeserializeOptions::new().deny_unknown_fields(all_known);
+    let message = DynamicMessage::deserialize_with_options(descriptor.clone(), &mut deserializer, &options)?;
+    deserializer.end()?;
+    Ok(message)
+}
+
+/// Whether a field of the message, or of one in it, has a value that its enum has no name for.
+fn names_unknown_enum_value(descriptor: &MessageDescriptor, json: &Value) -> bool {
+    let Value::Object(fields) = json else { return false };
+    fields.iter().any(|(name, value)| {
+        let field = descriptor.get_field_by_json_name(name).or_else(|| descriptor.get_field_by_name(name));
+        field.is_some_and(|field| match (field.kind(), value) {
+            (Kind::Message(entry), Value::Object(entries)) if field.is_map() => {
+                entries.values().any(|value| is_unknown(&entry.map_entry_value_field().kind(), value))
+            }
+            (kind, Value::Array(values)) if field.is_list() => values.iter().any(|value| is_unknown(&kind, value)),
+            (kind, value) => is_unknown(&kind, value),
+        })
+    })
+}
+
+fn is_unknown(kind: &Kind, value: &Value) -> bool {
+    match (kind, value) {
+        (Kind::Enum(known), Value::String(name)) => known.get_value_by_name(name).is_none(),
+        (Kind::Message(descriptor), value) => names_unknown_enum_value(descriptor, value),
+        _ => false,
+    }
 }
 
 /// Writes a message. Fields that have no value, or their type's default, are left out.
@@ -54,13 +90,27 @@ mod tests {
     #[test]
     fn what_is_no_message_is_an_invalid_argument() {
         let descriptor = descriptor("google.rpc.ErrorInfo");
-        let deep = format!("{}{}", "{\"other\":".repeat(10_000), "}".repeat(10_000));
+        let deep = format!("{}1{}", "{\"other\":".repeat(10_000), "}".repeat(10_000));
         let nested = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-        for json in ["", "[]", "1", "{", "{}{}", "{} x", r#"{"reason":1}"#, r#"{"reason":"\ud800"}"#, &nested] {
+        for json in ["", "[]", "1", "{", "{}{}", "{} x", r#"{"reason":1}"#, r#"{"reason":"\ud800"}"#, &nested, &deep] {
             let error = to_protobuf(&descriptor, json.as_bytes()).unwrap_err();
             assert_eq!(error.code, ErrorCode::InvalidArgument, "{json:.40}");
         }
-        // What is passed over may be deep; it is not read, and takes no stack.
-        let _ = to_protobuf(&descriptor, deep.as_bytes());
+    }
+
+    #[test]
+    fn values_of_enums_are_not_passed_over_wherever_they_are() {
+        // Descriptors describe themselves: they have enums in messages, in lists of them, and alone.
+        let pool = DescriptorPool::global();
+        let descriptor = pool.get_message_by_name("google.protobuf.FileDescriptorProto").unwrap();
+        for (json, is_known) in [
+            (r#"{"options":{"optimizeFor":"SPEED"},"new":"NO_SUCH"}"#, true),
+            (r#"{"options":{"optimizeFor":"NO_SUCH"}}"#, false),
+            (r#"{"options":{"optimize_for":"NO_SUCH"},"new":1}"#, false),
+            (r#"{"messageType":[{"field":[{"type":"TYPE_BOOL","new":1}]}]}"#, true),
+            (r#"{"messageType":[{"field":[{"type":"TYPE_BOOL"},{"type":"TYPE_NO_SUCH"}]}]}"#, false),
+        ] {
+            assert_eq!(to_protobuf(&descriptor, json.as_bytes()).is_ok(), is_known, "{json}");
+        }
     }
 }

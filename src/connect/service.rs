@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use connectrpc::{CompressionPolicy, ConnectRpcService, DeadlinePolicy, Limits, MethodKind};
+use connectrpc::{CompressionPolicy, ConnectRpcBody, ConnectRpcService, DeadlinePolicy, Limits, MethodKind};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use tonic::{Code, body::Body, service::Routes};
@@ -146,7 +146,7 @@ impl Connect {
             return self.errors().answer(&headers, status);
         }
         let (code, extensions) = crossing.finish();
-        let mut response = response.map(Body::new);
+        let mut response = response.map(whole);
         response.extensions_mut().extend(extensions);
         let code = code.unwrap_or_else(|| own_code(&response));
         response.extensions_mut().insert(code);
@@ -181,6 +181,11 @@ fn engine(routes: &Routes, methods: &Methods, limit: usize) -> ConnectRpcService
         .with_limits(Limits::default().with_max_message_size(limit).with_max_request_body_size(whole))
         .with_deadline_policy(DeadlinePolicy::new().with_enforce_on_streams(true))
         .with_compression_policy(CompressionPolicy::default())
+}
+
+/// The engine's body; of one that is there already, the length is told.
+pub(super) fn whole(body: ConnectRpcBody) -> Body {
+    if let ConnectRpcBody::Full(body) = body { Body::new(body) } else { Body::new(body) }
 }
 
 /// An answer in the words of HTTP alone, which every client has a code for.
