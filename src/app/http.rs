@@ -11,6 +11,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use super::readiness::Readiness;
 use crate::{
     config::Limits,
+    connect::Connect,
     grpc::{EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, TokenApi, UserApi},
     pb::{
         self,
@@ -33,23 +34,24 @@ pub(super) struct Services {
     pub(super) operations: EnvironmentOpsApi,
 }
 
-/// Everything on the port. Nothing here asks who calls: the auth layer in front of it has.
-pub(super) fn router<H: Health>(
-    services: Services,
-    health: HealthServer<H>,
-    readiness: Arc<Readiness>,
-    limits: &Limits,
-) -> Router {
+/// What reflection tells of, and JSON is written by: the services, and the details of errors, for clients that know nothing.
+const DESCRIPTORS: [&[u8]; 5] = [
+    pb::FILE_DESCRIPTOR_SET,
+    tonic_health::pb::FILE_DESCRIPTOR_SET,
+    // Each version of reflection tells of the other too: every service is listed, whichever is asked.
+    tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    tonic_types::pb::FILE_DESCRIPTOR_SET,
+];
+
+/// Every RPC, in every protocol. Nothing here asks who calls: the auth layer in front of it has.
+pub(super) fn connect<H: Health>(services: Services, health: HealthServer<H>, limits: &Limits) -> Connect {
+    const MADE_HERE: &str = "the descriptors were made by build scripts";
     let request_bytes = limits.request_bytes;
     let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // Each version of reflection tells of the other too: every service is listed, whichever is asked.
-            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
-            // So that clients that know nothing can read the details of an error.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+        DESCRIPTORS.iter().fold(tonic_reflection::server::Builder::configure(), |builder, descriptors| {
+            builder.register_encoded_file_descriptor_set(descriptors)
+        })
     };
     let Services { tokens, users, identity, events, environments, operations } = services;
     let routes = Routes::new(TokenServiceServer::new(tokens).max_decoding_message_size(request_bytes))
@@ -59,17 +61,25 @@ pub(super) fn router<H: Health>(
         .add_service(EnvironmentServiceServer::new(environments).max_decoding_message_size(request_bytes))
         .add_service(EnvironmentOpsServiceServer::new(operations).max_decoding_message_size(request_bytes))
         .add_service(health)
-        .add_service(reflection().build_v1().expect("the descriptors were made by the build script"))
-        .add_service(reflection().build_v1alpha().expect("the descriptors were made by the build script"));
-    routes.prepare().into_axum_router().route("/livez", get(|| async { "alive\n" })).route(
-        "/readyz",
-        get(move || async move {
-            match readiness.problem() {
-                None => (StatusCode::OK, "ready\n".to_owned()),
-                Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {problem}\n")),
-            }
-        }),
-    )
+        .add_service(reflection().build_v1().expect(MADE_HERE))
+        .add_service(reflection().build_v1alpha().expect(MADE_HERE));
+    Connect::new(routes, DESCRIPTORS).expect(MADE_HERE).with_message_limit(request_bytes)
+}
+
+/// Everything on the port.
+pub(super) fn router(connect: Connect, readiness: Arc<Readiness>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route(
+            "/readyz",
+            get(move || async move {
+                match readiness.problem() {
+                    None => (StatusCode::OK, "ready\n".to_owned()),
+                    Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {problem}\n")),
+                }
+            }),
+        )
+        .fallback_service(connect)
 }
 
 /// Tells the metrics, on a listener of their own: they are not for callers.

@@ -10,9 +10,11 @@ mod housekeeping;
 mod http;
 mod listen;
 mod operator;
+mod paths;
 mod prepare;
 mod privileges;
 mod readiness;
+mod refusal;
 mod signing_keys;
 mod trace;
 
@@ -29,7 +31,7 @@ use tower::Layer;
 use crate::{
     auth::{AuthLayer, Verifier},
     config::Config,
-    grpc::{EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, RefusalLayer, TokenApi, UserApi},
+    grpc::{EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, TokenApi, UserApi},
     service::{AuditLogs, Environments, QueuedRecorder, StoredCredentials, Tokens, Users, check_signing_keys},
     store::{Store, StoreConfig},
     telemetry,
@@ -217,14 +219,18 @@ async fn serve(
     let source = Arc::new(StoredCredentials::new(verifying));
     let verifier = Arc::new(Verifier::start(keys, source));
 
-    // From the outside in. Trace first: refusals too are counted, and have a request ID. Then auth, which reads headers
-    // alone. A refusal goes on, emptied, to where its protocol is known: in front of the services, behind nothing that
-    // reads bodies. Last the deadline for bodies, which nobody reads before.
-    let service = http::router(services, health, readiness, &config.limits);
+    // From the outside in. Paths first: what is counted, permitted and called is one and the same. Trace: refusals too are
+    // counted, and have a request ID. Then auth, which reads headers alone. A refusal goes on, emptied, to where its
+    // protocol is known: in front of all protocols, behind nothing that reads bodies. Then the deadline for bodies, which
+    // nobody reads before; last the protocols, with the services behind them.
+    let connect = http::connect(services, health, &config.limits);
+    let errors = connect.errors();
+    let service = http::router(connect, readiness);
     let service = body_deadline::BodyDeadlineLayer::new(&config.limits).layer(service);
-    let service = RefusalLayer.layer(service);
+    let service = refusal::RefusalLayer::new(errors).layer(service);
     let service = AuthLayer::new(verifier, Arc::new(recorder)).layer(service);
     let service = trace::TraceLayer.layer(service);
+    let service = paths::PathLayer.layer(service);
 
     if let Some(listener) = metrics_listener {
         let (limits, working) = (config.limits.clone(), working.clone());

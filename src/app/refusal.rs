@@ -7,29 +7,38 @@ use std::{
 
 use axum::body::Body;
 use futures::future::{Either, Ready, ready};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response, StatusCode};
 use tonic::Status;
 use tower::{Layer, Service};
 
-use crate::auth::Refusal;
+use crate::{auth::Refusal, connect::Errors};
 
-/// Answers requests that carry a [`Refusal`]: gRPC with a trailers-only response, anything else with an HTTP status and a
-/// line of text. Must be the outermost layer of the services.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RefusalLayer;
+/// Puts [`RefusalService`] in front of a service.
+#[derive(Debug, Clone)]
+pub(super) struct RefusalLayer {
+    errors: Errors,
+}
+
+impl RefusalLayer {
+    /// Answers with these.
+    pub(super) const fn new(errors: Errors) -> Self {
+        Self { errors }
+    }
+}
 
 impl<Inner> Layer<Inner> for RefusalLayer {
     type Service = RefusalService<Inner>;
 
     fn layer(&self, inner: Inner) -> Self::Service {
-        RefusalService { inner }
+        RefusalService { inner, errors: self.errors.clone() }
     }
 }
 
-/// See [`RefusalLayer`].
+/// Answers requests that carry a [`Refusal`], and lets nothing of them pass.
 #[derive(Debug, Clone)]
-pub struct RefusalService<Inner> {
+pub(super) struct RefusalService<Inner> {
     inner: Inner,
+    errors: Errors,
 }
 
 impl<Inner> Service<Request<Body>> for RefusalService<Inner>
@@ -46,55 +55,20 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         match request.extensions_mut().remove::<Refusal>() {
-            Some(refusal) if is_grpc(request.headers()) => Either::Left(ready(Ok(Status::from(refusal).into_http()))),
-            Some(refusal) => Either::Left(ready(Ok(plain(refusal)))),
+            Some(refusal) => Either::Left(ready(Ok(self.refuse(request.headers(), refusal)))),
             None => Either::Right(self.inner.call(request)),
         }
     }
 }
 
-/// By the exact content types of gRPC with Protobuf; `application/grpc-web` is another protocol.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|content_type| content_type == "application/grpc" || content_type == "application/grpc+proto")
-}
-
-fn plain(refusal: Refusal) -> Response<Body> {
-    let (status, message, extra) = match refusal {
-        Refusal::UnknownRpc => (StatusCode::NOT_FOUND, "there is no such page or RPC here".to_owned(), None),
-        Refusal::Unauthenticated(message) => {
-            // RFC 9110, section 15.5.2: a 401 says how to authenticate.
-            (StatusCode::UNAUTHORIZED, message, Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))))
+impl<Inner> RefusalService<Inner> {
+    fn refuse(&self, headers: &HeaderMap, refusal: Refusal) -> Response<Body> {
+        let is_unknown = refusal == Refusal::UnknownRpc;
+        let mut response = self.errors.answer(headers, Status::from(refusal)).map(Body::new);
+        // Where the status is HTTP's: a path that leads nowhere is not found, whatever there may be one day.
+        if is_unknown && response.status() == StatusCode::NOT_IMPLEMENTED {
+            *response.status_mut() = StatusCode::NOT_FOUND;
         }
-        Refusal::PermissionDenied(message) => (StatusCode::FORBIDDEN, message, None),
-        Refusal::Unavailable { message, retry_after } => {
-            let seconds = HeaderValue::from(retry_after.as_secs().max(1));
-            (StatusCode::SERVICE_UNAVAILABLE, message, Some((header::RETRY_AFTER, seconds)))
-        }
-    };
-    let mut response = Response::new(Body::from(format!("{message}\n")));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    if let Some((name, value)) = extra {
-        response.headers_mut().insert(name, value);
-    }
-    response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_grpc_is_answered_as_grpc() {
-        let headers = |content_type: &'static str| {
-            HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))])
-        };
-        assert!(is_grpc(&headers("application/grpc")));
-        assert!(is_grpc(&headers("application/grpc+proto")));
-        assert!(!is_grpc(&headers("application/grpc-web")));
-        assert!(!is_grpc(&headers("application/json")));
-        assert!(!is_grpc(&HeaderMap::new()));
+        response
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Request, Response};
 use tokio::time::Instant;
+use tonic::Code;
 use tower::{Layer, Service};
 use tracing::Instrument;
 
@@ -66,16 +67,16 @@ where
                     response.headers_mut().insert(REQUEST_ID.clone(), value);
                 }
                 let took = began.elapsed();
-                // gRPC's code; or HTTP's own status, where it was not gRPC that was refused.
+                // gRPC's code, whatever the protocol; or HTTP's own status, where it was no RPC.
                 let status = response.status();
-                let code = match response.headers().get("grpc-status").and_then(|code| code.to_str().ok()) {
-                    Some(code) => code,
-                    None if status.is_success() => "0",
-                    None => status.as_str(),
+                let code = match response.extensions().get::<Code>() {
+                    Some(code) => i32::from(*code).to_string(),
+                    None if status.is_success() => "0".to_owned(),
+                    None => status.as_str().to_owned(),
                 };
-                metrics::histogram!("latchkey_request_seconds", "rpc" => rpc, "code" => code.to_owned())
+                tracing::debug!(status = status.as_u16(), code, ?took, "answered");
+                metrics::histogram!("latchkey_request_seconds", "rpc" => rpc, "code" => code)
                     .record(took.as_secs_f64());
-                tracing::debug!(status = response.status().as_u16(), code, ?took, "answered");
                 Ok(response)
             }
             .instrument(span),

@@ -11,6 +11,7 @@ use std::{
 
 use axum::body::Body;
 use http::{HeaderMap, Request, Response, Uri, request::Parts};
+use tonic::Code;
 use tower::{Layer, Service};
 
 use super::{
@@ -27,12 +28,6 @@ use crate::domain::{
     ids::{EnvironmentId, RequestId},
     principal::{Actor, Credential, Origin},
 };
-
-/// gRPC's codes, as answers without a message have them in their headers.
-const OK: &str = "0";
-const NOT_FOUND: &str = "5";
-const PERMISSION_DENIED: &str = "7";
-const UNAUTHENTICATED: &str = "16";
 
 /// The address of who is at the other end of the connection; set on each request by who accepts connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,21 +163,15 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
     /// others' IDs is seen), and what the use case refused. Acts are in the log already, with what they changed; where
     /// nothing was read for another reason, a mistake or an outage, there is nothing to log.
     fn take_down(&self, policy: &'static Policy, caller: &Caller, response: &Response<Body>) {
-        let code = response.headers().get("grpc-status").map(|code| code.as_bytes());
-        let (action, outcome, why) = match code {
-            Some(code) if code == PERMISSION_DENIED.as_bytes() => {
-                (Action::PermissionDeny, Outcome::Denied, "not allowed to this caller")
-            }
-            Some(code) if code == UNAUTHENTICATED.as_bytes() => {
-                (Action::CredentialRefuse, Outcome::Denied, "ended meanwhile")
-            }
-            Some(code) if code == NOT_FOUND.as_bytes() => match policy.access {
-                Access::Read => (Action::Read, Outcome::Denied, "not found"),
-                Access::Write => (Action::PermissionDeny, Outcome::Denied, "not found"),
-            },
-            _ if policy.access != Access::Read => return,
-            Some(code) if code != OK.as_bytes() => return,
-            Some(_) | None => (Action::Read, Outcome::Succeeded, ""),
+        // Left with the answer by whoever knows its protocol.
+        let code = response.extensions().get::<Code>().copied().unwrap_or(Code::Unknown);
+        let (action, outcome, why) = match (code, policy.access) {
+            (Code::PermissionDenied, _) => (Action::PermissionDeny, Outcome::Denied, "not allowed to this caller"),
+            (Code::Unauthenticated, _) => (Action::CredentialRefuse, Outcome::Denied, "ended meanwhile"),
+            (Code::NotFound, Access::Read) => (Action::Read, Outcome::Denied, "not found"),
+            (Code::NotFound, Access::Write) => (Action::PermissionDeny, Outcome::Denied, "not found"),
+            (Code::Ok, Access::Read) => (Action::Read, Outcome::Succeeded, ""),
+            _ => return,
         };
         self.recorder.observe(observation(policy, caller.actor(), action, outcome, why));
     }

@@ -6,7 +6,6 @@ mod environment_ops;
 mod environments;
 mod events;
 mod identity;
-mod refusal;
 mod status;
 mod tokens;
 mod unsupported;
@@ -20,7 +19,6 @@ pub use environment_ops::EnvironmentOpsApi;
 pub use environments::EnvironmentApi;
 pub use events::EventApi;
 pub use identity::IdentityApi;
-pub use refusal::RefusalLayer;
 pub use tokens::TokenApi;
 pub use users::UserApi;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::auth::Refusal;
@@ -25,9 +25,7 @@ impl From<ServiceError> for Status {
                 Self::with_error_details(Code::NotFound, format!("no {what} with ID {id}"), info("NOT_FOUND"))
             }
             ServiceError::Denied(message) => Self::with_error_details(Code::PermissionDenied, message, info("DENIED")),
-            ServiceError::Ended(message) => {
-                Self::with_error_details(Code::Unauthenticated, message, info("UNAUTHENTICATED"))
-            }
+            ServiceError::Ended(message) => unauthenticated(message),
             ServiceError::Exhausted(message) => {
                 Self::with_error_details(Code::ResourceExhausted, message, info("LIMIT_REACHED"))
             }
@@ -56,15 +54,20 @@ impl From<Refusal> for Status {
             Refusal::UnknownRpc => {
                 Self::with_error_details(Code::Unimplemented, "there is no such RPC here", info("UNKNOWN_RPC"))
             }
-            Refusal::Unauthenticated(message) => {
-                Self::with_error_details(Code::Unauthenticated, message, info("UNAUTHENTICATED"))
-            }
+            Refusal::Unauthenticated(message) => unauthenticated(message),
             Refusal::PermissionDenied(message) => {
                 Self::with_error_details(Code::PermissionDenied, message, info("DENIED"))
             }
             Refusal::Unavailable { message, retry_after } => unavailable(message, retry_after),
         }
     }
+}
+
+/// RFC 9110, section 15.5.2: a 401, which this is where the status is HTTP's, says how to authenticate.
+fn unauthenticated(message: String) -> Status {
+    let mut status = Status::with_error_details(Code::Unauthenticated, message, info("UNAUTHENTICATED"));
+    status.metadata_mut().insert("www-authenticate", MetadataValue::from_static("Bearer"));
+    status
 }
 
 fn unavailable(message: String, retry_after: Duration) -> Status {

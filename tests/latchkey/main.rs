@@ -15,6 +15,7 @@ mod exec;
 mod faults;
 mod pages;
 mod privileges;
+mod protocols;
 mod readme;
 mod secrets;
 mod seed_scripts;

@@ -142,9 +142,11 @@ async fn a_name_that_is_not_exactly_that_of_an_rpc_leads_nowhere() {
     for path in [
         "/",
         "/gitpod.v1.NoSuchService/GetAuthenticatedIdentity",
-        "//gitpod.v1.IdentityService/GetAuthenticatedIdentity",
         "/gitpod.v1.IdentityService/GetAuthenticatedIdentity/",
-        "/gitpod.v1.IdentityService//GetAuthenticatedIdentity",
+        "/api/api/gitpod.v1.IdentityService/GetAuthenticatedIdentity",
+        "/API/gitpod.v1.IdentityService/GetAuthenticatedIdentity",
+        "/apigitpod.v1.IdentityService/GetAuthenticatedIdentity",
+        "/gitpod.v1.IdentityService/api/GetAuthenticatedIdentity",
         "/gitpod.v1.identityservice/getauthenticatedidentity",
         "/gitpod.v1.IdentityService%2FGetAuthenticatedIdentity",
         "/gitpod.v1.IdentityService/Get%41uthenticatedIdentity",

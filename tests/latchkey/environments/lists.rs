@@ -38,7 +38,7 @@ async fn a_list_is_newest_first_page_by_page_and_keeps_to_its_filter() {
     assert_eq!(filtered(&api, many).await, running, "said once or many times");
     let more = Filter { status_phases: vec![EnvironmentPhase::Running.into(); 300_000], ..none() };
     let request = ListEnvironmentsRequest { filter: Some(more), ..Default::default() };
-    assert_eq!(list(&api, request).await.unwrap_err().code(), Code::OutOfRange, "longer than a request may be");
+    assert_eq!(list(&api, request).await.unwrap_err().code(), Code::ResourceExhausted, "longer than a request may be");
     let never = Filter { status_phases: vec![EnvironmentPhase::Updating.into()], ..none() };
     assert_eq!(filtered(&api, never).await, Vec::<String>::new(), "a phase that none is ever in");
     let phases = vec![EnvironmentPhase::Stopped.into(), EnvironmentPhase::Creating.into()];

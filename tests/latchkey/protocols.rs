@@ -1,0 +1,9 @@
+//! One port, every protocol: the same answers to plain HTTP clients, whatever they speak.
+
+mod bad_input;
+mod deadlines;
+mod identity;
+mod limits;
+mod refusals;
+mod spoken;
+mod streams;
