@@ -22,7 +22,8 @@ const SERVICES: [&str; 9] = [
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tool {
     Grpcurl,
-    BufCurl,
+    /// In this protocol.
+    BufCurl(&'static str),
 }
 
 impl Tool {
@@ -30,7 +31,7 @@ impl Tool {
         let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
         let program = match self {
             Self::Grpcurl => tools.join("venv/bin/grpcurl"),
-            Self::BufCurl => tools.join("buf"),
+            Self::BufCurl(_) => tools.join("buf"),
         };
         assert!(program.exists(), "{} is missing: run 'make tools'", program.display());
         program
@@ -50,9 +51,10 @@ impl Tool {
     async fn services(self, server: &TestServer) -> Vec<String> {
         let listed = match self {
             Self::Grpcurl => self.run(&["-plaintext", server.address(), "list"]).await,
-            Self::BufCurl => {
-                self.run(&["curl", "--protocol", "grpc", "--http2-prior-knowledge", "--list-services", &server.url()])
-                    .await
+            // Its reflection goes over the protocol that it was told to speak.
+            Self::BufCurl(protocol) => {
+                let list = ["--http2-prior-knowledge", "--list-services", &server.url()];
+                self.run(&[&["curl", "--protocol", protocol][..], &list].concat()).await
             }
         };
         let mut services: Vec<String> = listed.unwrap().lines().map(str::to_owned).collect();
@@ -65,7 +67,9 @@ impl Tool {
         let (header, request) = (format!("authorization: Bearer {token}"), request.to_string());
         let mut args = match self {
             Self::Grpcurl => vec!["-plaintext", "-d", &request],
-            Self::BufCurl => vec!["curl", "--protocol", "grpc", "--http2-prior-knowledge", "-d", &request],
+            Self::BufCurl(protocol) => {
+                vec!["curl", "--protocol", protocol, "--http2-prior-knowledge", "-d", &request]
+            }
         };
         if !token.is_empty() {
             args.extend(["-H", &header]);
@@ -73,7 +77,7 @@ impl Tool {
         let url = format!("{}/{rpc}", server.url());
         match self {
             Self::Grpcurl => args.extend([server.address(), rpc]),
-            Self::BufCurl => args.push(&url),
+            Self::BufCurl(_) => args.push(&url),
         }
         self.run(&args).await.map(|answer| serde_json::from_str(&answer).unwrap())
     }
@@ -82,7 +86,7 @@ impl Tool {
     fn complains_of(self, complaint: &str, grpcurl: &str, buf: &str) -> bool {
         match self {
             Self::Grpcurl => complaint.contains(&format!("Code: {grpcurl}")),
-            Self::BufCurl => complaint.contains(&format!("\"code\": \"{buf}\"")),
+            Self::BufCurl(_) => complaint.contains(&format!("\"code\": \"{buf}\"")),
         }
     }
 }
@@ -148,6 +152,8 @@ async fn grpcurl_needs_reflection_alone() {
 }
 
 #[tokio::test]
-async fn buf_curl_needs_reflection_alone() {
-    explore(Tool::BufCurl).await;
+async fn buf_curl_needs_reflection_alone_in_every_protocol() {
+    for protocol in ["grpc", "grpcweb", "connect"] {
+        explore(Tool::BufCurl(protocol)).await;
+    }
 }
