@@ -211,3 +211,85 @@ fn own_code(response: &Response<Body>) -> Code {
         _ => Code::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use http_body::Frame;
+    use http_body_util::{BodyExt, Full, StreamBody};
+    use tonic::Status;
+    use tonic_health::pb::{
+        FILE_DESCRIPTOR_SET, HealthCheckRequest, HealthCheckResponse,
+        health_server::{Health, HealthServer},
+    };
+
+    use super::*;
+
+    /// Travels in extensions.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    struct Marker(u8);
+
+    struct Marking;
+
+    #[tonic::async_trait]
+    impl Health for Marking {
+        async fn check(
+            &self,
+            request: tonic::Request<HealthCheckRequest>,
+        ) -> Result<tonic::Response<HealthCheckResponse>, Status> {
+            let Marker(number) = *request.extensions().get::<Marker>().expect("it has come with the request");
+            let mut response = tonic::Response::new(HealthCheckResponse::default());
+            response.extensions_mut().insert(Marker(number + 1));
+            Ok(response)
+        }
+
+        type WatchStream = stream::Empty<Result<HealthCheckResponse, Status>>;
+
+        async fn watch(
+            &self,
+            _request: tonic::Request<HealthCheckRequest>,
+        ) -> Result<tonic::Response<Self::WatchStream>, Status> {
+            Ok(tonic::Response::new(stream::empty()))
+        }
+    }
+
+    /// The answer to a request with this body.
+    async fn answer(content_type: &str, body: Body) -> Response<Body> {
+        let mut connect = Connect::new(Routes::new(HealthServer::new(Marking)), [FILE_DESCRIPTOR_SET]).unwrap();
+        let mut request = Request::post("/grpc.health.v1.Health/Check").body(body).unwrap();
+        request.headers_mut().insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+        request.extensions_mut().insert(Marker(1));
+        connect.call(request).await.unwrap()
+    }
+
+    const TYPES: [(&str, &[u8]); 5] = [
+        ("application/json", b"{}"),
+        ("application/proto", b""),
+        ("application/grpc-web", b"\0\0\0\0\0"),
+        ("application/grpc", b"\0\0\0\0\0"),
+        ("application/grpc+json", b"\0\0\0\0\x02{}"),
+    ];
+
+    #[tokio::test]
+    async fn extensions_and_the_code_cross_in_every_protocol() {
+        for (content_type, body) in TYPES {
+            let response = answer(content_type, Body::new(Full::new(Bytes::from_static(body)))).await;
+            assert_eq!(response.extensions().get::<Marker>(), Some(&Marker(2)), "{content_type}");
+            assert_eq!(response.extensions().get::<Code>(), Some(&Code::Ok), "{content_type}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_cannot_be_read_is_told_with_its_own_code_in_every_protocol() {
+        for (content_type, _) in TYPES {
+            let failing = stream::iter([Err::<Frame<Bytes>, _>(Status::deadline_exceeded("sluggish"))]);
+            let response = answer(content_type, Body::new(StreamBody::new(failing))).await;
+            assert_eq!(response.extensions().get::<Code>(), Some(&Code::DeadlineExceeded), "{content_type}");
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await.unwrap();
+            let trailers = body.trailers().cloned();
+            let said = format!("{:?} {trailers:?} {}", parts.headers, String::from_utf8_lossy(&body.to_bytes()));
+            assert!(said.contains("sluggish"), "{content_type}: {said}");
+        }
+    }
+}
