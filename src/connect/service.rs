@@ -127,7 +127,7 @@ impl Connect {
         }
         let takes_one = method
             .as_ref()
-            .is_some_and(|method| matches!(method.descriptor.kind, MethodKind::Unary | MethodKind::ServerStreaming));
+            .is_none_or(|method| matches!(method.descriptor.kind, MethodKind::Unary | MethodKind::ServerStreaming));
         if way == Way::Native {
             return native::call(self.routes, Request::from_parts(parts, body), takes_one, timeout, self.limit).await;
         }
@@ -139,10 +139,7 @@ impl Connect {
         let Ok(response) = self.engine.call(request).await;
         // The engine says of a body that cannot be read that the server is at fault. Where it reads a body itself, before it
         // calls anybody, it is known better.
-        if let Some(status) = crossing.failure()
-            && method
-                .is_none_or(|method| matches!(method.descriptor.kind, MethodKind::Unary | MethodKind::ServerStreaming))
-        {
+        if takes_one && let Some(status) = crossing.failure() {
             return self.errors().answer(&headers, status);
         }
         let (code, extensions) = crossing.finish();
