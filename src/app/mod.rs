@@ -32,7 +32,9 @@ use crate::{
     auth::{AuthLayer, Verifier},
     config::Config,
     grpc::{EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, TokenApi, UserApi},
-    service::{AuditLogs, Environments, QueuedRecorder, StoredCredentials, Tokens, Users, check_signing_keys},
+    service::{
+        AuditLogs, Environments, Events, QueuedRecorder, Standing, StoredCredentials, Tokens, Users, check_signing_keys,
+    },
     store::{Store, StoreConfig},
     telemetry,
 };
@@ -203,13 +205,26 @@ async fn serve(
     let operations = environments::start(runner, organization, &store, &working, &mut tasks).await?;
 
     let public_url: Arc<str> = config.public_url.clone().unwrap_or_else(|| format!("http://{address}")).into();
-    let environments = Environments::new(store.clone(), Arc::clone(&keys), operations, config.limits.environments);
+    let standing = Standing::new(store.clone());
+    tasks.spawn(standing.clone().run(working.clone()));
+    let events = Events::new(store.clone(), standing.clone());
+    // Whoever watches is let go as soon as the server is told to end: it waits for requests under way.
+    let watched = working.child_token();
+    tasks.spawn({
+        let (events, watched, working) = (events.clone(), watched.clone(), working.clone());
+        async move {
+            events.run(watched).await;
+            working.cancelled().await;
+        }
+    });
+    let environments =
+        Environments::new(store.clone(), standing, Arc::clone(&keys), operations, config.limits.environments);
     let tokens = TokenApi::new(Tokens::new(store.clone(), Arc::clone(&keys), config.limits.tokens_per_user));
     let services = http::Services {
         users: UserApi::new(Users::new(store.clone()), tokens.clone()),
         tokens,
         identity: IdentityApi,
-        events: EventApi::new(AuditLogs::new(store.clone())),
+        events: EventApi::new(events, AuditLogs::new(store.clone())),
         environments: EnvironmentApi::new(environments.clone(), public_url),
         operations: EnvironmentOpsApi::new(environments),
     };
@@ -241,7 +256,7 @@ async fn serve(
     let _ = shutdown.clone().now_or_never();
     started();
     let outcome = tokio::select! {
-        () = listen::serve(api, service, &config.limits, async { shutdown.await; draining.drain().await }) => Ok(()),
+        () = listen::serve(api, service, &config.limits, async { shutdown.await; watched.cancel(); draining.drain().await }) => Ok(()),
         () = telemetry::upkeep(metrics) => Ok(()),
         // None of them ends before it is told to; without one of them the server would be half a server.
         Some(ended) = tasks.join_next() => broken(&ended),

@@ -54,6 +54,7 @@ pub const POLICIES: &[Policy] = &[
     row("gitpod.v1.UserService/ListPersonalAccessTokens", Who::Caller, Access::Read),
     row("gitpod.v1.UserService/DeletePersonalAccessToken", Who::Caller, Access::Write),
     row("gitpod.v1.IdentityService/GetAuthenticatedIdentity", Who::Caller, Access::Read),
+    row("gitpod.v1.EventService/WatchEvents", Who::Caller, Access::Read),
     row("gitpod.v1.EventService/ListAuditLogs", Who::Caller, Access::Read),
     row("gitpod.v1.EnvironmentService/CreateEnvironment", Who::Caller, Access::Write),
     row("gitpod.v1.EnvironmentService/GetEnvironment", Who::Caller, Access::Read),

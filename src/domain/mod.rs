@@ -4,6 +4,7 @@ pub mod audit;
 pub mod clock;
 pub mod credential;
 pub mod environment;
+pub mod event;
 pub mod exec;
 pub mod ids;
 pub mod page;

@@ -1,34 +1,71 @@
 //! `gitpod.v1.EventService`.
 
+use std::time::Duration;
+
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use tonic::{Request, Response, Status};
 
 use super::{caller, convert};
 use crate::domain::{
     audit::{AuditFilter, SubjectType},
+    event::{Event, EventCondition, EventFilter, Operation},
     principal::PrincipalKind,
 };
 use crate::pb::gitpod::v1::{
-    ListAuditLogsRequest, ListAuditLogsResponse, Principal, ResourceType, Sort, SortOrder,
-    event_service_server::EventService, list_audit_logs_request,
+    ListAuditLogsRequest, ListAuditLogsResponse, Principal, ResourceOperation, ResourceType, Sort, SortOrder,
+    WatchEventsRequest, WatchEventsResponse,
+    event_service_server::EventService,
+    list_audit_logs_request,
+    watch_events_request::{ResourceTypeFilter, Scope},
 };
-use crate::service::{AuditLogs, ServiceError};
+use crate::service::{AuditLogs, Events, ServiceError};
 
-/// Serves the use cases of the audit log.
-#[derive(Debug, Clone)]
+/// How long a stream says nothing: proxies cut off what is silent for a minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// The most filters of one stream.
+const MAX_FILTERS: usize = 100;
+
+/// Serves the use cases of events and of the audit log.
+#[derive(Clone)]
 pub struct EventApi {
+    events: Events,
     audit_logs: AuditLogs,
 }
 
 impl EventApi {
     /// On use cases.
     #[must_use]
-    pub const fn new(audit_logs: AuditLogs) -> Self {
-        Self { audit_logs }
+    pub const fn new(events: Events, audit_logs: AuditLogs) -> Self {
+        Self { events, audit_logs }
     }
 }
 
 #[tonic::async_trait]
 impl EventService for EventApi {
+    type WatchEventsStream = BoxStream<'static, Result<WatchEventsResponse, Status>>;
+
+    async fn watch_events(
+        &self,
+        request: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let caller = caller(&request)?;
+        let filter = event_filter(request.into_inner())?;
+        let watching = self.events.watch(caller.actor(), filter).await?;
+        let told = stream::unfold(Some(watching), |watching| async {
+            let mut watching = watching?;
+            match tokio::time::timeout(KEEP_ALIVE, watching.next()).await {
+                Ok(Ok(event)) => Some((Ok(told(event)), Some(watching))),
+                Ok(Err(end)) => Some((Err(end.into()), None)),
+                Err(_silence) => Some((Ok(WatchEventsResponse::default()), Some(watching))),
+            }
+        });
+        Ok(Response::new(told.boxed()))
+    }
+
     async fn list_audit_logs(
         &self,
         request: Request<ListAuditLogsRequest>,
@@ -41,6 +78,54 @@ impl EventService for EventApi {
         let entries = self.audit_logs.list(caller.actor(), filter, &page).await?;
         let (entries, pagination) = convert::page(entries, convert::audit_entry);
         Ok(Response::new(ListAuditLogsResponse { entries, pagination }))
+    }
+}
+
+fn event_filter(request: WatchEventsRequest) -> Result<EventFilter, ServiceError> {
+    let missing = || ServiceError::Invalid {
+        field: "scope",
+        problem: "must be set: organization to true, or environment_id".to_owned(),
+    };
+    let scope = match request.scope.ok_or_else(missing)? {
+        Scope::Organization(true) => None,
+        Scope::Organization(false) => return Err(missing()),
+        Scope::EnvironmentId(id) => Some(convert::id("environment_id", &id)?),
+    };
+    if request.resource_type_filters.len() > MAX_FILTERS {
+        let problem = format!("has {} filters, the most are {MAX_FILTERS}", request.resource_type_filters.len());
+        return Err(ServiceError::Invalid { field: "resource_type_filters", problem });
+    }
+    let conditions = request.resource_type_filters.iter().map(event_condition).collect::<Result<_, _>>()?;
+    Ok(EventFilter { scope, conditions })
+}
+
+fn event_condition(filter: &ResourceTypeFilter) -> Result<EventCondition, ServiceError> {
+    match ResourceType::try_from(filter.resource_type) {
+        Ok(ResourceType::Unspecified | ResourceType::Environment) => {}
+        _ => {
+            return Err(ServiceError::Invalid {
+                field: "resource_type_filters.resource_type",
+                problem: "must be RESOURCE_TYPE_ENVIRONMENT: of nothing else is told what happens".to_owned(),
+            });
+        }
+    }
+    Ok(EventCondition {
+        environment_ids: convert::ids("resource_type_filters.resource_ids", &filter.resource_ids)?,
+        creator_ids: convert::ids("resource_type_filters.creator_ids", &filter.creator_ids)?,
+    })
+}
+
+fn told(event: Event) -> WatchEventsResponse {
+    let operation = match event.operation {
+        Operation::Create => ResourceOperation::Create,
+        Operation::Update => ResourceOperation::Update,
+        Operation::UpdateStatus => ResourceOperation::UpdateStatus,
+        Operation::Delete => ResourceOperation::Delete,
+    };
+    WatchEventsResponse {
+        operation: operation.into(),
+        resource_type: ResourceType::Environment.into(),
+        resource_id: event.environment_id.to_string(),
     }
 }
 

@@ -2,11 +2,11 @@
 
 mod classes;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 pub use classes::default_classes;
 
-use super::ServiceError;
+use super::{ServiceError, Standing};
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     environment::{
@@ -19,15 +19,12 @@ use crate::domain::{
     },
     ids::{ClassId, EnvironmentId, EnvironmentTokenId, PrincipalId, RunnerId},
     page::{Page, PageRequest},
-    principal::{Actor, Credential},
+    principal::Actor,
     secret::Secret,
     text::{self, is_unprintable},
     token::SigningKeys,
 };
 use crate::store::{EnvironmentChange, EnvironmentCreateError, MintError, Store, StoreError};
-
-/// How long a command may go on with a credential that has ended.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// The most annotations of an environment.
 const ANNOTATIONS_LIMIT: usize = 64;
@@ -55,6 +52,7 @@ pub struct CreateEnvironment {
 #[derive(Clone)]
 pub struct Environments {
     store: Store,
+    standing: Standing,
     keys: Arc<SigningKeys>,
     local: Option<(RunnerId, Arc<dyn Operations>)>,
     limits: EnvironmentLimits,
@@ -65,11 +63,12 @@ impl Environments {
     #[must_use]
     pub fn new(
         store: Store,
+        standing: Standing,
         keys: Arc<SigningKeys>,
         local: Option<(RunnerId, Arc<dyn Operations>)>,
         limits: EnvironmentLimits,
     ) -> Self {
-        Self { store, keys, local, limits }
+        Self { store, standing, keys, local, limits }
     }
 
     /// Asks for an environment, and returns at once.
@@ -259,7 +258,7 @@ impl Environments {
         tokio::select! {
             output = operations.exec(id, command) => Ok(output?),
             // Dropping the other future ends the command.
-            ended = self.ended(actor) => Err(ended),
+            ended = self.standing.ended(actor) => Err(ended),
         }
     }
 
@@ -281,22 +280,6 @@ impl Environments {
         let operations = self.operations(actor, id).await?;
         self.store.audit_act(&AuditEvent::of(actor, Action::EnvironmentExecCancel, rpc, subject(id))).await?;
         Ok(operations.cancel(id, operation_id).await?)
-    }
-
-    /// Ready when the actor's credential is good no more: what takes long must not outlive it for long.
-    async fn ended(&self, actor: &Actor) -> ServiceError {
-        let Credential::EnvironmentToken { id, .. } = actor.credential else { return std::future::pending().await };
-        loop {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            // While the database is away nothing is known, and what runs runs on.
-            let Ok(found) = self.store.environment_tokens_find(&[id.uuid()]).await else { continue };
-            let Some((_, stored)) = found.into_iter().next() else {
-                return ServiceError::Ended("the environment is being deleted".to_owned());
-            };
-            if let Err(ended) = stored.judge(stored.read_at) {
-                return ServiceError::Ended(ended.message());
-            }
-        }
     }
 
     /// How far an environment's files have come, if it is this server that fetches them: what changes every second is told by

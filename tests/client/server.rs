@@ -378,6 +378,13 @@ impl TokenService for Service {
 
 #[tonic::async_trait]
 impl EventService for Service {
+    type WatchEventsStream = futures::stream::Empty<Result<WatchEventsResponse, Status>>;
+
+    /// The client does not watch.
+    async fn watch_events(&self, _: Request<WatchEventsRequest>) -> Result<Response<Self::WatchEventsStream>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     async fn list_audit_logs(
         &self,
         request: Request<ListAuditLogsRequest>,

@@ -11,6 +11,7 @@ mod client;
 mod connections;
 mod constraints;
 mod environments;
+mod events;
 mod exec;
 mod faults;
 mod pages;

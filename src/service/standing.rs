@@ -1,0 +1,158 @@
+//! Whether the credentials of what takes long are still good: looked up again now and then, all of them together, however
+//! many wait.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{ServiceError, error::Internal};
+use crate::domain::{
+    credential::{Ended, StoredCredential},
+    principal::{Actor, Credential, Role},
+    token::CredentialKind,
+};
+use crate::store::{Store, StoreError};
+
+/// How often they are looked up.
+const EVERY: Duration = Duration::from_secs(2);
+/// How long a credential that has ended may still be of use.
+const BOUND: Duration = Duration::from_secs(5);
+
+/// What is known of one credential.
+#[derive(Debug, Clone)]
+struct Known {
+    /// When it was last known to be good.
+    at: Instant,
+    /// Why it is good no more.
+    ended: Option<String>,
+    /// What its principal may do; none before it was looked up.
+    role: Option<Role>,
+}
+
+type Key = (CredentialKind, Uuid);
+type Watched = HashMap<Key, Weak<watch::Sender<Known>>>;
+
+/// Looks after the credentials of whoever waits for something. Cheap to clone.
+#[derive(Clone)]
+pub struct Standing {
+    store: Store,
+    watched: Arc<Mutex<Watched>>,
+}
+
+impl Standing {
+    /// On a store; somebody has to [`run`](Self::run) it.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store, watched: Arc::default() }
+    }
+
+    /// Looks now and then, until it is told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            for kind in [CredentialKind::PersonalAccessToken, CredentialKind::EnvironmentToken] {
+                if let Err(error) = self.look(kind).await {
+                    tracing::warn!(%error, "credentials of what is under way cannot be looked up");
+                }
+            }
+        }
+    }
+
+    /// Looks all of one kind up.
+    async fn look(&self, kind: CredentialKind) -> Result<(), StoreError> {
+        let watched: HashMap<Uuid, Arc<watch::Sender<Known>>> = {
+            let mut watched = self.watched();
+            watched.retain(|_, known| known.strong_count() > 0);
+            let of_kind = watched.iter().filter(|((of, _), _)| *of == kind);
+            of_kind.filter_map(|((_, id), known)| Some((*id, known.upgrade()?))).collect()
+        };
+        if watched.is_empty() {
+            return Ok(());
+        }
+        // What is answered is as old as the question.
+        let at = Instant::now();
+        let ids: Vec<Uuid> = watched.keys().copied().collect();
+        let mut found: HashMap<Uuid, StoredCredential> = match kind {
+            CredentialKind::PersonalAccessToken => self.store.personal_access_tokens_find(&ids).await?,
+            CredentialKind::EnvironmentToken => self.store.environment_tokens_find(&ids).await?,
+        }
+        .into_iter()
+        .collect();
+        for (id, known) in watched {
+            let (ended, role) = match found.remove(&id) {
+                Some(stored) => (stored.judge(stored.read_at).err().map(Ended::message), Some(stored.role)),
+                None => (Some("what this token was good for is no more".to_owned()), None),
+            };
+            known.send_replace(Known { at, ended, role });
+        }
+        Ok(())
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of a credential from now on: it was verified a moment ago.
+    fn know(&self, key: Key) -> Arc<watch::Sender<Known>> {
+        let mut watched = self.watched();
+        let known = watched.get(&key).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let known = Arc::new(watch::Sender::new(Known { at: Instant::now(), ended: None, role: None }));
+            watched.insert(key, Arc::downgrade(&known));
+            known
+        })
+    }
+
+    /// Ready when the actor's credential is good no more, by what PostgreSQL says. While PostgreSQL is away nothing is known,
+    /// and what runs runs on.
+    pub(super) async fn ended(&self, actor: &Actor) -> ServiceError {
+        let known = self.know(key(actor.credential));
+        let mut changes = known.subscribe();
+        loop {
+            let ended = changes.borrow_and_update().ended.clone();
+            if let Some(ended) = ended {
+                return ServiceError::Ended(ended);
+            }
+            // The sender is there: it is held here.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Ready when the actor's credential is good no more, or when that cannot be told any longer: for whoever is told things
+    /// all the while.
+    pub(super) async fn doubtful(&self, actor: &Actor) -> ServiceError {
+        let known = self.know(key(actor.credential));
+        let since = Instant::now();
+        let mut changes = known.subscribe();
+        loop {
+            let Known { at, ended, role } = changes.borrow_and_update().clone();
+            if let Some(ended) = ended {
+                return ServiceError::Ended(ended);
+            }
+            // What it may see was decided at first.
+            if role.is_some_and(|role| role != actor.role) {
+                return ServiceError::Denied("your role has changed; watch again".to_owned());
+            }
+            if tokio::time::timeout_at(at.max(since) + BOUND, changes.changed()).await.is_err() {
+                return ServiceError::Unavailable {
+                    message: "tokens cannot be verified right now; watch again".to_owned(),
+                    detail: Internal::new("PostgreSQL has not told of it in time"),
+                };
+            }
+        }
+    }
+}
+
+const fn key(credential: Credential) -> Key {
+    match credential {
+        Credential::PersonalAccessToken { id, .. } => (CredentialKind::PersonalAccessToken, id.uuid()),
+        Credential::EnvironmentToken { id, .. } => (CredentialKind::EnvironmentToken, id.uuid()),
+    }
+}

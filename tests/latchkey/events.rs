@@ -1,0 +1,5 @@
+//! Watching what becomes of environments.
+
+mod ends;
+mod told;
+mod watch;

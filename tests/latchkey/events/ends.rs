@@ -1,0 +1,101 @@
+//! How streams of events end.
+
+use latchkey::pb::gitpod::v1::{DeletePersonalAccessTokenRequest, ResourceOperation::Create};
+use tonic::Code;
+
+use super::watch::everything;
+use crate::support::{ServerOptions, TestDatabase, TestServer, details, eventually, keys::token_id};
+
+#[tokio::test]
+async fn whoever_watches_with_a_token_that_ends_is_told_why() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let token = server.user(&database, "dev@example.com").await;
+    let mut api = server.api(&token).await;
+    let revoked = api.create_token("to be revoked").await.token;
+    let mut watch = server.api(&revoked).await.watch(everything()).await.unwrap();
+    let mut goes_on = api.watch(everything()).await.unwrap();
+    let id = token_id(&revoked);
+    let request = DeletePersonalAccessTokenRequest { personal_access_token_id: id };
+    api.tokens.delete_personal_access_token(request).await.unwrap();
+    let end = watch.end().await;
+    assert_eq!(end.code(), Code::Unauthenticated, "{end}");
+    assert!(end.message().contains("revoked"), "{end}");
+
+    let environment = database.environment_of(&token_id(&token)).await;
+    goes_on.tells(Create, &environment).await;
+    database.suspend("dev@example.com", true).await;
+    let end = goes_on.end().await;
+    assert_eq!(end.code(), Code::Unauthenticated, "{end}");
+    assert!(end.message().contains("suspended"), "{end}");
+}
+
+#[tokio::test]
+async fn whoever_is_no_admin_any_more_is_told_of_nothing_more() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let admin = server.admin_user(&database, "admin@example.com").await;
+    let mut watch = server.api(&admin).await.watch(everything()).await.unwrap();
+    let demote = "UPDATE principals SET role = 'member' WHERE email = 'admin@example.com'";
+    assert_eq!(database.owner().await.execute(demote, &[]).await.unwrap(), 1);
+    let end = watch.end().await;
+    assert_eq!(end.code(), Code::PermissionDenied, "{end}");
+    assert!(end.message().contains("role"), "{end}");
+}
+
+#[tokio::test]
+async fn a_server_that_ends_lets_go_and_the_next_one_tells_on() {
+    let database = TestDatabase::create().await;
+    let mut server = TestServer::start(&database).await;
+    let keys = server.keys();
+    let token = server.user(&database, "dev@example.com").await;
+    let mut watch = server.api(&token).await.watch(everything()).await.unwrap();
+    let end = {
+        let stopping = server.stop();
+        let (end, clean) = tokio::join!(watch.end(), stopping);
+        assert!(clean, "it did not wait for who watches");
+        end
+    };
+    assert_eq!(end.code(), Code::Unavailable, "{end}");
+    assert!(end.message().contains("ending"), "{end}");
+    assert!(details(&end).retry_info().is_some());
+
+    let next =
+        TestServer::start_with(&database, ServerOptions { signing_keys: Some(keys), ..Default::default() }).await;
+    let mut watch = next.api(&token).await.watch(everything()).await.unwrap();
+    let environment = database.environment_of(&token_id(&token)).await;
+    watch.tells(Create, &environment).await;
+}
+
+#[tokio::test]
+async fn whoever_may_have_missed_something_is_told_so() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let token = server.user(&database, "dev@example.com").await;
+    let api = server.api(&token).await;
+    let mut watch = api.watch(everything()).await.unwrap();
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE datname = current_database() AND query = 'LISTEN latchkey_events'";
+    let superuser = database.superuser().await;
+    assert_eq!(superuser.execute(cut, &[]).await.unwrap(), 1, "one connection listens");
+    let end = watch.end().await;
+    assert_eq!(end.code(), Code::Unavailable, "{end}");
+    assert!(details(&end).retry_info().is_some());
+    // It listens again by itself; who asks meanwhile waits for it.
+    let mut watch = api.watch(everything()).await.unwrap();
+    let environment = database.environment_of(&token_id(&token)).await;
+    watch.tells(Create, &environment).await;
+}
+
+#[tokio::test]
+async fn nobody_is_told_anything_when_tokens_cannot_be_verified() {
+    let database = TestDatabase::create_private().await;
+    let server = TestServer::start(&database).await;
+    let token = server.user(&database, "dev@example.com").await;
+    let mut watch = server.api(&token).await.watch(everything()).await.unwrap();
+    database.cluster().pause().await;
+    let end = watch.end().await;
+    database.cluster().resume().await;
+    assert_eq!(end.code(), Code::Unavailable, "{end}");
+    eventually("it is verified again", async || server.api(&token).await.watch(everything()).await.ok()).await;
+}
