@@ -82,14 +82,12 @@ impl EventService for EventApi {
 }
 
 fn event_filter(request: WatchEventsRequest) -> Result<EventFilter, ServiceError> {
-    let missing = || ServiceError::Invalid {
-        field: "scope",
-        problem: "must be set: organization to true, or environment_id".to_owned(),
-    };
-    let scope = match request.scope.ok_or_else(missing)? {
-        Scope::Organization(true) => None,
-        Scope::Organization(false) => return Err(missing()),
-        Scope::EnvironmentId(id) => Some(convert::id("environment_id", &id)?),
+    let scope = match request.scope {
+        None | Some(Scope::Organization(true)) => None,
+        Some(Scope::Organization(false)) => {
+            return Err(ServiceError::Invalid { field: "organization", problem: "must be true, or absent".to_owned() });
+        }
+        Some(Scope::EnvironmentId(id)) => Some(convert::id("environment_id", &id)?),
     };
     if request.resource_type_filters.len() > MAX_FILTERS {
         let problem = format!("has {} filters, the most are {MAX_FILTERS}", request.resource_type_filters.len());

@@ -143,17 +143,16 @@ async fn every_server_tells_whatever_another_brings_about() {
 async fn what_cannot_be_watched_is_refused_by_field() {
     let database = TestDatabase::create().await;
     let server = TestServer::start(&database).await;
-    let api = server.api(&server.user(&database, "dev@example.com").await).await;
+    let token = server.user(&database, "dev@example.com").await;
+    let api = server.api(&token).await;
     let typed = |resource_type: i32| WatchEventsRequest {
         resource_type_filters: vec![ResourceTypeFilter { resource_type, ..Default::default() }],
         ..everything()
     };
-    let scoped = |scope| WatchEventsRequest { scope, ..Default::default() };
     let many = vec!["x".to_owned(); 101];
     let ids = ResourceTypeFilter { resource_ids: many, ..Default::default() };
     for (request, field) in [
-        (scoped(None), "scope"),
-        (scoped(Some(Scope::Organization(false))), "scope"),
+        (WatchEventsRequest { scope: Some(Scope::Organization(false)), ..Default::default() }, "organization"),
         (of_one("x"), "environment_id"),
         (of(&["x"], &[]), "resource_type_filters.resource_ids"),
         (of(&[], &["x"]), "resource_type_filters.creator_ids"),
@@ -169,8 +168,11 @@ async fn what_cannot_be_watched_is_refused_by_field() {
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
         assert!(refused.message().starts_with(&format!("{field}: ")), "{refused}");
     }
-    // Without a type is of every type that there is.
+    // Without a type is of every type that there is, without a scope of the whole organization.
     api.watch(typed(0)).await.unwrap();
+    let mut watch = api.watch(WatchEventsRequest::default()).await.unwrap();
+    let environment = database.environment_of(&token_id(&token)).await;
+    watch.tells(Create, &environment).await;
 }
 
 #[tokio::test]
