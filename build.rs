@@ -5,12 +5,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "gitpod/v1/token.proto",
     "gitpod/v1/user.proto",
     "gitpod/v1/identity.proto",
     "gitpod/v1/environment.proto",
     "gitpod/v1/event.proto",
+    "gitpod/v1/runner.proto",
     "supervisor/v1/environmentopts.proto",
 ];
 

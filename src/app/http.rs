@@ -12,12 +12,16 @@ use super::readiness::Readiness;
 use crate::{
     config::Limits,
     connect::Connect,
-    grpc::{EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, TokenApi, UserApi},
+    grpc::{
+        EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi, TokenApi, UserApi,
+    },
     pb::{
         self,
         gitpod::v1::{
             environment_service_server::EnvironmentServiceServer, event_service_server::EventServiceServer,
-            identity_service_server::IdentityServiceServer, token_service_server::TokenServiceServer,
+            identity_service_server::IdentityServiceServer,
+            runner_configuration_service_server::RunnerConfigurationServiceServer,
+            runner_service_server::RunnerServiceServer, token_service_server::TokenServiceServer,
             user_service_server::UserServiceServer,
         },
         supervisor::v1::environment_ops_service_server::EnvironmentOpsServiceServer,
@@ -31,6 +35,8 @@ pub(super) struct Services {
     pub(super) identity: IdentityApi,
     pub(super) events: EventApi,
     pub(super) environments: EnvironmentApi,
+    pub(super) runners: RunnerApi,
+    pub(super) runner_configuration: RunnerConfigurationApi,
     pub(super) operations: EnvironmentOpsApi,
 }
 
@@ -53,12 +59,17 @@ pub(super) fn connect<H: Health>(services: Services, health: HealthServer<H>, li
             builder.register_encoded_file_descriptor_set(descriptors)
         })
     };
-    let Services { tokens, users, identity, events, environments, operations } = services;
+    let Services { tokens, users, identity, events, environments, runners, runner_configuration, operations } =
+        services;
     let routes = Routes::new(TokenServiceServer::new(tokens).max_decoding_message_size(request_bytes))
         .add_service(UserServiceServer::new(users).max_decoding_message_size(request_bytes))
         .add_service(IdentityServiceServer::new(identity).max_decoding_message_size(request_bytes))
         .add_service(EventServiceServer::new(events).max_decoding_message_size(request_bytes))
         .add_service(EnvironmentServiceServer::new(environments).max_decoding_message_size(request_bytes))
+        .add_service(RunnerServiceServer::new(runners).max_decoding_message_size(request_bytes))
+        .add_service(
+            RunnerConfigurationServiceServer::new(runner_configuration).max_decoding_message_size(request_bytes),
+        )
         .add_service(EnvironmentOpsServiceServer::new(operations).max_decoding_message_size(request_bytes))
         .add_service(health)
         .add_service(reflection().build_v1().expect(MADE_HERE))

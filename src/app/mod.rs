@@ -31,9 +31,12 @@ use tower::Layer;
 use crate::{
     auth::{AuthLayer, Verifier},
     config::Config,
-    grpc::{EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, TokenApi, UserApi},
+    grpc::{
+        EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi, TokenApi, UserApi,
+    },
     service::{
-        AuditLogs, Environments, Events, QueuedRecorder, Standing, StoredCredentials, Tokens, Users, check_signing_keys,
+        AuditLogs, Environments, Events, QueuedRecorder, Runners, Standing, StoredCredentials, Tokens, Users,
+        check_signing_keys,
     },
     store::{Store, StoreConfig},
     telemetry,
@@ -205,6 +208,7 @@ async fn serve(
     let operations = environments::start(runner, organization, &store, &working, &mut tasks).await?;
 
     let public_url: Arc<str> = config.public_url.clone().unwrap_or_else(|| format!("http://{address}")).into();
+    let own_runner = operations.as_ref().map(|(runner, _)| *runner);
     let standing = Standing::new(store.clone());
     tasks.spawn(standing.clone().run(working.clone()));
     let events = Events::new(store.clone(), standing.clone());
@@ -226,6 +230,8 @@ async fn serve(
         identity: IdentityApi,
         events: EventApi::new(events, AuditLogs::new(store.clone())),
         environments: EnvironmentApi::new(environments.clone(), public_url),
+        runners: RunnerApi::new(Runners::new(store.clone(), own_runner)),
+        runner_configuration: RunnerConfigurationApi::new(environments.clone()),
         operations: EnvironmentOpsApi::new(environments),
     };
     let (readiness, health, draining) =

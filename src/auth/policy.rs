@@ -53,6 +53,18 @@ pub const POLICIES: &[Policy] = &[
     row("gitpod.v1.UserService/GetPersonalAccessToken", Who::Caller, Access::Read),
     row("gitpod.v1.UserService/ListPersonalAccessTokens", Who::Caller, Access::Read),
     row("gitpod.v1.UserService/DeletePersonalAccessToken", Who::Caller, Access::Write),
+    row("gitpod.v1.RunnerService/GetRunner", Who::Caller, Access::Read),
+    row("gitpod.v1.RunnerService/ListRunners", Who::Caller, Access::Read),
+    Policy {
+        rpc: "gitpod.v1.RunnerService/ParseContextURL",
+        who: Who::Caller,
+        access: Access::Read,
+        // Where somebody has pasted a password along, it must not get into the logs of proxies too.
+        secret_in_request: true,
+    },
+    row("gitpod.v1.RunnerService/CheckAuthenticationForHost", Who::Caller, Access::Read),
+    row("gitpod.v1.RunnerConfigurationService/GetEnvironmentClass", Who::Caller, Access::Read),
+    row("gitpod.v1.RunnerConfigurationService/ListEnvironmentClasses", Who::Caller, Access::Read),
     row("gitpod.v1.IdentityService/GetAuthenticatedIdentity", Who::Caller, Access::Read),
     row("gitpod.v1.EventService/WatchEvents", Who::Caller, Access::Read),
     row("gitpod.v1.EventService/ListAuditLogs", Who::Caller, Access::Read),

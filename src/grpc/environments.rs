@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{caller, convert, convert_environment, unsupported};
+use super::{caller, classes, classes::lacks, convert, convert_environment, unsupported};
 use crate::domain::{
-    environment::{ClassFilter, DesiredPhase, EnvironmentFilter, SESSION_ID_LIMIT},
+    environment::{DesiredPhase, EnvironmentFilter, SESSION_ID_LIMIT},
     text,
 };
 use crate::pb::gitpod::v1::{
     CreateEnvironmentAccessTokenRequest, CreateEnvironmentAccessTokenResponse, CreateEnvironmentRequest,
     CreateEnvironmentResponse, DeleteEnvironmentRequest, DeleteEnvironmentResponse, EnvironmentRole,
     GetEnvironmentRequest, GetEnvironmentResponse, ListEnvironmentClassesRequest, ListEnvironmentClassesResponse,
-    ListEnvironmentsRequest, ListEnvironmentsResponse, PaginationResponse, RunnerKind, RunnerProvider,
-    StartEnvironmentRequest, StartEnvironmentResponse, StopEnvironmentRequest, StopEnvironmentResponse,
-    environment_service_server::EnvironmentService, list_environment_classes_request, list_environments_request,
+    ListEnvironmentsRequest, ListEnvironmentsResponse, PaginationResponse, RunnerKind, StartEnvironmentRequest,
+    StartEnvironmentResponse, StopEnvironmentRequest, StopEnvironmentResponse,
+    environment_service_server::EnvironmentService, list_environments_request,
 };
 use crate::service::{CreateEnvironment, Environments, ServiceError};
 
@@ -110,22 +110,7 @@ impl EnvironmentService for EnvironmentApi {
         &self,
         request: Request<ListEnvironmentClassesRequest>,
     ) -> Result<Response<ListEnvironmentClassesResponse>, Status> {
-        let caller = caller(&request)?;
-        let request = request.into_inner();
-        let page = convert::page_request(request.pagination)?;
-        let asked = request.filter.unwrap_or_default();
-        let filter = ClassFilter {
-            runner_ids: convert::ids("filter.runner_ids", &asked.runner_ids)?,
-            enabled: asked.enabled,
-            can_create_environments: asked.can_create_environments,
-        };
-        if no_class_matches(&asked) {
-            let pagination = Some(PaginationResponse::default());
-            return Ok(Response::new(ListEnvironmentClassesResponse { pagination, environment_classes: Vec::new() }));
-        }
-        let classes = self.environments.classes(caller.actor(), &filter, &page).await?;
-        let (environment_classes, pagination) = convert::page(classes, convert_environment::class);
-        Ok(Response::new(ListEnvironmentClassesResponse { pagination, environment_classes }))
+        classes::list(&self.environments, request).await
     }
 
     async fn start_environment(
@@ -212,17 +197,6 @@ fn matches_none(filter: &list_environments_request::Filter) -> bool {
         || filter.archival_status == Some(ArchivalStatus::Archived.into())
         || lacks(&filter.roles, EnvironmentRole::Default.into())
         || lacks(&filter.runner_kinds, RunnerKind::Remote.into())
-}
-
-/// The same of classes, all of which are of runners on Linux servers.
-fn no_class_matches(filter: &list_environment_classes_request::Filter) -> bool {
-    lacks(&filter.runner_kinds, RunnerKind::Remote.into())
-        || lacks(&filter.runner_providers, RunnerProvider::LinuxHost.into())
-}
-
-/// Whether a list says what is wanted, and does not say the one thing that there is.
-fn lacks(wanted: &[i32], ours: i32) -> bool {
-    !wanted.is_empty() && !wanted.contains(&ours)
 }
 
 /// The list has one order: by ID, which is by the time of creation.

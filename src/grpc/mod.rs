@@ -1,11 +1,13 @@
 //! The services of the contract, one file each. They turn messages into calls of use cases, and back.
 
+mod classes;
 mod convert;
 mod convert_environment;
 mod environment_ops;
 mod environments;
 mod events;
 mod identity;
+mod runners;
 mod status;
 mod tokens;
 mod unsupported;
@@ -15,10 +17,12 @@ use tonic::{Request, Status};
 
 use crate::auth::Caller;
 
+pub use classes::RunnerConfigurationApi;
 pub use environment_ops::EnvironmentOpsApi;
 pub use environments::EnvironmentApi;
 pub use events::EventApi;
 pub use identity::IdentityApi;
+pub use runners::RunnerApi;
 pub use tokens::TokenApi;
 pub use users::UserApi;
 

@@ -210,6 +210,16 @@ impl Environments {
         Ok(page.page(classes, EnvironmentClass::key))
     }
 
+    /// A class of the actor's organization.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: not found.
+    pub async fn class(&self, actor: &Actor, id: ClassId) -> Result<EnvironmentClass, ServiceError> {
+        let classes = self.store.class_list(actor.organization_id).await?;
+        let found = classes.into_iter().find(|class| class.id == id);
+        found.ok_or_else(|| ServiceError::not_found("environment class", id))
+    }
+
     /// Makes a credential for the operations of one environment: for its creator alone, since it runs commands as them.
     ///
     /// # Errors

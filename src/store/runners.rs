@@ -1,17 +1,24 @@
 //! Runners and their environment classes.
 
-use diesel::{ExpressionMethods, QueryDsl, Queryable, Selectable, SelectableHelper};
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, Queryable, Selectable, SelectableHelper,
+};
 use diesel_async::RunQueryDsl;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    Store, StoreError, reading,
+    Store, StoreError,
+    keyset::{key_of, time_of},
+    reading,
     schema::{environment_classes, runners},
     writing,
 };
 use crate::domain::{
     environment::EnvironmentClass,
     ids::{ClassId, OrganizationId, RunnerId},
+    page::{Page, PageRequest},
+    runner::Runner,
 };
 
 /// A class that a runner offers from the start.
@@ -46,6 +53,20 @@ struct ClassRow {
     disk_bytes: i64,
     is_default: bool,
     enabled: bool,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = runners, check_for_backend(diesel::pg::Pg))]
+struct RunnerRow {
+    id: Uuid,
+    name: String,
+    created_at: OffsetDateTime,
+}
+
+impl From<RunnerRow> for Runner {
+    fn from(row: RunnerRow) -> Self {
+        Self { id: row.id.into(), name: row.name, created_at: row.created_at }
+    }
 }
 
 impl From<ClassRow> for EnvironmentClass {
@@ -120,6 +141,53 @@ impl Store {
         reading!(self, |connection| {
             diesel::select(diesel::dsl::exists(runners::table.find(id.uuid()))).get_result(connection)
         })
+    }
+
+    /// A runner of an organization.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn runner_get(&self, organization: OrganizationId, id: RunnerId) -> Result<Option<Runner>, StoreError> {
+        let row: Option<RunnerRow> = reading!(self, |connection| {
+            async {
+                let found = runners::table
+                    .find(id.uuid())
+                    .filter(runners::organization_id.eq(organization.uuid()))
+                    .select(RunnerRow::as_select())
+                    .first(connection);
+                found.await.optional()
+            }
+        })?;
+        Ok(row.map(Runner::from))
+    }
+
+    /// A page of the runners of an organization.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn runner_list(
+        &self,
+        organization: OrganizationId,
+        page: &PageRequest,
+    ) -> Result<Page<Runner>, StoreError> {
+        let rows: Vec<RunnerRow> = reading!(self, |connection| {
+            let mut query = runners::table
+                .filter(runners::organization_id.eq(organization.uuid()))
+                .order((runners::created_at.desc(), runners::id.desc()))
+                .limit(page.fetch())
+                .select(RunnerRow::as_select())
+                .into_boxed();
+            if let Some(after) = page.after() {
+                query = query.filter(
+                    runners::created_at
+                        .lt(time_of(after))
+                        .or(runners::created_at.eq(time_of(after)).and(runners::id.lt(after.id))),
+                );
+            }
+            query.load(connection)
+        })?;
+        Ok(page
+            .page(rows.into_iter().map(Runner::from).collect(), |runner| key_of(runner.created_at, runner.id.uuid())))
     }
 
     /// The environment classes of an organization, smallest first, in the order of their keys.

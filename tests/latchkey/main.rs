@@ -18,6 +18,7 @@ mod pages;
 mod privileges;
 mod protocols;
 mod readme;
+mod runners;
 mod secrets;
 mod seed_scripts;
 mod signing_keys;

@@ -7,10 +7,12 @@ use tonic_reflection::pb::{v1, v1alpha};
 use crate::support::{Caller, TestDatabase, TestServer, WHOAMI, http1, token_text::TokenText};
 
 /// The services that reflection lists: those of the contract, and those that explain it.
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 11] = [
     "gitpod.v1.EnvironmentService",
     "gitpod.v1.EventService",
     "gitpod.v1.IdentityService",
+    "gitpod.v1.RunnerConfigurationService",
+    "gitpod.v1.RunnerService",
     "gitpod.v1.TokenService",
     "gitpod.v1.UserService",
     "grpc.health.v1.Health",

@@ -4,7 +4,9 @@ use latchkey::pb::{
     gitpod::v1::{
         CreatePersonalAccessTokenRequest, CreatePersonalAccessTokenResponse,
         environment_service_client::EnvironmentServiceClient, event_service_client::EventServiceClient,
-        identity_service_client::IdentityServiceClient, token_service_client::TokenServiceClient,
+        identity_service_client::IdentityServiceClient,
+        runner_configuration_service_client::RunnerConfigurationServiceClient,
+        runner_service_client::RunnerServiceClient, token_service_client::TokenServiceClient,
         user_service_client::UserServiceClient,
     },
     supervisor::v1::environment_ops_service_client::EnvironmentOpsServiceClient,
@@ -47,6 +49,8 @@ pub struct Api {
     pub identity: IdentityServiceClient<Client>,
     pub events: EventServiceClient<Client>,
     pub environments: EnvironmentServiceClient<Client>,
+    pub runners: RunnerServiceClient<Client>,
+    pub runner_configuration: RunnerConfigurationServiceClient<Client>,
     pub operations: EnvironmentOpsServiceClient<Client>,
 }
 
@@ -77,6 +81,8 @@ impl Api {
             identity: IdentityServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             events: EventServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             environments: EnvironmentServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            runners: RunnerServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            runner_configuration: RunnerConfigurationServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             operations: EnvironmentOpsServiceClient::with_interceptor(channel, bearer)
                 .max_decoding_message_size(64 * 1024 * 1024),
         }
