@@ -14,6 +14,7 @@ mod environments;
 mod events;
 mod exec;
 mod faults;
+mod official;
 mod pages;
 mod privileges;
 mod protocols;

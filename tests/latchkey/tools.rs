@@ -7,10 +7,12 @@ use tokio::process::Command;
 
 use crate::support::{SOON, TestDatabase, TestServer, token_text::token_id};
 
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 11] = [
     "gitpod.v1.EnvironmentService",
     "gitpod.v1.EventService",
     "gitpod.v1.IdentityService",
+    "gitpod.v1.RunnerConfigurationService",
+    "gitpod.v1.RunnerService",
     "gitpod.v1.TokenService",
     "gitpod.v1.UserService",
     "grpc.health.v1.Health",

@@ -301,12 +301,19 @@ impl Store {
             {
                 return Ok(EnvironmentChange::Limit(reached));
             }
+            // Whoever asks for a start and looks right after must not find it stopped, which is how it looks when it failed.
+            let begun = (desired == DesiredPhase::Running).then(|| {
+                environments::phase.eq(sql::<Text>(
+                    "CASE WHEN phase NOT IN ('stopped', 'stopping') THEN phase WHEN content_ready THEN 'starting' ELSE 'creating' END",
+                ))
+            });
             diesel::update(environments::table.find(id.uuid()))
                 .set((
                     environments::desired_phase.eq(desired.as_str()),
                     environments::epoch.eq(environments::epoch + 1),
                     environments::status_version.eq(environments::status_version + 1),
                     environments::failure_message.eq(None::<String>),
+                    begun,
                 ))
                 .execute(connection)
                 .await?;

@@ -8,10 +8,11 @@ use nix::{
 use tonic::Code;
 
 use crate::support::{
-    LocalServer,
+    LocalServer, TestDatabase, TestServer,
     environments::{from_nothing, from_url, status},
     eventually,
     git_server::Manners,
+    keys::token_id,
     outside, processes_with,
 };
 
@@ -185,4 +186,23 @@ async fn outside_all_that_it_does_is_done_by_the_sandboxes_account() {
     assert_eq!(api.said(&id, "id -u; sleep 31536000 >/dev/null 2>&1 &").await, "1000", "inside it is somebody else");
     look(&id, "sleep").await;
     api.delete_whole(&id).await;
+}
+
+#[tokio::test]
+async fn what_was_asked_to_start_is_stopped_no_more() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let token = server.user(&database, "dev@example.com").await;
+    let api = server.api(&token).await;
+    // Nobody brings it up.
+    let id = database.environment_of(&token_id(&token)).await;
+    api.start(&id).await.unwrap();
+    assert_eq!(status(&api.get(&id).await.unwrap()).phase(), EnvironmentPhase::Creating);
+    let owner = database.owner().await;
+    owner
+        .batch_execute("UPDATE environments SET phase = 'stopped', desired_phase = 'stopped', content_ready = true")
+        .await
+        .unwrap();
+    api.start(&id).await.unwrap();
+    assert_eq!(status(&api.get(&id).await.unwrap()).phase(), EnvironmentPhase::Starting);
 }

@@ -1,0 +1,4 @@
+//! The official clients, unchanged, against the server: each script is a case of one client, and says itself what is wrong.
+
+mod protobuf;
+mod script;
