@@ -55,15 +55,14 @@ impl EventService for EventApi {
         let caller = caller(&request)?;
         let filter = event_filter(request.into_inner())?;
         let watching = self.events.watch(caller.actor(), filter).await?;
-        let told = stream::unfold(Some(watching), |watching| async {
+        let events = stream::unfold(Some(watching), |watching| async {
             let mut watching = watching?;
-            match tokio::time::timeout(KEEP_ALIVE, watching.next()).await {
-                Ok(Ok(event)) => Some((Ok(told(event)), Some(watching))),
-                Ok(Err(end)) => Some((Err(end.into()), None)),
-                Err(_silence) => Some((Ok(WatchEventsResponse::default()), Some(watching))),
+            match watching.next().await {
+                Ok(event) => Some((Ok(told(event)), Some(watching))),
+                Err(end) => Some((Err(end.into()), None)),
             }
         });
-        Ok(Response::new(told.boxed()))
+        Ok(Response::new(kept_alive(events.boxed())))
     }
 
     async fn list_audit_logs(
@@ -79,6 +78,19 @@ impl EventService for EventApi {
         let (entries, pagination) = convert::page(entries, convert::audit_entry);
         Ok(Response::new(ListAuditLogsResponse { entries, pagination }))
     }
+}
+
+/// The same, with a message that says nothing whenever there was none for a while.
+fn kept_alive<E: Send + 'static>(
+    events: BoxStream<'static, Result<WatchEventsResponse, E>>,
+) -> BoxStream<'static, Result<WatchEventsResponse, E>> {
+    let told = stream::unfold(events, |mut events| async {
+        match tokio::time::timeout(KEEP_ALIVE, events.next()).await {
+            Ok(event) => Some((event?, events)),
+            Err(_silence) => Some((Ok(WatchEventsResponse::default()), events)),
+        }
+    });
+    told.boxed()
 }
 
 fn event_filter(request: WatchEventsRequest) -> Result<EventFilter, ServiceError> {
@@ -171,5 +183,25 @@ fn check_sort(sort: Option<&Sort>) -> Result<(), ServiceError> {
             field: "sort.order",
             problem: "must be SORT_ORDER_DESC: newest first".to_owned(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_stream_is_kept_alive() {
+        let event = WatchEventsResponse { resource_id: "1".to_owned(), ..Default::default() };
+        let events = stream::iter([Ok::<_, Infallible>(event.clone())]).chain(stream::pending());
+        let mut told = kept_alive(events.boxed());
+        assert_eq!(told.next().await, Some(Ok(event)));
+        for _ in 0..2 {
+            let began = tokio::time::Instant::now();
+            assert_eq!(told.next().await, Some(Ok(WatchEventsResponse::default())));
+            assert_eq!(began.elapsed(), KEEP_ALIVE);
+        }
     }
 }
