@@ -33,7 +33,8 @@ impl Caller {
         self.0.clone()
     }
 
-    /// Calls an RPC that takes one message and answers one, with these values of the authorization header.
+    /// Calls an RPC that takes one message, with these values of the authorization header. Waits for the beginning of the answer
+    /// alone: a stream may have no end.
     pub async fn call(&self, path: &str, authorization: &[&[u8]]) -> Result<MetadataMap, Status> {
         let mut client = tonic::client::Grpc::new(self.0.clone());
         client.ready().await.unwrap();
@@ -43,7 +44,7 @@ impl Caller {
             request.metadata_mut().append(MetadataKey::from_static("authorization"), value);
         }
         let path = PathAndQuery::try_from(path.to_owned()).unwrap();
-        let answer = client.unary(request, path, ProstCodec::<(), ()>::default()).await?;
+        let answer = client.server_streaming(request, path, ProstCodec::<(), ()>::default()).await?;
         Ok(answer.metadata().clone())
     }
 
