@@ -1,91 +1,49 @@
 //! What verification reads: many credentials at once, by primary key, each joined with its principal.
 
-use diesel::{QueryableByName, sql_query, sql_types::Array, sql_types::Uuid as SqlUuid};
+use diesel::{ExpressionMethods, JoinOnDsl, QueryDsl, define_sql_function};
 use diesel_async::RunQueryDsl;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Store, StoreError, columns, reading};
-use crate::domain::{credential::StoredCredential, principal::Credential, token::Digest};
+use super::{
+    Store, StoreError, columns, reading,
+    schema::{environment_tokens, environments, personal_access_tokens, principals, signing_keys},
+};
+use crate::domain::{credential::StoredCredential, environment::DesiredPhase, principal::Credential, token::Digest};
 
-#[derive(QueryableByName)]
-#[diesel(check_for_backend(diesel::pg::Pg))]
-struct CredentialRow {
-    #[diesel(sql_type = SqlUuid)]
-    id: Uuid,
-    #[diesel(sql_type = diesel::sql_types::Nullable<SqlUuid>)]
-    environment_id: Option<Uuid>,
-    #[diesel(sql_type = SqlUuid)]
-    token_id: Uuid,
-    #[diesel(sql_type = diesel::sql_types::Bool)]
-    read_only: bool,
-    #[diesel(sql_type = diesel::sql_types::Bytea)]
-    digest: Vec<u8>,
-    #[diesel(sql_type = diesel::sql_types::Timestamptz)]
-    expires_at: OffsetDateTime,
-    #[diesel(sql_type = diesel::sql_types::Nullable<diesel::sql_types::Timestamptz>)]
-    revoked_at: Option<OffsetDateTime>,
-    #[diesel(sql_type = SqlUuid)]
-    organization_id: Uuid,
-    #[diesel(sql_type = SqlUuid)]
-    principal_id: Uuid,
-    #[diesel(sql_type = diesel::sql_types::Text)]
-    kind: String,
-    #[diesel(sql_type = diesel::sql_types::Text)]
-    role: String,
-    #[diesel(sql_type = diesel::sql_types::Text)]
-    status: String,
-    #[diesel(sql_type = diesel::sql_types::Timestamptz)]
+define_sql_function! {
+    /// PostgreSQL's time, as it passes within a statement.
+    fn clock_timestamp() -> Timestamptz;
+}
+
+/// A token: its ID, whether it may but read, its digest, when it expires, when it was revoked, and when its key was.
+type Token = (Uuid, bool, Vec<u8>, OffsetDateTime, Option<OffsetDateTime>, Option<OffsetDateTime>);
+/// Whose it is: organization, ID, kind, role and status.
+type Holder = (Uuid, Uuid, String, String, String);
+/// A token for an environment: its ID, the environment's, where that is to be, its digest, when it expires, and when its key was
+/// revoked.
+type EnvironmentToken = (Uuid, Uuid, String, Vec<u8>, OffsetDateTime, Option<OffsetDateTime>);
+
+/// What they have in common.
+fn stored(
+    (_, _, digest, expires_at, revoked_at, key_revoked_at): Token,
+    (organization, principal, kind, role, status): Holder,
     read_at: OffsetDateTime,
+    credential: Credential,
+) -> Result<StoredCredential, StoreError> {
+    Ok(StoredCredential {
+        credential,
+        digest: Digest::from_bytes(columns::digest(digest)?),
+        expires_at,
+        revoked_at: revoked_at.or(key_revoked_at),
+        organization_id: organization.into(),
+        principal_id: principal.into(),
+        kind: columns::principal_kind(&kind)?,
+        role: columns::role(&role)?,
+        status: columns::status(&status)?,
+        read_at,
+    })
 }
-
-impl CredentialRow {
-    fn credential(self) -> Result<(Uuid, StoredCredential), StoreError> {
-        let credential = match self.environment_id {
-            None => Credential::PersonalAccessToken { id: self.token_id.into(), read_only: self.read_only },
-            Some(environment) => Credential::EnvironmentToken {
-                id: self.id.into(),
-                environment_id: environment.into(),
-                parent: self.token_id.into(),
-            },
-        };
-        let stored = StoredCredential {
-            credential,
-            digest: Digest::from_bytes(columns::digest(self.digest)?),
-            expires_at: self.expires_at,
-            revoked_at: self.revoked_at,
-            organization_id: self.organization_id.into(),
-            principal_id: self.principal_id.into(),
-            kind: columns::principal_kind(&self.kind)?,
-            role: columns::role(&self.role)?,
-            status: columns::status(&self.status)?,
-            read_at: self.read_at,
-        };
-        Ok((self.id, stored))
-    }
-}
-
-const PERSONAL_ACCESS_TOKENS: &str = "
-    SELECT t.id, NULL::uuid AS environment_id, t.id AS token_id, t.read_only, t.digest, t.expires_at,
-           coalesce(t.revoked_at, k.revoked_at) AS revoked_at, t.organization_id, t.principal_id, p.kind, p.role, p.status,
-           clock_timestamp() AS read_at
-    FROM personal_access_tokens t
-    JOIN principals p ON p.id = t.principal_id
-    JOIN signing_keys k ON k.generation = t.key_generation
-    WHERE t.id = ANY ($1)";
-
-/// Dead with the environment (its rows go with it, and one told to go is as good as gone), with the parent and with the user.
-const ENVIRONMENT_TOKENS: &str = "
-    SELECT e.id, e.environment_id, t.id AS token_id, t.read_only, e.digest, least(e.expires_at, t.expires_at) AS expires_at,
-           coalesce(t.revoked_at, k.revoked_at, o.revoked_at, CASE WHEN v.desired_phase = 'deleted' THEN now() END) AS revoked_at,
-           t.organization_id, t.principal_id, p.kind, p.role, p.status, clock_timestamp() AS read_at
-    FROM environment_tokens e
-    JOIN environments v ON v.id = e.environment_id
-    JOIN personal_access_tokens t ON t.id = e.parent_token_id
-    JOIN principals p ON p.id = t.principal_id
-    JOIN signing_keys k ON k.generation = t.key_generation
-    JOIN signing_keys o ON o.generation = e.key_generation
-    WHERE e.id = ANY ($1)";
 
 impl Store {
     /// Looks personal access tokens up by ID. Unknown ones are missing in the answer.
@@ -93,24 +51,72 @@ impl Store {
     /// # Errors
     /// [`StoreError`]
     pub async fn personal_access_tokens_find(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, StoredCredential)>, StoreError> {
-        self.credentials_find(PERSONAL_ACCESS_TOKENS, ids).await
+        use personal_access_tokens as t;
+        // Nothing in it is but text, which diesel would not keep prepared.
+        let rows: Vec<(Token, Holder, OffsetDateTime)> = reading!(self, |connection| {
+            t::table
+                .inner_join(principals::table)
+                .inner_join(signing_keys::table)
+                .filter(t::id.eq_any(ids))
+                .select((
+                    (t::id, t::read_only, t::digest, t::expires_at, t::revoked_at, signing_keys::revoked_at),
+                    (t::organization_id, t::principal_id, principals::kind, principals::role, principals::status),
+                    clock_timestamp(),
+                ))
+                .load(connection)
+        })?;
+        let credential = |(token, holder, read_at): (Token, Holder, OffsetDateTime)| {
+            let id = token.0;
+            let credential = Credential::PersonalAccessToken { id: id.into(), read_only: token.1 };
+            Ok((id, stored(token, holder, read_at, credential)?))
+        };
+        rows.into_iter().map(credential).collect()
     }
 
-    /// Looks environment tokens up by ID. Unknown ones are missing in the answer.
+    /// Looks environment tokens up by ID. Unknown ones are missing in the answer. They are dead with the environment (its rows go
+    /// with it, and one told to go is as good as gone), with the parent and with the user.
     ///
     /// # Errors
     /// [`StoreError`]
     pub async fn environment_tokens_find(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, StoredCredential)>, StoreError> {
-        self.credentials_find(ENVIRONMENT_TOKENS, ids).await
-    }
-
-    async fn credentials_find(
-        &self,
-        query: &'static str,
-        ids: &[Uuid],
-    ) -> Result<Vec<(Uuid, StoredCredential)>, StoreError> {
-        let rows: Vec<CredentialRow> =
-            reading!(self, |connection| { sql_query(query).bind::<Array<SqlUuid>, _>(ids).load(connection) })?;
-        rows.into_iter().map(CredentialRow::credential).collect()
+        use environment_tokens as e;
+        use personal_access_tokens as t;
+        let own_key = diesel::alias!(signing_keys as own_key);
+        let rows: Vec<(EnvironmentToken, Token, Holder, OffsetDateTime)> = reading!(self, |connection| {
+            e::table
+                .inner_join(environments::table)
+                .inner_join(t::table.inner_join(principals::table).inner_join(signing_keys::table))
+                .inner_join(own_key.on(own_key.field(signing_keys::generation).eq(e::key_generation)))
+                .filter(e::id.eq_any(ids))
+                .select((
+                    (
+                        e::id,
+                        e::environment_id,
+                        environments::desired_phase,
+                        e::digest,
+                        e::expires_at,
+                        own_key.field(signing_keys::revoked_at),
+                    ),
+                    (t::id, t::read_only, t::digest, t::expires_at, t::revoked_at, signing_keys::revoked_at),
+                    (t::organization_id, t::principal_id, principals::kind, principals::role, principals::status),
+                    clock_timestamp(),
+                ))
+                .load(connection)
+        })?;
+        let credential = |(own, token, holder, read_at): (EnvironmentToken, Token, Holder, OffsetDateTime)| {
+            let (id, environment, desired_phase, digest, expires_at, own_key_revoked_at) = own;
+            let (parent, read_only, _, parent_expires_at, parent_revoked_at, key_revoked_at) = token;
+            let is_going = desired_phase == DesiredPhase::Deleted.as_str();
+            let revoked_at =
+                parent_revoked_at.or(key_revoked_at).or(own_key_revoked_at).or(is_going.then_some(read_at));
+            let token = (parent, read_only, digest, expires_at.min(parent_expires_at), revoked_at, None);
+            let credential = Credential::EnvironmentToken {
+                id: id.into(),
+                environment_id: environment.into(),
+                parent: parent.into(),
+            };
+            Ok((id, stored(token, holder, read_at, credential)?))
+        };
+        rows.into_iter().map(credential).collect()
     }
 }

@@ -151,6 +151,7 @@ table! {
 }
 
 joinable!(personal_access_tokens -> principals (principal_id));
+joinable!(personal_access_tokens -> signing_keys (key_generation));
 joinable!(token_last_used -> personal_access_tokens (token_id));
 joinable!(environment_classes -> runners (runner_id));
 joinable!(environments -> principals (creator_id));
