@@ -12,12 +12,22 @@ pub(super) enum Way {
     Native,
     /// The engine.
     Engine(Protocol),
+    /// The routes, whose stream is written as lines of JSON.
+    JsonLines,
     /// Nobody: the RPC is not asked for by this method of HTTP.
     MethodNotAllowed,
     /// Nobody: these are the content types that the RPC takes.
     UnsupportedMediaType(&'static str),
 }
 
+/// Lines of JSON.
+pub(super) const JSON_LINES: &str = "application/jsonl";
+
+/// What a stream of answers to one message is asked for with.
+const SERVER_STREAM_TYPES: &str = "application/connect+json, application/connect+proto, application/grpc, \
+                                   application/grpc+json, application/grpc+proto, application/grpc-web, \
+                                   application/grpc-web+json, application/grpc-web+proto, application/jsonl";
+/// What other streams are asked for with.
 const STREAM_TYPES: &str = "application/connect+json, application/connect+proto, application/grpc, application/grpc+json, \
                             application/grpc+proto, application/grpc-web, application/grpc-web+json, \
                             application/grpc-web+proto";
@@ -34,9 +44,19 @@ impl Way {
             if request.method == HttpMethod::GET && !method.descriptor.idempotent {
                 return Self::MethodNotAllowed;
             }
+            if request.method == HttpMethod::POST
+                && method.descriptor.kind == MethodKind::ServerStreaming
+                && wants_json_lines(&request.headers)
+            {
+                return Self::JsonLines;
+            }
             let is_unary_type = detected.is_some_and(|detected| !detected.is_streaming);
             if request.method == HttpMethod::POST && is_unary_type && method.descriptor.kind != MethodKind::Unary {
-                return Self::UnsupportedMediaType(STREAM_TYPES);
+                return Self::UnsupportedMediaType(if method.descriptor.kind == MethodKind::ServerStreaming {
+                    SERVER_STREAM_TYPES
+                } else {
+                    STREAM_TYPES
+                });
             }
         }
         Self::Engine(detected.map_or(Protocol::Connect, |detected| detected.protocol))
@@ -49,6 +69,19 @@ pub(super) fn is_plain_grpc(headers: &HeaderMap) -> bool {
         .get(header::CONTENT_TYPE)
         .is_some_and(|content_type| content_type == "application/grpc" || content_type == "application/grpc+proto");
     is_grpc && headers.get("grpc-encoding").is_none_or(|encoding| encoding == "identity")
+}
+
+/// Whether the request is a message in JSON, and its stream of answers is to be lines of JSON: who says so with `Accept` sends
+/// an ordinary message.
+fn wants_json_lines(headers: &HeaderMap) -> bool {
+    let is = |value: &str, wanted: &str| {
+        value.split(';').next().is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(wanted))
+    };
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    is(content_type, JSON_LINES)
+        || is(content_type, "application/json")
+            && accepted.any(|list| list.split(',').any(|accepted| is(accepted, JSON_LINES)))
 }
 
 #[cfg(test)]
@@ -95,6 +128,29 @@ mod tests {
         assert_eq!(way(HttpMethod::GET, &[], "no.such.Service/Method"), Way::Engine(Protocol::Connect));
         let json = [("content-type", "application/json")];
         let stream = way(HttpMethod::POST, &json, "grpc.health.v1.Health/Watch");
-        assert_eq!(stream, Way::UnsupportedMediaType(STREAM_TYPES));
+        assert_eq!(stream, Way::UnsupportedMediaType(SERVER_STREAM_TYPES));
+    }
+
+    #[test]
+    fn lines_of_json_are_asked_for_by_content_type_or_accept() {
+        let watch = "grpc.health.v1.Health/Watch";
+        for (headers, expected) in [
+            (&[("content-type", "application/jsonl")][..], Way::JsonLines),
+            (&[("content-type", "application/jsonl; charset=utf-8")], Way::JsonLines),
+            (&[("content-type", "application/json"), ("accept", "application/jsonl")], Way::JsonLines),
+            (&[("content-type", "application/json"), ("accept", "*/*, Application/JSONL;q=1")], Way::JsonLines),
+            // A protocol that has streams of its own keeps to it.
+            (
+                &[("content-type", "application/connect+json"), ("accept", "application/jsonl")],
+                Way::Engine(Protocol::Connect),
+            ),
+            (&[("content-type", "application/grpc"), ("accept", "application/jsonl")], Way::Native),
+        ] {
+            assert_eq!(way(HttpMethod::POST, headers, watch), expected, "{headers:?}");
+        }
+        // What answers with one message does so as ever.
+        let accept = [("content-type", "application/json"), ("accept", "application/jsonl")];
+        let check = way(HttpMethod::POST, &accept, "grpc.health.v1.Health/Check");
+        assert_eq!(check, Way::Engine(Protocol::Connect));
     }
 }

@@ -10,6 +10,7 @@ use connectrpc::{
 };
 use futures::{StreamExt, stream};
 use http::{HeaderMap, Request, Version};
+use prost::Message;
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::Service;
 
@@ -19,6 +20,7 @@ use super::{
     framing::{self, Messages},
     json, metadata,
     methods::{Method, Methods},
+    page_query::PageQuery,
     trailers::Trailers,
 };
 
@@ -132,7 +134,8 @@ struct Answer {
 impl Call {
     /// The body of a request with one message.
     fn single(&self, message: Bytes) -> Result<Body, ConnectError> {
-        let message = to_protobuf(&self.method, self.format, self.dispatcher.limit, message)?;
+        let query = self.context.extensions().get::<PageQuery>();
+        let message = to_protobuf(&self.method, self.format, self.dispatcher.limit, message, query)?;
         framing::one(&message).map_err(|status| self.error(&status))
     }
 
@@ -142,7 +145,7 @@ impl Call {
         let crossing = self.crossing();
         framing::many(requests.map(move |message| {
             message
-                .and_then(|message| to_protobuf(&method, format, limit, message))
+                .and_then(|message| to_protobuf(&method, format, limit, message, None))
                 .map_err(|error| crossing.failure().unwrap_or_else(|| status(&error)))
         }))
     }
@@ -166,6 +169,7 @@ impl Call {
         let crossing = self.crossing();
         *request.extensions_mut() = std::mem::take(self.context.extensions_mut());
         request.extensions_mut().remove::<Crossing>();
+        request.extensions_mut().remove::<PageQuery>();
 
         // Routes are always ready.
         let Ok(response) = self.dispatcher.routes.call(request).await;
@@ -231,7 +235,7 @@ impl Call {
 }
 
 /// The status that headers or trailers tell of, unless it is OK.
-fn failure(headers: &HeaderMap) -> Option<Status> {
+pub(super) fn failure(headers: &HeaderMap) -> Option<Status> {
     Status::from_header_map(headers).filter(|status| status.code() != Code::Ok)
 }
 
@@ -244,16 +248,27 @@ fn after_headers(mut error: ConnectError, headers: HeaderMap, trailers: HeaderMa
     error.with_headers(headers).with_trailers(all)
 }
 
-fn to_protobuf(method: &Method, format: CodecFormat, limit: usize, message: Bytes) -> Result<Bytes, ConnectError> {
+/// A message in Protobuf, whose page is the one that the query asks for, if it does.
+fn to_protobuf(
+    method: &Method,
+    format: CodecFormat,
+    limit: usize,
+    message: Bytes,
+    query: Option<&PageQuery>,
+) -> Result<Bytes, ConnectError> {
     if format != CodecFormat::Json {
         return Ok(message);
     }
-    let message = json::to_protobuf(&method.input, &message)?;
-    // The engine has measured the JSON.
-    if message.len() > limit {
-        return Err(ConnectError::resource_exhausted(format!("message size {} exceeds limit {limit}", message.len())));
+    let mut message = json::to_message(&method.input, &message)?;
+    if let (Some(query), Some(pagination)) = (query, &method.pagination) {
+        pagination.overlay(query, &mut message)?;
     }
-    Ok(message)
+    // The engine has measured the JSON.
+    let length = message.encoded_len();
+    if length > limit {
+        return Err(ConnectError::resource_exhausted(format!("message size {length} exceeds limit {limit}")));
+    }
+    Ok(message.encode_to_vec().into())
 }
 
 fn from_protobuf(method: &Method, format: CodecFormat, message: Bytes) -> Result<EncodedBody, ConnectError> {

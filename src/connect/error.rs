@@ -8,7 +8,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use tonic::{Status, body::Body};
 use tonic_types::StatusExt;
 
-use super::{classify, metadata, methods::Methods, service::whole};
+use super::{classify, metadata, methods::Methods, retry, service::whole};
 
 /// Answers requests that came to no handler.
 #[derive(Debug, Clone)]
@@ -31,6 +31,7 @@ impl Errors {
         } else {
             connect_error(&status, self.methods.pool()).into_http_response(request).map(whole)
         };
+        retry::mark(&mut response, code);
         response.extensions_mut().insert(code);
         response
     }
@@ -112,10 +113,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_another_try_cannot_mend_says_so_where_the_status_is_that_of_http() {
+        for (content_type, marked) in
+            [("application/json", true), ("application/proto", true), ("text/plain", true), ("application/grpc", false)]
+        {
+            let request = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+            let answer = errors().answer(&request, Status::unimplemented("not here"));
+            assert_eq!(answer.headers().contains_key("x-should-retry"), marked, "{content_type}");
+        }
+    }
+
+    #[tokio::test]
     async fn each_protocol_has_errors_of_its_own() {
         let (status, headers, body) = answered("application/json").await;
         assert_eq!(status, 503);
         assert_eq!(headers["retry-after"], "2", "{headers:?}");
+        assert!(!headers.contains_key("x-should-retry"), "{headers:?}");
         assert_eq!(headers["x-own"], "1", "{headers:?}");
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         let keys: Vec<&String> = body.as_object().unwrap().keys().collect();

@@ -39,13 +39,15 @@ where
 pub(super) struct Messages {
     body: Body,
     buffer: BytesMut,
+    /// All of it has been read.
+    is_over: bool,
     /// What came after the messages; nothing before the last of them was read.
     pub(super) trailers: HeaderMap,
 }
 
 impl Messages {
     pub(super) fn new(body: Body) -> Self {
-        Self { body, buffer: BytesMut::new(), trailers: HeaderMap::new() }
+        Self { body, buffer: BytesMut::new(), is_over: false, trailers: HeaderMap::new() }
     }
 
     /// The next message, or none when all have been read.
@@ -54,11 +56,20 @@ impl Messages {
             if let Some(message) = self.take() {
                 return Ok(Some(message));
             }
+            if self.is_over && self.buffer.is_empty() {
+                return Ok(None);
+            }
+            if self.is_over {
+                return Err(Status::internal("the answer ends in the middle of a message"));
+            }
             match self.body.frame().await.transpose()?.map(Frame::into_data) {
                 Some(Ok(data)) => self.buffer.extend_from_slice(&data),
-                Some(Err(other)) => self.trailers = other.into_trailers().unwrap_or_default(),
-                None if self.buffer.is_empty() => return Ok(None),
-                None => return Err(Status::internal("the answer ends in the middle of a message")),
+                // Nothing follows them; whoever waited for the end would wait for the handler, which may not have one.
+                Some(Err(other)) => {
+                    self.trailers = other.into_trailers().unwrap_or_default();
+                    self.is_over = true;
+                }
+                None => self.is_over = true,
             }
         }
     }
@@ -77,7 +88,7 @@ impl Messages {
 
 #[cfg(test)]
 mod tests {
-    use futures::stream;
+    use futures::{StreamExt, stream};
 
     use super::*;
 
@@ -96,6 +107,15 @@ mod tests {
             }
             assert_eq!(messages.next().await.unwrap(), None);
         }
+    }
+
+    #[tokio::test]
+    async fn trailers_are_the_end() {
+        let frames = [Frame::data(frame(b"one").unwrap()), Frame::trailers(HeaderMap::new())].map(Ok::<_, Status>);
+        let mut messages = Messages::new(Body::new(StreamBody::new(stream::iter(frames).chain(stream::pending()))));
+        assert_eq!(messages.next().await.unwrap().as_deref(), Some(b"one".as_slice()));
+        assert_eq!(messages.next().await.unwrap(), None);
+        assert_eq!(messages.next().await.unwrap(), None);
     }
 
     #[tokio::test]

@@ -2,23 +2,20 @@
 
 use bytes::Bytes;
 use connectrpc::ConnectError;
-use prost::Message;
 use prost_reflect::{DeserializeOptions, DynamicMessage, Kind, MessageDescriptor};
 use serde_json::Value;
 
 /// Reads a message. Fields that are not known are passed over: a client may be newer than the server. Values of enums that are
 /// not known are not: who asks for one kind alone must not be given all. How deep a message may nest is bounded by
 /// `serde_json`, at 128.
-pub(super) fn to_protobuf(descriptor: &MessageDescriptor, json: &[u8]) -> Result<Bytes, ConnectError> {
+pub(super) fn to_message(descriptor: &MessageDescriptor, json: &[u8]) -> Result<DynamicMessage, ConnectError> {
     let message = read(descriptor, json, true).or_else(|error| {
         // What is not known is passed over in both or in neither.
         let message = read(descriptor, json, false)?;
         let value: Value = serde_json::from_slice(json)?;
         if names_unknown_enum_value(descriptor, &value) { Err(error) } else { Ok(message) }
     });
-    message
-        .map(|message| message.encode_to_vec().into())
-        .map_err(|error| ConnectError::invalid_argument(format!("the message is not what the RPC takes: {error}")))
+    message.map_err(|error| ConnectError::invalid_argument(format!("the message is not what the RPC takes: {error}")))
 }
 
 fn read(descriptor: &MessageDescriptor, json: &[u8], all_known: bool) -> serde_json::Result<DynamicMessage> {
@@ -64,6 +61,7 @@ pub(super) fn from_protobuf(descriptor: &MessageDescriptor, message: Bytes) -> R
 #[cfg(test)]
 mod tests {
     use connectrpc::ErrorCode;
+    use prost::Message;
     use prost_reflect::DescriptorPool;
 
     use super::*;
@@ -75,7 +73,9 @@ mod tests {
 
     fn through(name: &str, json: &str) -> String {
         let descriptor = descriptor(name);
-        let written = from_protobuf(&descriptor, to_protobuf(&descriptor, json.as_bytes()).unwrap()).unwrap();
+        let written =
+            from_protobuf(&descriptor, to_message(&descriptor, json.as_bytes()).unwrap().encode_to_vec().into())
+                .unwrap();
         String::from_utf8(written.to_vec()).unwrap()
     }
 
@@ -93,7 +93,7 @@ mod tests {
         let deep = format!("{}1{}", "{\"other\":".repeat(10_000), "}".repeat(10_000));
         let nested = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
         for json in ["", "[]", "1", "{", "{}{}", "{} x", r#"{"reason":1}"#, r#"{"reason":"\ud800"}"#, &nested, &deep] {
-            let error = to_protobuf(&descriptor, json.as_bytes()).unwrap_err();
+            let error = to_message(&descriptor, json.as_bytes()).unwrap_err();
             assert_eq!(error.code, ErrorCode::InvalidArgument, "{json:.40}");
         }
     }
@@ -110,7 +110,7 @@ mod tests {
             (r#"{"messageType":[{"field":[{"type":"TYPE_BOOL","new":1}]}]}"#, true),
             (r#"{"messageType":[{"field":[{"type":"TYPE_BOOL"},{"type":"TYPE_NO_SUCH"}]}]}"#, false),
         ] {
-            assert_eq!(to_protobuf(&descriptor, json.as_bytes()).is_ok(), is_known, "{json}");
+            assert_eq!(to_message(&descriptor, json.as_bytes()).is_ok(), is_known, "{json}");
         }
     }
 }

@@ -7,6 +7,8 @@ use http::{Uri, uri::InvalidUri};
 use prost_reflect::{DescriptorError, DescriptorPool, MessageDescriptor};
 use prost_types::method_options::IdempotencyLevel;
 
+use super::page_query::Pagination;
+
 /// The descriptors do not say what is served.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidDescriptors {
@@ -27,6 +29,8 @@ pub(super) struct Method {
     pub(super) uri: Uri,
     pub(super) input: MessageDescriptor,
     pub(super) output: MessageDescriptor,
+    /// Where its input says which page of a list is wanted, if it lists.
+    pub(super) pagination: Option<Pagination>,
 }
 
 /// Every method, by its path without the slash in front: `package.Service/Method`.
@@ -62,6 +66,7 @@ impl Methods {
                     uri: format!("/{path}").parse()?,
                     input: method.input(),
                     output: method.output(),
+                    pagination: Pagination::of(&method.input()),
                 };
                 by_path.insert(path, Arc::new(method));
             }

@@ -8,6 +8,9 @@
 //! A request's extensions reach the handler, and those of its answer come back, whatever the protocol. The code that an
 //! answer has is left with it as a [`tonic::Code`], for layers in front that count or log.
 //!
+//! For plain-JSON clients there is more than Connect has: a page can be asked for in the query (`page_query.rs`), streams can be
+//! lines of JSON (`json_lines.rs`), and answers say when it is of no use to ask again (`retry.rs`).
+//!
 //! What does not come from a handler is answered in the protocol of the request as well: [`Errors`] does that for layers
 //! in front, without a look at the body.
 //!
@@ -20,9 +23,12 @@ mod dispatcher;
 mod error;
 mod framing;
 mod json;
+mod json_lines;
 mod metadata;
 mod methods;
 mod native;
+mod page_query;
+mod retry;
 mod service;
 mod trailers;
 

@@ -6,11 +6,14 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use connectrpc::{CompressionPolicy, ConnectRpcBody, ConnectRpcService, DeadlinePolicy, Limits, MethodKind};
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use connectrpc::{
+    CodecFormat, CompressionPolicy, ConnectRpcBody, ConnectRpcService, DeadlinePolicy, Limits, MethodKind, Protocol,
+};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body as HttpBody;
 use tonic::{Code, body::Body, service::Routes};
 use tower::Service;
@@ -22,14 +25,21 @@ use super::{
     dispatcher::RoutesDispatcher,
     error::Errors,
     framing::HEADER,
+    json_lines::JsonLines,
     methods::{InvalidDescriptors, Methods},
     native,
+    page_query::PageQuery,
+    retry,
 };
 
 /// Bytes of a message when nothing is said: tonic's own default.
 const DEFAULT_LIMIT: usize = 4 * 1024 * 1024;
 /// By how much a message may get longer by being compressed, and still be taken.
 const COMPRESSED_LONGER: usize = 1024;
+
+/// How long nothing comes in lines of JSON before a space does, when nothing is said: proxies and clients give up after a minute
+/// or half of one.
+const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Who answers plain gRPC.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,6 +58,7 @@ pub struct Connect {
     methods: Methods,
     limit: usize,
     native: NativeGrpc,
+    keep_alive: Duration,
     engine: ConnectRpcService<RoutesDispatcher>,
 }
 
@@ -73,7 +84,14 @@ impl Connect {
     ) -> Result<Self, InvalidDescriptors> {
         let (routes, methods) = (routes.prepare(), Methods::read(descriptors)?);
         let engine = engine(&routes, &methods, DEFAULT_LIMIT);
-        Ok(Self { routes, methods, limit: DEFAULT_LIMIT, native: NativeGrpc::default(), engine })
+        Ok(Self {
+            routes,
+            methods,
+            limit: DEFAULT_LIMIT,
+            native: NativeGrpc::default(),
+            keep_alive: DEFAULT_KEEP_ALIVE,
+            engine,
+        })
     }
 
     /// How many bytes a message of a request may have, uncompressed and in each codec; 4 MiB by default. The routes must take
@@ -92,23 +110,38 @@ impl Connect {
         self
     }
 
+    /// How long nothing comes in a stream of lines of JSON before a space does; 10 s by default.
+    #[must_use]
+    pub const fn with_json_lines_keep_alive(mut self, interval: Duration) -> Self {
+        self.keep_alive = interval;
+        self
+    }
+
     /// Answers requests that come to no handler, in their own protocol.
     #[must_use]
     pub fn errors(&self) -> Errors {
         Errors::new(self.methods.clone())
     }
 
-    async fn answer(mut self, request: Request<Body>) -> Response<Body> {
-        let (parts, body) = request.into_parts();
+    async fn answer(self, request: Request<Body>) -> Response<Body> {
+        let mut response = self.answer_unmarked(request).await;
+        let code = response.extensions().get::<Code>().copied().unwrap_or(Code::Unknown);
+        retry::mark(&mut response, code);
+        response
+    }
+
+    async fn answer_unmarked(mut self, request: Request<Body>) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
         let path = parts.uri.path();
         let method = self.methods.get(path.strip_prefix('/').unwrap_or(path)).cloned();
         let mut way = Way::of(&parts, method.as_deref());
         if way == Way::Native && self.native == NativeGrpc::Engine {
-            way = Way::Engine(connectrpc::Protocol::Grpc);
+            way = Way::Engine(Protocol::Grpc);
         }
         let protocol = match way {
-            Way::Native => connectrpc::Protocol::Grpc,
+            Way::Native => Protocol::Grpc,
             Way::Engine(protocol) => protocol,
+            Way::JsonLines => Protocol::Connect,
             Way::MethodNotAllowed => {
                 return refused(StatusCode::METHOD_NOT_ALLOWED, (header::ALLOW, HeaderValue::from_static("POST")));
             }
@@ -128,13 +161,32 @@ impl Connect {
         let takes_one = method
             .as_ref()
             .is_none_or(|method| matches!(method.descriptor.kind, MethodKind::Unary | MethodKind::ServerStreaming));
-        if way == Way::Native {
-            return native::call(self.routes, Request::from_parts(parts, body), takes_one, timeout, self.limit).await;
+        match (way, method) {
+            (Way::Native, _) => {
+                let request = Request::from_parts(parts, body);
+                return native::call(self.routes, request, takes_one, timeout, self.limit).await;
+            }
+            (Way::JsonLines, Some(method)) => {
+                let (errors, limit, keep_alive) = (self.errors(), self.limit, self.keep_alive);
+                let lines = JsonLines { routes: self.routes, method, errors, limit, keep_alive };
+                return lines.call(parts, body, timeout).await;
+            }
+            (_, Some(method)) if method.pagination.is_some() && is_plain_json(&parts) => {
+                match PageQuery::read(parts.uri.query().unwrap_or_default()) {
+                    Ok(Some(query)) => drop(parts.extensions.insert(query)),
+                    Ok(None) => {}
+                    Err(status) => return self.errors().answer(&parts.headers, status),
+                }
+            }
+            (_, Some(_) | None) => {}
         }
+        self.through_engine(Request::from_parts(parts, body), takes_one).await
+    }
 
+    async fn through_engine(&mut self, request: Request<Body>, takes_one: bool) -> Response<Body> {
         let crossing = Crossing::default();
-        let headers = parts.headers.clone();
-        let mut request = Request::from_parts(parts, RequestBody::new(body, crossing.clone()));
+        let headers = request.headers().clone();
+        let mut request = request.map(|body| RequestBody::new(body, crossing.clone()));
         request.extensions_mut().insert(crossing.clone());
         let Ok(response) = self.engine.call(request).await;
         // The engine says of a body that cannot be read that the server is at fault. Where it reads a body itself, before it
@@ -149,6 +201,16 @@ impl Connect {
         response.extensions_mut().insert(code);
         response
     }
+}
+
+/// A request of Connect's, by POST, for one message in JSON.
+fn is_plain_json(request: &Parts) -> bool {
+    request.method == Method::POST
+        && Protocol::detect(&request.headers).is_some_and(|detected| {
+            detected.protocol == Protocol::Connect
+                && detected.codec_format == CodecFormat::Json
+                && !detected.is_streaming
+        })
 }
 
 impl<B> Service<Request<B>> for Connect
@@ -203,6 +265,7 @@ fn own_code(response: &Response<Body>) -> Code {
         StatusCode::BAD_REQUEST => Code::InvalidArgument,
         StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
         StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED => Code::Unimplemented,
+        StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
         StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
         StatusCode::INTERNAL_SERVER_ERROR => Code::Internal,
         _ => Code::Unknown,

@@ -4,6 +4,7 @@ mod bad_input;
 mod deadlines;
 mod identity;
 mod limits;
+mod plain_json;
 mod refusals;
 mod spoken;
 mod streams;
