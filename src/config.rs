@@ -1,5 +1,6 @@
 //! What the server is told: flags and `LATCHKEY_*` variables, checked together so that every mistake is reported at once.
 
+mod cors_origins;
 mod environment_limits;
 
 use std::{
@@ -67,6 +68,15 @@ pub struct ServeArgs {
     /// What clients write to reach the server, such as https://latchkey.example [default: http:// and the address]
     #[arg(long, env = "LATCHKEY_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
+    /// Origin whose pages may call the API from a browser, such as https://app.example; can be given more than once, or with
+    /// commas between [default: none]
+    #[arg(
+        long = "cors-allowed-origin",
+        env = "LATCHKEY_CORS_ALLOWED_ORIGINS",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    pub cors_allowed_origins: Vec<String>,
     /// Address and port to tell Prometheus metrics on; 'off' for none
     #[arg(long, env = "LATCHKEY_METRICS_LISTEN", value_name = "ADDR", default_value = DEFAULT_METRICS_LISTEN)]
     pub metrics_listen: String,
@@ -164,6 +174,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// What clients write to reach it, without a slash at the end; none for the address it listens on.
     pub public_url: Option<String>,
+    /// Whose pages may call it from a browser.
+    pub cors_allowed_origins: Vec<String>,
     /// Where it tells its metrics.
     pub metrics_listen: Option<SocketAddr>,
     /// Where the data is: of no interest to a process that is told what it needs of it.
@@ -219,6 +231,7 @@ impl ServeArgs {
             text => address("--metrics-listen", text, &mut mistakes),
         };
         let public_url = self.public_url.as_deref().and_then(|text| public_url(text, &mut mistakes));
+        let cors_allowed_origins = cors_origins::check(&self.cors_allowed_origins, &mut mistakes);
         let tokens_per_user = number("--tokens-per-user", &self.tokens_per_user, &(1..=100_000), &mut mistakes);
         let environments = self.environments.check(&mut mistakes);
         let clone_timeout = time("--clone-timeout", &self.clone_timeout, &mut mistakes);
@@ -237,6 +250,7 @@ impl ServeArgs {
                 Ok(Config {
                     listen,
                     public_url,
+                    cors_allowed_origins,
                     metrics_listen,
                     data: self.data,
                     local_runner,
@@ -309,6 +323,7 @@ mod tests {
         let mistakes = check(&[
             "--listen=8080",
             "--public-url=latchkey",
+            "--cors-allowed-origin=*",
             "--tokens-per-user=0",
             "--metrics-listen=x",
             "--clone-timeout=9",
@@ -319,6 +334,7 @@ mod tests {
         for flag in [
             "--listen",
             "--public-url",
+            "--cors-allowed-origin",
             "--tokens-per-user",
             "--metrics-listen",
             "--clone-timeout",

@@ -3,6 +3,7 @@
 pub mod admin;
 mod answer_body;
 mod body_deadline;
+mod cors;
 mod database;
 mod descriptors;
 mod environments;
@@ -240,8 +241,8 @@ async fn serve(
     let source = Arc::new(StoredCredentials::new(verifying));
     let verifier = Arc::new(Verifier::start(keys, source));
 
-    // From the outside in. Paths first: what is counted, permitted and called is one and the same. Trace: refusals too are
-    // counted, and have a request ID. Then auth, which reads headers alone. A refusal goes on, emptied, to where its
+    // From the outside in. Paths first: what is counted, permitted and called is one and the same. CORS: a browser that asks
+    // whether it may call has no token yet, and does not call yet. Trace: refusals too are counted, and have a request ID. Then auth, which reads headers alone. A refusal goes on, emptied, to where its
     // protocol is known: in front of all protocols, behind nothing that reads bodies. Then the deadline for bodies, which
     // nobody reads before; last the protocols, with the services behind them.
     let connect = http::connect(services, health, &config.limits);
@@ -251,6 +252,7 @@ async fn serve(
     let service = refusal::RefusalLayer::new(errors).layer(service);
     let service = AuthLayer::new(verifier, Arc::new(recorder)).layer(service);
     let service = trace::TraceLayer.layer(service);
+    let service = cors::layer(&config.cors_allowed_origins).layer(service);
     let service = paths::PathLayer.layer(service);
 
     if let Some(listener) = metrics_listener {

@@ -1,6 +1,7 @@
 //! One port, every protocol: the same answers to plain HTTP clients, whatever they speak.
 
 mod bad_input;
+mod cors;
 mod deadlines;
 mod identity;
 mod limits;
