@@ -74,6 +74,15 @@ pub const POLICIES: &[Policy] = &[
     row("gitpod.v1.EnvironmentService/StartEnvironment", Who::Caller, Access::Write),
     row("gitpod.v1.EnvironmentService/StopEnvironment", Who::Caller, Access::Write),
     row("gitpod.v1.EnvironmentService/DeleteEnvironment", Who::Caller, Access::Write),
+    row("gitpod.v1.EnvironmentService/UpdateEnvironment", Who::Caller, Access::Write),
+    row("gitpod.v1.EnvironmentService/ArchiveEnvironment", Who::Caller, Access::Write),
+    row("gitpod.v1.EnvironmentService/UnarchiveEnvironment", Who::Caller, Access::Write),
+    // Not there yet, whoever asks; once they are, they change something or make credentials.
+    row("gitpod.v1.EnvironmentService/CreateEnvironmentFromProject", Who::Caller, Access::Write),
+    row("gitpod.v1.EnvironmentService/CreateEnvironmentLogsToken", Who::Caller, Access::Write),
+    row("gitpod.v1.EnvironmentService/CreatePortAccessToken", Who::Caller, Access::Write),
+    row("gitpod.v1.EnvironmentService/AllowPortAccess", Who::Caller, Access::Write),
+    row("gitpod.v1.EnvironmentService/MarkEnvironmentActive", Who::Caller, Access::Write),
     row("gitpod.v1.EnvironmentService/ListEnvironmentClasses", Who::Caller, Access::Read),
     row("gitpod.v1.EnvironmentService/CreateEnvironmentAccessToken", Who::Caller, Access::Write),
     Policy {

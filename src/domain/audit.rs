@@ -22,6 +22,12 @@ pub enum Action {
     EnvironmentStop,
     /// An environment was told to go, with its files.
     EnvironmentDelete,
+    /// An environment got another name.
+    EnvironmentUpdate,
+    /// An environment was put aside.
+    EnvironmentArchive,
+    /// An environment was put back.
+    EnvironmentUnarchive,
     /// A token for one environment was made.
     EnvironmentTokenCreate,
     /// A command was run in an environment.
@@ -30,6 +36,10 @@ pub enum Action {
     EnvironmentExecCancel,
     /// A user was added.
     UserCreate,
+    /// A user may act no more, for now.
+    UserSuspend,
+    /// A user may act again.
+    UserUnsuspend,
     /// A signing key was made the one that new tokens are made with.
     GenerationActivate,
     /// A signing key and every token made with it were revoked.
@@ -46,17 +56,22 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::TokenCreate,
         Self::TokenRevoke,
         Self::EnvironmentCreate,
         Self::EnvironmentStart,
         Self::EnvironmentStop,
         Self::EnvironmentDelete,
+        Self::EnvironmentUpdate,
+        Self::EnvironmentArchive,
+        Self::EnvironmentUnarchive,
         Self::EnvironmentTokenCreate,
         Self::EnvironmentExec,
         Self::EnvironmentExecCancel,
         Self::UserCreate,
+        Self::UserSuspend,
+        Self::UserUnsuspend,
         Self::GenerationActivate,
         Self::GenerationRevoke,
         Self::AuditLogsDrop,
@@ -75,10 +90,15 @@ impl Action {
             Self::EnvironmentStart => "environment_start",
             Self::EnvironmentStop => "environment_stop",
             Self::EnvironmentDelete => "environment_delete",
+            Self::EnvironmentUpdate => "environment_update",
+            Self::EnvironmentArchive => "environment_archive",
+            Self::EnvironmentUnarchive => "environment_unarchive",
             Self::EnvironmentTokenCreate => "environment_token_create",
             Self::EnvironmentExec => "environment_exec",
             Self::EnvironmentExecCancel => "environment_exec_cancel",
             Self::UserCreate => "user_create",
+            Self::UserSuspend => "user_suspend",
+            Self::UserUnsuspend => "user_unsuspend",
             Self::GenerationActivate => "generation_activate",
             Self::GenerationRevoke => "generation_revoke",
             Self::AuditLogsDrop => "audit_logs_drop",

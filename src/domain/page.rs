@@ -7,6 +7,16 @@ pub const DEFAULT_PAGE_SIZE: u16 = 25;
 /// The most entries a page has; larger wishes are cut to it.
 pub const MAX_PAGE_SIZE: u16 = 100;
 
+/// Which way a list goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// Newest first.
+    #[default]
+    Descending,
+    /// Oldest first.
+    Ascending,
+}
+
 /// Why a page request is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPage {
@@ -30,7 +40,7 @@ pub trait Key: Copy {
     fn parse(token: &str) -> Result<Self, InvalidPage>;
 }
 
-/// Which page of a list is asked for. Where no other key is named, the list is newest first.
+/// Which page of a list is asked for. Where no other key or order is named, the list is newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageRequest<K = PageKey> {
     size: u16,

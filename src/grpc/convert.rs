@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use crate::domain::{
     audit::{AuditEntry, Outcome, SubjectType},
     ids::PrincipalId,
-    page::{InvalidPage, Key, Page, PageRequest},
+    page::{InvalidPage, Key, Order, Page, PageRequest},
     principal::{PrincipalKind, PrincipalRecord, PrincipalStatus},
     token::Token,
 };
@@ -70,6 +70,18 @@ pub(super) fn page<T, K: Key, M>(
 ) -> (Vec<M>, Option<pb::PaginationResponse>) {
     let next_token = page.next.as_ref().map(Key::token).unwrap_or_default();
     (page.entries.into_iter().map(message).collect(), Some(pb::PaginationResponse { next_token }))
+}
+
+/// Which way a list goes: newest first, if nothing is said.
+pub(super) fn order(number: i32) -> Result<Order, ServiceError> {
+    match pb::SortOrder::try_from(number) {
+        Ok(pb::SortOrder::Unspecified | pb::SortOrder::Desc) => Ok(Order::Descending),
+        Ok(pb::SortOrder::Asc) => Ok(Order::Ascending),
+        Err(_) => Err(ServiceError::Invalid {
+            field: "sort.order",
+            problem: "is no known order; use SORT_ORDER_ASC or SORT_ORDER_DESC".to_owned(),
+        }),
+    }
 }
 
 /// How many there are on all pages together.

@@ -137,6 +137,7 @@ pub(super) fn environment(environment: Environment, public_url: &str) -> pb::Env
             created_at: Some(timestamp(environment.created_at)),
             runner_id: environment.runner_id.to_string(),
             last_started_at: environment.last_started_at.map(timestamp),
+            archived_at: environment.archived_at.map(timestamp),
             role: pb::EnvironmentRole::Default.into(),
             annotations: environment.annotations.clone().into_iter().collect(),
             session_id: environment.session_id.clone(),

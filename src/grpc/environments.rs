@@ -6,15 +6,20 @@ use tonic::{Request, Response, Status};
 
 use super::{caller, classes, classes::lacks, convert, convert_environment, unsupported};
 use crate::domain::{
-    environment::{DesiredPhase, EnvironmentFilter, SESSION_ID_LIMIT},
+    environment::{DesiredPhase, EnvironmentFilter, EnvironmentTime, SESSION_ID_LIMIT},
+    page::Order,
     text,
 };
 use crate::pb::gitpod::v1::{
-    CreateEnvironmentAccessTokenRequest, CreateEnvironmentAccessTokenResponse, CreateEnvironmentRequest,
-    CreateEnvironmentResponse, DeleteEnvironmentRequest, DeleteEnvironmentResponse, EnvironmentRole,
-    GetEnvironmentRequest, GetEnvironmentResponse, ListEnvironmentClassesRequest, ListEnvironmentClassesResponse,
-    ListEnvironmentsRequest, ListEnvironmentsResponse, PaginationResponse, RunnerKind, StartEnvironmentRequest,
-    StartEnvironmentResponse, StopEnvironmentRequest, StopEnvironmentResponse,
+    AllowPortAccessRequest, AllowPortAccessResponse, ArchiveEnvironmentRequest, ArchiveEnvironmentResponse,
+    CreateEnvironmentAccessTokenRequest, CreateEnvironmentAccessTokenResponse, CreateEnvironmentFromProjectRequest,
+    CreateEnvironmentFromProjectResponse, CreateEnvironmentLogsTokenRequest, CreateEnvironmentLogsTokenResponse,
+    CreateEnvironmentRequest, CreateEnvironmentResponse, CreatePortAccessTokenRequest, CreatePortAccessTokenResponse,
+    DeleteEnvironmentRequest, DeleteEnvironmentResponse, EnvironmentRole, GetEnvironmentRequest,
+    GetEnvironmentResponse, ListEnvironmentClassesRequest, ListEnvironmentClassesResponse, ListEnvironmentsRequest,
+    ListEnvironmentsResponse, MarkEnvironmentActiveRequest, MarkEnvironmentActiveResponse, PaginationResponse,
+    RunnerKind, StartEnvironmentRequest, StartEnvironmentResponse, StopEnvironmentRequest, StopEnvironmentResponse,
+    UnarchiveEnvironmentRequest, UnarchiveEnvironmentResponse, UpdateEnvironmentRequest, UpdateEnvironmentResponse,
     environment_service_server::EnvironmentService, list_environments_request,
 };
 use crate::service::{CreateEnvironment, Environments, ServiceError};
@@ -43,6 +48,18 @@ impl EnvironmentApi {
         let caller = caller(request)?;
         let id = convert::id("environment_id", id)?;
         Ok(self.environments.desire(caller.actor(), id, desired, rpc).await?)
+    }
+
+    async fn archive<T>(
+        &self,
+        request: &Request<T>,
+        id: &str,
+        archived: bool,
+        rpc: &'static str,
+    ) -> Result<(), Status> {
+        let caller = caller(request)?;
+        let id = convert::id("environment_id", id)?;
+        Ok(self.environments.archive(caller.actor(), id, archived, rpc).await?)
     }
 }
 
@@ -88,18 +105,18 @@ impl EnvironmentService for EnvironmentApi {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let page = convert::page_request(request.pagination)?;
-        check_sort(request.sort)?;
         let is_counted = request.count.is_some_and(|count| count.include);
         let asked = request.filter.unwrap_or_default();
         let (matches_none, has_phases) = (matches_none(&asked), !asked.status_phases.is_empty());
         let filter = filter(asked)?;
+        let order = order(request.sort, filter.archived)?;
         let matches_none = matches_none || (has_phases && filter.phases.is_empty());
         if matches_none {
             let pagination = Some(PaginationResponse::default());
             let count = is_counted.then(|| convert::count(0));
             return Ok(Response::new(ListEnvironmentsResponse { pagination, environments: Vec::new(), count }));
         }
-        let (environments, count) = self.environments.list(caller.actor(), filter, &page, is_counted).await?;
+        let (environments, count) = self.environments.list(caller.actor(), filter, order, &page, is_counted).await?;
         let (environments, pagination) =
             convert::page(environments, |environment| convert_environment::environment(environment, &self.public_url));
         let count = count.map(convert::count);
@@ -150,6 +167,73 @@ impl EnvironmentService for EnvironmentApi {
         let token = self.environments.access_token(caller.actor(), id, rpc).await?;
         Ok(Response::new(CreateEnvironmentAccessTokenResponse { access_token: token.expose().to_owned() }))
     }
+
+    async fn update_environment(
+        &self,
+        request: Request<UpdateEnvironmentRequest>,
+    ) -> Result<Response<UpdateEnvironmentResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        let id = convert::id("environment_id", &request.environment_id)?;
+        unsupported::refuse_change(request)?;
+        let name = request.metadata.as_ref().and_then(|metadata| metadata.name.as_deref());
+        let rpc = "gitpod.v1.EnvironmentService/UpdateEnvironment";
+        self.environments.update(caller.actor(), id, name, rpc).await?;
+        Ok(Response::new(UpdateEnvironmentResponse {}))
+    }
+
+    async fn archive_environment(
+        &self,
+        request: Request<ArchiveEnvironmentRequest>,
+    ) -> Result<Response<ArchiveEnvironmentResponse>, Status> {
+        let rpc = "gitpod.v1.EnvironmentService/ArchiveEnvironment";
+        self.archive(&request, &request.get_ref().environment_id, true, rpc).await?;
+        Ok(Response::new(ArchiveEnvironmentResponse {}))
+    }
+
+    async fn unarchive_environment(
+        &self,
+        request: Request<UnarchiveEnvironmentRequest>,
+    ) -> Result<Response<UnarchiveEnvironmentResponse>, Status> {
+        let rpc = "gitpod.v1.EnvironmentService/UnarchiveEnvironment";
+        self.archive(&request, &request.get_ref().environment_id, false, rpc).await?;
+        Ok(Response::new(UnarchiveEnvironmentResponse {}))
+    }
+
+    async fn create_environment_from_project(
+        &self,
+        _: Request<CreateEnvironmentFromProjectRequest>,
+    ) -> Result<Response<CreateEnvironmentFromProjectResponse>, Status> {
+        Err(unsupported::PROJECTS.into())
+    }
+
+    async fn create_environment_logs_token(
+        &self,
+        _: Request<CreateEnvironmentLogsTokenRequest>,
+    ) -> Result<Response<CreateEnvironmentLogsTokenResponse>, Status> {
+        Err(unsupported::LOGS.into())
+    }
+
+    async fn create_port_access_token(
+        &self,
+        _: Request<CreatePortAccessTokenRequest>,
+    ) -> Result<Response<CreatePortAccessTokenResponse>, Status> {
+        Err(unsupported::PORTS.into())
+    }
+
+    async fn allow_port_access(
+        &self,
+        _: Request<AllowPortAccessRequest>,
+    ) -> Result<Response<AllowPortAccessResponse>, Status> {
+        Err(unsupported::PORTS.into())
+    }
+
+    async fn mark_environment_active(
+        &self,
+        _: Request<MarkEnvironmentActiveRequest>,
+    ) -> Result<Response<MarkEnvironmentActiveResponse>, Status> {
+        Err(unsupported::ACTIVITY.into())
+    }
 }
 
 fn filter(filter: list_environments_request::Filter) -> Result<EnvironmentFilter, ServiceError> {
@@ -163,6 +247,7 @@ fn filter(filter: list_environments_request::Filter) -> Result<EnvironmentFilter
             .map(|before| convert::time("filter.created_before", before))
             .transpose()?,
         search: search(filter.search)?,
+        archived: archived(filter.archival_status)?,
     })
 }
 
@@ -188,34 +273,45 @@ fn session_ids(ids: Vec<String>) -> Result<Vec<String>, ServiceError> {
     Ok(ids)
 }
 
-/// Whether a condition asks for what no environment here has: a project, an archive. Were such a condition
+/// Whether a condition asks for what no environment here has: a project, a lockdown. Were such a condition
 /// passed over, a script that deletes what it finds would delete everything.
 fn matches_none(filter: &list_environments_request::Filter) -> bool {
-    use list_environments_request::ArchivalStatus;
     !filter.project_ids.is_empty()
         || filter.lockdown_before.is_some()
-        || filter.archival_status == Some(ArchivalStatus::Archived.into())
         || lacks(&filter.roles, EnvironmentRole::Default.into())
         || lacks(&filter.runner_kinds, RunnerKind::Remote.into())
 }
 
-/// The list has one order: by ID, which is by the time of creation.
-fn check_sort(sort: Option<list_environments_request::Sort>) -> Result<(), ServiceError> {
-    use crate::pb::gitpod::v1::SortOrder;
-    use list_environments_request::SortField;
-    let Some(sort) = sort else { return Ok(()) };
-    match SortField::try_from(sort.field) {
-        Ok(SortField::Unspecified | SortField::Id) => {}
-        Ok(SortField::ArchivedAt) | Err(_) => {
-            let problem = "must be SORT_FIELD_ID: by the time of creation".to_owned();
-            return Err(ServiceError::Invalid { field: "sort.field", problem });
+/// Archived ones are not listed unless they are asked for.
+fn archived(status: Option<i32>) -> Result<Option<bool>, ServiceError> {
+    use list_environments_request::ArchivalStatus;
+    match ArchivalStatus::try_from(status.unwrap_or_default()) {
+        Ok(ArchivalStatus::Unspecified | ArchivalStatus::Active) => Ok(Some(false)),
+        Ok(ArchivalStatus::Archived) => Ok(Some(true)),
+        Ok(ArchivalStatus::All) => Ok(None),
+        Err(_) => {
+            Err(ServiceError::Invalid { field: "filter.archival_status", problem: "is no known status".to_owned() })
         }
     }
-    match SortOrder::try_from(sort.order) {
-        Ok(SortOrder::Unspecified | SortOrder::Desc) => Ok(()),
-        Ok(SortOrder::Asc) | Err(_) => Err(ServiceError::Invalid {
-            field: "sort.order",
-            problem: "must be SORT_ORDER_DESC: newest first".to_owned(),
-        }),
-    }
+}
+
+/// IDs are in the order of their making. Environments that are not archived have no place in the order of the others.
+fn order(
+    sort: Option<list_environments_request::Sort>,
+    archived: Option<bool>,
+) -> Result<(EnvironmentTime, Order), ServiceError> {
+    use list_environments_request::SortField;
+    let sort = sort.unwrap_or_default();
+    let invalid = |problem: &str| ServiceError::Invalid { field: "sort.field", problem: problem.to_owned() };
+    let by = match (SortField::try_from(sort.field), archived) {
+        (Ok(SortField::Unspecified | SortField::Id), _) => EnvironmentTime::Creation,
+        (Ok(SortField::ArchivedAt), Some(true)) => EnvironmentTime::Archival,
+        (Ok(SortField::ArchivedAt), Some(false) | None) => {
+            return Err(invalid(
+                "is for archived environments alone; set filter.archival_status to ARCHIVAL_STATUS_ARCHIVED",
+            ));
+        }
+        (Err(_), _) => return Err(invalid("is no known field; use SORT_FIELD_ID or SORT_FIELD_ARCHIVED_AT")),
+    };
+    Ok((by, convert::order(sort.order)?))
 }

@@ -32,6 +32,9 @@ impl From<ServiceError> for Status {
             ServiceError::Precondition(message) => {
                 Self::with_error_details(Code::FailedPrecondition, message, info("PRECONDITION"))
             }
+            ServiceError::Unsupported(message) => {
+                Self::with_error_details(Code::Unimplemented, message, info("NOT_SUPPORTED"))
+            }
             ServiceError::TimedOut(message) => {
                 Self::with_error_details(Code::DeadlineExceeded, message, info("TIMED_OUT"))
             }

@@ -1,5 +1,6 @@
 //! Environments: what is wanted of them. What becomes of it, the reconciler sees to.
 
+mod changes;
 mod classes;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -11,20 +12,20 @@ use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     environment::{
         ClassFilter, ClassKey, Content, DesiredPhase, Environment, EnvironmentClass, EnvironmentFilter,
-        EnvironmentLimits, NAME_LIMIT, NewEnvironment, Phase, Progress, SESSION_ID_LIMIT,
+        EnvironmentLimits, EnvironmentTime, NAME_LIMIT, NewEnvironment, Phase, Progress, SESSION_ID_LIMIT,
     },
     exec::{
         COMMAND_LIMIT, Command, CommandOutput, DIRECTORY_LIMIT, Held, LONGEST_TIMEOUT, OPERATION_ID_LIMIT, Operations,
         OperationsError,
     },
     ids::{ClassId, EnvironmentId, EnvironmentTokenId, PrincipalId, RunnerId},
-    page::{Page, PageRequest},
+    page::{Order, Page, PageRequest},
     principal::Actor,
     secret::Secret,
     text::{self, is_unprintable},
     token::SigningKeys,
 };
-use crate::store::{EnvironmentChange, EnvironmentCreateError, MintError, Store, StoreError};
+use crate::store::{EnvironmentCreateError, MintError, Store, StoreError};
 
 /// The most annotations of an environment.
 const ANNOTATIONS_LIMIT: usize = 64;
@@ -133,7 +134,7 @@ impl Environments {
         Ok(environment)
     }
 
-    /// A page of environments, newest first: the actor's own, or as an admin those of the creators asked for; and how many
+    /// A page of environments, in the order of a time: the actor's own, or as an admin those of the creators asked for; and how many
     /// there are on all pages, if that is asked for.
     ///
     /// # Errors
@@ -142,6 +143,7 @@ impl Environments {
         &self,
         actor: &Actor,
         mut filter: EnvironmentFilter,
+        order: (EnvironmentTime, Order),
         page: &PageRequest,
         count: bool,
     ) -> Result<(Page<Environment>, Option<i64>), ServiceError> {
@@ -152,7 +154,7 @@ impl Environments {
         if !actor.is_admin() && filter.creator_ids.iter().any(|id| *id != actor.principal_id) {
             return Err(ServiceError::Denied("only admins may list the environments of others".to_owned()));
         }
-        let mut environments = self.store.environment_list(actor.organization_id, &filter, page).await?;
+        let mut environments = self.store.environment_list(actor.organization_id, &filter, order, page).await?;
         for environment in &mut environments.entries {
             environment.progress = self.progress(environment);
         }
@@ -184,14 +186,7 @@ impl Environments {
             .store
             .environment_desire(actor.organization_id, creator(actor), id, desired, &self.limits, &event)
             .await?;
-        match change {
-            EnvironmentChange::Changed | EnvironmentChange::Already => Ok(()),
-            EnvironmentChange::Deleting => {
-                Err(ServiceError::Precondition("the environment is being deleted; create a new one".to_owned()))
-            }
-            EnvironmentChange::Limit(reached) => Err(ServiceError::Exhausted(reached.to_string())),
-            EnvironmentChange::NotFound => Err(ServiceError::not_found("environment", id)),
-        }
+        changes::outcome(id, change)
     }
 
     /// A page of the classes of the actor's organization, smallest first.

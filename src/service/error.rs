@@ -47,6 +47,8 @@ pub enum ServiceError {
     Exhausted(String),
     /// It cannot be done in the present state: what to do first.
     Precondition(String),
+    /// It is part of the contract and not there: what to use instead.
+    Unsupported(&'static str),
     /// It took longer than it may.
     TimedOut(String),
     /// Somebody cancelled it.

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::page::PageKey;
+use crate::domain::page::{Order, PageKey};
 
 pub(super) fn key_of(created_at: OffsetDateTime, id: Uuid) -> PageKey {
     let micros = created_at.unix_timestamp_nanos() / 1000;
@@ -14,4 +14,14 @@ pub(super) fn key_of(created_at: OffsetDateTime, id: Uuid) -> PageKey {
 pub(super) fn time_of(key: PageKey) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(key.created_at_micros) * 1000)
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// In SQL: the order of a list by a time and an ID, and the beginning of the condition that a row comes later in it than
+/// the key that is to follow.
+pub(super) fn sorting(time: &str, id: &str, order: Order) -> (String, String) {
+    let (direction, comparison) = match order {
+        Order::Ascending => ("ASC", ">"),
+        Order::Descending => ("DESC", "<"),
+    };
+    (format!("{time} {direction}, {id} {direction}"), format!("({time}, {id}) {comparison} ("))
 }

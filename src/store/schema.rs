@@ -135,6 +135,7 @@ table! {
         annotations -> Jsonb,
         session_id -> Text,
         disk_bytes -> BigInt,
+        archived_at -> Nullable<Timestamptz>,
     }
 }
 

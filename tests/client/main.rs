@@ -13,3 +13,4 @@ mod secrecy;
 mod server;
 mod terminal;
 mod tokens;
+mod unserved;

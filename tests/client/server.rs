@@ -36,6 +36,8 @@ use latchkey::{
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 use tonic::{Request, Response, Status, service::Routes};
 
+use crate::unserved::unserved;
+
 /// A call that came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
@@ -243,6 +245,17 @@ fn page<T: Clone>(
 
 #[tonic::async_trait]
 impl EnvironmentService for Service {
+    unserved! {
+        update_environment: UpdateEnvironmentRequest => UpdateEnvironmentResponse;
+        archive_environment: ArchiveEnvironmentRequest => ArchiveEnvironmentResponse;
+        unarchive_environment: UnarchiveEnvironmentRequest => UnarchiveEnvironmentResponse;
+        create_environment_from_project: CreateEnvironmentFromProjectRequest => CreateEnvironmentFromProjectResponse;
+        create_environment_logs_token: CreateEnvironmentLogsTokenRequest => CreateEnvironmentLogsTokenResponse;
+        create_port_access_token: CreatePortAccessTokenRequest => CreatePortAccessTokenResponse;
+        allow_port_access: AllowPortAccessRequest => AllowPortAccessResponse;
+        mark_environment_active: MarkEnvironmentActiveRequest => MarkEnvironmentActiveResponse;
+    }
+
     async fn create_environment(
         &self,
         request: Request<CreateEnvironmentRequest>,

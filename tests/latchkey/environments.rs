@@ -1,5 +1,7 @@
 //! Environments on the local runner, through the API.
 
+mod archive;
+mod changes;
 mod classes;
 mod content;
 mod crashes;

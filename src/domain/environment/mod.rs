@@ -12,4 +12,7 @@ pub use content::{Content, GitSource, GitTarget, InvalidContent, InvalidSource};
 pub use limits::{Allowance, EnvironmentLimits, LimitKind, LimitReached, LimitScope};
 pub use phase::{DesiredPhase, Phase};
 pub use progress::{Progress, ProgressStep};
-pub use record::{Environment, EnvironmentFilter, FAILURE_MESSAGE_LIMIT, NAME_LIMIT, NewEnvironment, SESSION_ID_LIMIT};
+pub use record::{
+    Environment, EnvironmentFilter, EnvironmentTime, FAILURE_MESSAGE_LIMIT, NAME_LIMIT, NewEnvironment,
+    SESSION_ID_LIMIT,
+};

@@ -66,6 +66,8 @@ pub struct Environment {
     pub created_at: OffsetDateTime,
     /// When it last came to run.
     pub last_started_at: Option<OffsetDateTime>,
+    /// When it was put aside; none while it is not.
+    pub archived_at: Option<OffsetDateTime>,
 }
 
 /// What is asked for in a new environment; checked.
@@ -110,4 +112,26 @@ pub struct EnvironmentFilter {
     pub created_before: Option<OffsetDateTime>,
     /// Whose name or context URL contains this text.
     pub search: String,
+    /// Archived ones alone, or those alone that are not.
+    pub archived: Option<bool>,
+}
+
+/// By which time environments are listed, and then by ID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnvironmentTime {
+    /// When they were made.
+    Creation,
+    /// When they were archived; those alone that are.
+    Archival,
+}
+
+impl EnvironmentTime {
+    /// When this was, if it was.
+    #[must_use]
+    pub const fn of(self, environment: &Environment) -> Option<OffsetDateTime> {
+        match self {
+            Self::Creation => Some(environment.created_at),
+            Self::Archival => environment.archived_at,
+        }
+    }
 }

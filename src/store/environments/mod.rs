@@ -1,5 +1,6 @@
 //! Environments: what principals ask for, and what reconcilers write.
 
+mod change;
 mod limits;
 mod row;
 
@@ -12,12 +13,13 @@ use diesel::{
 use diesel_async::RunQueryDsl;
 use limits::{Counts, hold};
 use row::{EnvironmentRow, NewRow};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
     Store, StoreError, audit,
     error::not_found,
-    keyset::{key_of, time_of},
+    keyset::{key_of, sorting, time_of},
     reading,
     schema::{environment_classes, environments, principals, runners},
     writing,
@@ -25,10 +27,11 @@ use super::{
 use crate::domain::{
     audit::AuditEvent,
     environment::{
-        DesiredPhase, Environment, EnvironmentFilter, EnvironmentLimits, LimitReached, NewEnvironment, Phase,
+        DesiredPhase, Environment, EnvironmentFilter, EnvironmentLimits, EnvironmentTime, LimitReached, NewEnvironment,
+        Phase,
     },
     ids::{EnvironmentId, OrganizationId, PrincipalId, RunnerId},
-    page::{Page, PageRequest},
+    page::{Order, Page, PageRequest},
 };
 
 /// Environments with who created them.
@@ -55,6 +58,11 @@ fn matching(organization: OrganizationId, filter: &EnvironmentFilter) -> WithCre
     if !filter.phases.is_empty() {
         query = query.filter(environments::phase.eq_any(filter.phases.iter().map(|phase| phase.as_str())));
     }
+    query = match filter.archived {
+        None => query,
+        Some(true) => query.filter(environments::archived_at.is_not_null()),
+        Some(false) => query.filter(environments::archived_at.is_null()),
+    };
     if let Some(before) = filter.created_before {
         query = query.filter(environments::created_at.lt(before));
     }
@@ -92,13 +100,17 @@ impl From<diesel::result::Error> for EnvironmentCreateError {
     }
 }
 
-/// What came of a change of an environment's desired phase.
+/// What came of a change of what is wanted of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnvironmentChange {
-    /// It is to be there.
+    /// It is so from now on.
     Changed,
-    /// It was to be there already; nothing changed.
+    /// It was so already; nothing changed.
     Already,
+    /// It is archived, and starts no more.
+    Archived,
+    /// It is to run, so it cannot be archived.
+    Runs,
     /// It is being deleted, and nothing else becomes of it.
     Deleting,
     /// As many run as may.
@@ -212,7 +224,7 @@ impl Store {
         row.map(|(row, kind)| row.environment(&kind)).transpose()
     }
 
-    /// A page of an organization's environments, newest first.
+    /// A page of an organization's environments, in the order of a time.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -220,16 +232,22 @@ impl Store {
         &self,
         organization: OrganizationId,
         filter: &EnvironmentFilter,
+        (by, order): (EnvironmentTime, Order),
         page: &PageRequest,
     ) -> Result<Page<Environment>, StoreError> {
+        let time = match by {
+            EnvironmentTime::Creation => "environments.created_at",
+            EnvironmentTime::Archival => "environments.archived_at",
+        };
+        let (in_order, later) = sorting(time, "environments.id", order);
         let rows: Vec<(EnvironmentRow, String)> = reading!(self, |connection| {
             let mut query = matching(organization, filter)
-                .order((environments::created_at.desc(), environments::id.desc()))
+                .order(sql::<Bool>(&in_order))
                 .limit(page.fetch())
                 .select((EnvironmentRow::as_select(), principals::kind));
             if let Some(after) = page.after() {
                 query = query.filter(
-                    sql::<Bool>("(environments.created_at, environments.id) < (")
+                    sql::<Bool>(&later)
                         .bind::<Timestamptz, _>(time_of(after))
                         .sql(", ")
                         .bind::<SqlUuid, _>(after.id)
@@ -239,7 +257,9 @@ impl Store {
             query.load(connection)
         })?;
         let found = rows.into_iter().map(|(row, kind)| row.environment(&kind)).collect::<Result<Vec<_>, _>>()?;
-        Ok(page.page(found, |environment| key_of(environment.created_at, environment.id.uuid())))
+        Ok(page.page(found, |environment| {
+            key_of(by.of(environment).unwrap_or(environment.created_at), environment.id.uuid())
+        }))
     }
 
     /// How many environments of an organization match.
@@ -282,19 +302,22 @@ impl Store {
             if desired == DesiredPhase::Running {
                 hold(connection, organization, of).await?;
             }
-            let current: Option<String> = environments::table
+            let current: Option<(String, Option<OffsetDateTime>)> = environments::table
                 .filter(environments::id.eq(id.uuid()))
-                .select(environments::desired_phase)
+                .select((environments::desired_phase, environments::archived_at))
                 .for_no_key_update()
                 .first(connection)
                 .await
                 .optional()?;
-            let Some(current) = current else { return Ok(EnvironmentChange::NotFound) };
+            let Some((current, archived_at)) = current else { return Ok(EnvironmentChange::NotFound) };
             if current == desired.as_str() {
                 return Ok(EnvironmentChange::Already);
             }
             if current == DesiredPhase::Deleted.as_str() {
                 return Ok(EnvironmentChange::Deleting);
+            }
+            if desired == DesiredPhase::Running && archived_at.is_some() {
+                return Ok(EnvironmentChange::Archived);
             }
             if desired == DesiredPhase::Running
                 && let Some(reached) = Counts::of(connection, organization, of).await?.reached(limits, false, true)

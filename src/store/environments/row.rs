@@ -36,6 +36,7 @@ pub(super) struct EnvironmentRow {
     annotations: serde_json::Value,
     session_id: String,
     disk_bytes: i64,
+    archived_at: Option<OffsetDateTime>,
 }
 
 impl EnvironmentRow {
@@ -77,6 +78,7 @@ impl EnvironmentRow {
             progress: None,
             created_at: self.created_at,
             last_started_at: self.last_started_at,
+            archived_at: self.archived_at,
         })
     }
 }

@@ -1,8 +1,10 @@
 //! Every act makes one entry, which says who did what, to what, with which token, from where.
 
 use latchkey::pb::gitpod::v1::{
-    CreateEnvironmentAccessTokenRequest, CreateEnvironmentRequest, CreatePersonalAccessTokenRequest,
-    DeleteEnvironmentRequest, DeletePersonalAccessTokenRequest, StartEnvironmentRequest, StopEnvironmentRequest,
+    ArchiveEnvironmentRequest, CreateEnvironmentAccessTokenRequest, CreateEnvironmentRequest,
+    CreatePersonalAccessTokenRequest, DeleteEnvironmentRequest, DeletePersonalAccessTokenRequest,
+    StartEnvironmentRequest, StopEnvironmentRequest, UnarchiveEnvironmentRequest, UpdateEnvironmentRequest,
+    update_environment_request::Metadata,
 };
 use serde_json::json;
 use tonic::Code;
@@ -56,6 +58,28 @@ async fn each_act_of_a_caller_is_one_entry() {
     let (done, id) = with_request_id(api.environments.stop_environment(request).await);
     done.unwrap();
     act("environment_stop", "gitpod.v1.EnvironmentService/StopEnvironment", id);
+    let metadata = Some(Metadata { name: Some("another".to_owned()), lockdown_at: None });
+    let request = UpdateEnvironmentRequest { environment_id: environment_id.clone(), metadata, spec: None };
+    let (done, id) = with_request_id(api.environments.update_environment(request.clone()).await);
+    done.unwrap();
+    act("environment_update", "gitpod.v1.EnvironmentService/UpdateEnvironment", id);
+    let (done, id) = with_request_id(api.environments.update_environment(request).await);
+    done.expect("it is called that already");
+    silent.push(id);
+    let request = ArchiveEnvironmentRequest { environment_id: environment_id.clone() };
+    let (done, id) = with_request_id(api.environments.archive_environment(request.clone()).await);
+    done.unwrap();
+    act("environment_archive", "gitpod.v1.EnvironmentService/ArchiveEnvironment", id);
+    let (done, id) = with_request_id(api.environments.archive_environment(request).await);
+    done.expect("a second time is no error");
+    silent.push(id);
+    let (refused, id) = with_request_id(api.environments.start_environment(start.clone()).await);
+    assert_eq!(refused.unwrap_err().code(), Code::FailedPrecondition);
+    silent.push(id);
+    let request = UnarchiveEnvironmentRequest { environment_id: environment_id.clone() };
+    let (done, id) = with_request_id(api.environments.unarchive_environment(request).await);
+    done.unwrap();
+    act("environment_unarchive", "gitpod.v1.EnvironmentService/UnarchiveEnvironment", id);
     let (done, id) = with_request_id(api.environments.start_environment(start.clone()).await);
     done.unwrap();
     act("environment_start", "gitpod.v1.EnvironmentService/StartEnvironment", id);

@@ -1,14 +1,17 @@
 //! An act and its entry are one: what cannot be logged is not done, and what is not done is not logged.
 
 use latchkey::pb::gitpod::v1::{
-    CreateEnvironmentAccessTokenRequest, CreateEnvironmentRequest, CreatePersonalAccessTokenRequest,
-    DeleteEnvironmentRequest, DeletePersonalAccessTokenRequest, StopEnvironmentRequest,
+    ArchiveEnvironmentRequest, CreateEnvironmentAccessTokenRequest, CreateEnvironmentRequest,
+    CreatePersonalAccessTokenRequest, DeleteEnvironmentRequest, DeletePersonalAccessTokenRequest,
+    StopEnvironmentRequest, UnarchiveEnvironmentRequest, UpdateEnvironmentRequest,
+    update_environment_request::Metadata,
 };
 use tonic::{Code, Response, Status};
 
 use super::{rows, runner_of_nobody};
 use crate::support::{
     ServerOptions, TestDatabase, TestServer,
+    environments::{from_nothing, stopped},
     keys::{key_line, token_id},
     with_request_id,
 };
@@ -23,7 +26,7 @@ const STATE: &str = "
     SELECT concat_ws('; ',
         (SELECT string_agg(concat_ws(' ', id, email), ', ' ORDER BY id) FROM principals),
         (SELECT string_agg(concat_ws(' ', id, revoked_at), ', ' ORDER BY id) FROM personal_access_tokens),
-        (SELECT string_agg(concat_ws(' ', id, desired_phase, epoch), ', ' ORDER BY id) FROM environments),
+        (SELECT string_agg(concat_ws(' ', id, name, desired_phase, epoch, archived_at), ', ' ORDER BY id) FROM environments),
         (SELECT string_agg(id::text, ', ' ORDER BY id) FROM environment_tokens),
         (SELECT string_agg(concat_ws(' ', generation, state), ', ' ORDER BY generation) FROM signing_keys))";
 
@@ -39,6 +42,9 @@ async fn what_cannot_be_logged_is_not_done() {
     let environment_id =
         api.environments.create_environment(CreateEnvironmentRequest::default()).await.unwrap().into_inner();
     let environment_id = environment_id.environment.unwrap().id;
+    let put_aside = api.create(stopped(from_nothing())).await.unwrap().id;
+    let archived = api.create(stopped(from_nothing())).await.unwrap().id;
+    api.archive(&archived).await.unwrap();
     let superuser = database.superuser().await;
     let state = async || superuser.query_one(STATE, &[]).await.unwrap().get::<_, String>(0);
     superuser.batch_execute(REFUSE).await.unwrap();
@@ -56,6 +62,13 @@ async fn what_cannot_be_logged_is_not_done() {
     refused("environment_create", api.environments.create_environment(CreateEnvironmentRequest::default()).await);
     let mint = CreateEnvironmentAccessTokenRequest { environment_id: environment_id.clone() };
     refused("environment_token_create", api.environments.create_environment_access_token(mint).await);
+    let metadata = Some(Metadata { name: Some("another".to_owned()), lockdown_at: None });
+    let update = UpdateEnvironmentRequest { environment_id: environment_id.clone(), metadata, spec: None };
+    refused("environment_update", api.environments.update_environment(update).await);
+    let archive = ArchiveEnvironmentRequest { environment_id: put_aside.clone() };
+    refused("environment_archive", api.environments.archive_environment(archive).await);
+    let unarchive = UnarchiveEnvironmentRequest { environment_id: archived.clone() };
+    refused("environment_unarchive", api.environments.unarchive_environment(unarchive).await);
     let stop = StopEnvironmentRequest { environment_id: environment_id.clone() };
     refused("environment_stop", api.environments.stop_environment(stop).await);
     let delete = DeleteEnvironmentRequest { environment_id, ..Default::default() };

@@ -231,6 +231,11 @@ pub(super) const CASES: &[(&str, &str)] = &[
     ("environments_session_id", "UPDATE environments SET session_id = repeat('x', 256)"),
     ("environments_session_id", "UPDATE environments SET session_id = E'a\\nb'"),
     ("environments_disk", "UPDATE environments SET disk_bytes = -1"),
+    ("environments_archived", "UPDATE environments SET archived_at = now()"),
+    (
+        "environments_archived_at",
+        "UPDATE environments SET phase = 'stopped', desired_phase = 'stopped', archived_at = 'infinity'",
+    ),
     // Environment tokens.
     ("environment_tokens_pkey", "INSERT INTO environment_tokens SELECT * FROM environment_tokens"),
     ("environment_tokens_environment_id_fkey", "UPDATE environment_tokens SET environment_id = @nobody"),
@@ -257,6 +262,7 @@ pub(super) const ALLOWED: &[&str] = &[
     "UPDATE principals SET email = 'user@example.com' WHERE id = @stranger",
     "UPDATE environments SET content_ready = true, phase = 'running'",
     "UPDATE environments SET remote_url = 'https://host/path', target = 'remote_branch', target_name = 'main'",
+    "UPDATE environments SET phase = 'stopped', desired_phase = 'deleted', archived_at = now()",
     // Its tokens go with an environment.
     "DELETE FROM environments; SELECT 1 / (1 - count(*)) FROM environment_tokens",
 ];

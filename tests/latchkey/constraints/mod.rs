@@ -134,7 +134,7 @@ async fn every_constraint_has_a_case() {
 }
 
 /// Every column that may be empty. All others refuse NULL.
-const NULLABLE: [&str; 31] = [
+const NULLABLE: [&str; 32] = [
     "audit_logs.actor_id",
     "audit_logs.organization_id",
     "audit_logs.peer",
@@ -148,6 +148,7 @@ const NULLABLE: [&str; 31] = [
     "audit_tallies.peer",
     "audit_tallies.token_id",
     "audit_tallies.user_agent",
+    "environments.archived_at",
     "environments.branch",
     "environments.checkout_location",
     "environments.commit",

@@ -66,16 +66,22 @@ async fn a_list_is_newest_first_page_by_page_and_keeps_to_its_filter() {
     };
     let by_id = list(&api, sorted(SortField::Id.into(), SortOrder::Desc)).await.unwrap();
     assert_eq!(ids(&by_id), newest_first);
+    let oldest_first = list(&api, sorted(SortField::Unspecified.into(), SortOrder::Asc)).await.unwrap();
+    assert_eq!(ids(&oldest_first), made);
+    let mut no_order = sorted(SortField::Id.into(), SortOrder::Desc);
+    no_order.sort.as_mut().unwrap().order = 7;
     let bad_phases = Filter { status_phases: vec![99], ..none() };
+    let bad_status = Filter { archival_status: Some(99), ..none() };
     let bad_creators = Filter { creator_ids: vec!["me".to_owned()], ..none() };
     for (request, field) in [
         (page(-1, ""), "pagination.page_size"),
         (page(3, "x"), "pagination.token"),
         (page(3, &token.replace('0', "g")), "pagination.token"),
-        (sorted(SortField::Unspecified.into(), SortOrder::Asc), "sort.order"),
         (sorted(SortField::ArchivedAt.into(), SortOrder::Desc), "sort.field"),
         (sorted(99, SortOrder::Desc), "sort.field"),
+        (no_order, "sort.order"),
         (ListEnvironmentsRequest { filter: Some(bad_phases), ..Default::default() }, "filter.status_phases"),
+        (ListEnvironmentsRequest { filter: Some(bad_status), ..Default::default() }, "filter.archival_status"),
         (ListEnvironmentsRequest { filter: Some(bad_creators), ..Default::default() }, "filter.creator_ids"),
     ] {
         let error = list(&api, request).await.unwrap_err();
@@ -171,6 +177,9 @@ async fn what_is_somebody_elses_does_not_exist() {
         (other.start(&id).await, other.start(unknown).await),
         (other.stop(&id).await, other.stop(unknown).await),
         (other.delete(&id).await, other.delete(unknown).await),
+        (other.rename(&id, "mine").await, other.rename(unknown, "mine").await),
+        (other.archive(&id).await, other.archive(unknown).await),
+        (other.unarchive(&id).await, other.unarchive(unknown).await),
         (other.environment_token(&id).await.map(drop), other.environment_token(unknown).await.map(drop)),
     ] {
         let (of_others, of_none) = (of_others.unwrap_err(), of_none.unwrap_err());
@@ -183,6 +192,9 @@ async fn what_is_somebody_elses_does_not_exist() {
         other.start("").await,
         other.stop("../x").await,
         other.delete("x").await,
+        other.rename("x", "mine").await,
+        other.archive("").await,
+        other.unarchive("x").await,
         other.environment_token("x").await.map(drop),
     ] {
         let error = error.unwrap_err();

@@ -2,11 +2,12 @@
 
 use latchkey::pb::{
     gitpod::v1::{
-        ContextUrlInitializer, CreateEnvironmentAccessTokenRequest, CreateEnvironmentRequest, DeleteEnvironmentRequest,
-        Environment, EnvironmentInitializer, EnvironmentPhase, EnvironmentSpec, EnvironmentStatus,
-        GetEnvironmentRequest, GitInitializer, StartEnvironmentRequest, StopEnvironmentRequest,
+        ArchiveEnvironmentRequest, ContextUrlInitializer, CreateEnvironmentAccessTokenRequest,
+        CreateEnvironmentRequest, DeleteEnvironmentRequest, Environment, EnvironmentInitializer, EnvironmentPhase,
+        EnvironmentSpec, EnvironmentStatus, GetEnvironmentRequest, GitInitializer, StartEnvironmentRequest,
+        StopEnvironmentRequest, UnarchiveEnvironmentRequest, UpdateEnvironmentRequest,
         environment_initializer::{Spec, spec},
-        environment_spec,
+        environment_spec, update_environment_request,
     },
     supervisor::v1::{ExecRequest, ExecResponse, environment_ops_service_client::EnvironmentOpsServiceClient},
 };
@@ -98,6 +99,25 @@ impl Api {
     pub async fn stop(&self, id: &str) -> Result<(), Status> {
         let request = StopEnvironmentRequest { environment_id: id.to_owned() };
         self.environments.clone().stop_environment(request).await.map(drop)
+    }
+
+    /// Puts an environment aside.
+    pub async fn archive(&self, id: &str) -> Result<(), Status> {
+        let request = ArchiveEnvironmentRequest { environment_id: id.to_owned() };
+        self.environments.clone().archive_environment(request).await.map(drop)
+    }
+
+    /// Puts it back.
+    pub async fn unarchive(&self, id: &str) -> Result<(), Status> {
+        let request = UnarchiveEnvironmentRequest { environment_id: id.to_owned() };
+        self.environments.clone().unarchive_environment(request).await.map(drop)
+    }
+
+    /// Gives an environment another name.
+    pub async fn rename(&self, id: &str, name: &str) -> Result<(), Status> {
+        let metadata = update_environment_request::Metadata { name: Some(name.to_owned()), lockdown_at: None };
+        let request = UpdateEnvironmentRequest { environment_id: id.to_owned(), metadata: Some(metadata), spec: None };
+        self.environments.clone().update_environment(request).await.map(drop)
     }
 
     /// Asks for the end.

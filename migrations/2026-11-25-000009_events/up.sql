@@ -12,9 +12,9 @@ $$;
 CREATE TRIGGER environments_event_create AFTER INSERT ON environments
     FOR EACH ROW EXECUTE FUNCTION environments_event('create');
 -- What is asked of it.
-CREATE TRIGGER environments_event_update AFTER UPDATE OF name, desired_phase, annotations, session_id ON environments
-    FOR EACH ROW WHEN ((OLD.name, OLD.desired_phase, OLD.annotations, OLD.session_id)
-        IS DISTINCT FROM (NEW.name, NEW.desired_phase, NEW.annotations, NEW.session_id))
+CREATE TRIGGER environments_event_update AFTER UPDATE OF name, desired_phase, annotations, session_id, archived_at ON environments
+    FOR EACH ROW WHEN ((OLD.name, OLD.desired_phase, OLD.annotations, OLD.session_id, OLD.archived_at)
+        IS DISTINCT FROM (NEW.name, NEW.desired_phase, NEW.annotations, NEW.session_id, NEW.archived_at))
     EXECUTE FUNCTION environments_event('update');
 -- What became of it. Each version of a status is another status; what it fills of the disk is counted without a word.
 CREATE TRIGGER environments_event_update_status AFTER UPDATE OF status_version ON environments
