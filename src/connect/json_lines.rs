@@ -4,7 +4,9 @@
 //! How an answer goes is bounded by what such clients take for a message, which is every line:
 //!
 //! - A line is never empty. While no message comes, single spaces do, so that proxies and clients do not give up: the next line
-//!   then begins with them.
+//!   then begins with them. A message that has nothing in it says nothing, and is a space as well.
+//! - Each line ends at a multiple of 64 bytes, filled up with spaces: some clients read in pieces of that length, and would keep
+//!   the end of a line until more comes.
 //! - A failure before anything was sent is an ordinary error of Connect's, with its HTTP status. One that comes later breaks off
 //!   the body, since an error in a line would be taken for a message, and an end in good order for success.
 //! - An end after a space would leave half a line, so that is broken off too; who watches begins anew, as after any break.
@@ -38,6 +40,9 @@ use super::{
 /// How long the head of an answer waits for the first message: long enough for a stream that fails as soon as it is begun, and
 /// shorter than anybody notices who watches a quiet one.
 const HEAD: Duration = Duration::from_millis(100);
+
+/// How many bytes clients read at once.
+const PIECE: usize = 64;
 
 /// One call.
 pub(super) struct JsonLines {
@@ -113,12 +118,13 @@ impl JsonLines {
             end,
             keep_alive: self.keep_alive,
             first: None,
+            sent: 0,
             is_in_line: false,
             is_over: false,
         };
         if let Ok(first) = timeout(HEAD, lines.message()).await {
             match first.transpose()? {
-                Some(line) => lines.first = Some(line),
+                Some(message) => lines.first = Some(message),
                 None => lines.is_over = true,
             }
         }
@@ -132,8 +138,10 @@ struct Lines {
     method: Arc<Method>,
     end: Option<Instant>,
     keep_alive: Duration,
-    /// A line that was there before the head was sent.
+    /// A message that was there before the head was sent.
     first: Option<Bytes>,
+    /// Bytes that have been sent, as far as they matter: since the last multiple of a piece.
+    sent: usize,
     /// A space was sent, and no line since.
     is_in_line: bool,
     is_over: bool,
@@ -153,41 +161,47 @@ impl Lines {
         if self.is_over {
             return None;
         }
-        if let Some(line) = self.first.take() {
-            return Some(Ok(line));
+        if let Some(message) = self.first.take() {
+            return Some(self.line(message));
         }
         let next_space = Instant::now() + self.keep_alive;
         let wake = self.end.map_or(next_space, |end| end.min(next_space));
         match timeout_at(wake, self.message()).await {
-            Ok(Some(line)) => {
-                self.is_in_line = false;
-                Some(line)
-            }
+            Ok(Some(message)) => Some(message.and_then(|message| self.line(message))),
             Ok(None) if self.is_in_line => Some(Err(Status::unavailable("the stream is over"))),
             Ok(None) => None,
             Err(_elapsed) if self.end == Some(wake) => Some(Err(deadline::exceeded())),
-            Err(_elapsed) => {
-                self.is_in_line = true;
-                Some(Ok(Bytes::from_static(b" ")))
-            }
+            Err(_elapsed) => Some(Ok(self.space())),
         }
     }
 
-    /// The next message, as a line. Whoever gives up waiting for it loses nothing.
+    /// The next message. Whoever gives up waiting for it loses nothing.
     async fn message(&mut self) -> Option<Result<Bytes, Status>> {
         match self.messages.next().await {
-            Ok(Some(message)) => Some(line(&self.method, message)),
+            Ok(Some(message)) => Some(Ok(message)),
             Ok(None) => failure(&self.messages.trailers).map(Err),
             Err(status) => Some(Err(status)),
         }
     }
-}
 
-fn line(method: &Method, message: Bytes) -> Result<Bytes, Status> {
-    let json = json::from_protobuf(&method.output, message).map_err(|error| status(&error))?;
-    let mut line = BytesMut::from(json);
-    line.put_u8(b'\n');
-    Ok(line.freeze())
+    fn space(&mut self) -> Bytes {
+        self.is_in_line = true;
+        self.sent = (self.sent + 1) % PIECE;
+        Bytes::from_static(b" ")
+    }
+
+    /// A message as it is sent.
+    fn line(&mut self, message: Bytes) -> Result<Bytes, Status> {
+        if message.is_empty() {
+            return Ok(self.space());
+        }
+        let json = json::from_protobuf(&self.method.output, message).map_err(|error| status(&error))?;
+        let mut line = BytesMut::from(json);
+        line.resize((self.sent + line.len() + 1).next_multiple_of(PIECE) - self.sent - 1, b' ');
+        line.put_u8(b'\n');
+        (self.sent, self.is_in_line) = (0, false);
+        Ok(line.freeze())
+    }
 }
 
 /// The whole body, if it is no longer than the limit.
@@ -302,9 +316,18 @@ mod tests {
         assert_eq!((response.status().as_u16(), response.headers().len()), (200, 1), "{response:?}");
         assert_eq!(response.headers()["content-type"], "application/jsonl");
         assert_eq!(response.extensions().get::<Code>(), Some(&Code::Ok));
-        for (status, line) in [(1, "{\"status\":\"SERVING\"}\n"), (0, "{}\n"), (2, "{\"status\":\"NOT_SERVING\"}\n")] {
+        let mut sent = 0;
+        // What says nothing is a space before the next line.
+        for (status, line) in [(1, r#"{"status":"SERVING"}"#), (0, ""), (2, r#"{"status":"NOT_SERVING"}"#)] {
             sender.unbounded_send(serving(status)).unwrap();
-            assert_eq!(piece(&mut response).await.unwrap().unwrap(), line);
+            let piece = piece(&mut response).await.unwrap().unwrap();
+            assert_eq!(piece.trim_ascii(), line.as_bytes());
+            sent += piece.len();
+            assert_eq!(
+                piece.ends_with(b"\n") && sent.is_multiple_of(PIECE),
+                !line.is_empty(),
+                "{piece:?} after {sent}"
+            );
         }
         drop(sender);
         assert!(piece(&mut response).await.is_none(), "ended in good order");
@@ -322,7 +345,8 @@ mod tests {
         while !line.ends_with(b"\n") {
             line.extend_from_slice(&piece(&mut response).await.unwrap().unwrap());
         }
-        assert_eq!(String::from_utf8(line).unwrap().trim_start_matches(' '), "{\"status\":\"SERVING\"}\n");
+        assert_eq!(line.trim_ascii(), br#"{"status":"SERVING"}"#);
+        assert!((3 + line.len()).is_multiple_of(PIECE), "{} bytes more", line.len());
     }
 
     #[tokio::test]
@@ -354,7 +378,7 @@ mod tests {
     async fn a_failure_after_that_breaks_off_the_body() {
         let told = vec![serving(1), Err(Status::aborted("later"))];
         let (_sender, mut response) = answer(NEVER, request(&[], "{}"), told).await;
-        assert_eq!(piece(&mut response).await.unwrap().unwrap(), "{\"status\":\"SERVING\"}\n");
+        assert_eq!(piece(&mut response).await.unwrap().unwrap().trim_ascii(), br#"{"status":"SERVING"}"#);
         assert_eq!(piece(&mut response).await.unwrap().unwrap_err().code(), Code::Aborted);
         assert!(piece(&mut response).await.is_none());
     }

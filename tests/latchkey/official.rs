@@ -1,4 +1,6 @@
 //! The official clients, unchanged, against the server: each script is a case of one client, and says itself what is wrong.
 
+mod browser;
+mod json;
 mod protobuf;
 mod script;

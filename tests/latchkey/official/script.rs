@@ -15,6 +15,8 @@ pub(super) enum Client {
     Json,
     /// `@gitpod/sdk` for TypeScript: plain JSON.
     TypeScript,
+    /// `@connectrpc/connect-web` in Chromium.
+    Browser,
 }
 
 /// Runs one case of a client's script, with the base URL and the token of somebody, and what else the case takes. Breaks off
@@ -26,15 +28,20 @@ pub(super) async fn run(client: Client, case: &str, base_url: &str, token: &str,
         Client::Protobuf => (tools.join("venv/bin/python"), "client_protobuf.py"),
         Client::Json => (tools.join("venv-json/bin/python"), "client_json.py"),
         Client::TypeScript => ("node".into(), "client_typescript.cjs"),
+        Client::Browser => ("node".into(), "client_browser.cjs"),
     };
     let mut command = Command::new(program);
     command.arg(root.join("tests/latchkey/official").join(script)).arg(case).args(arguments);
     let path = std::env::var_os("PATH").unwrap();
-    command.env_clear().env("PATH", path).env("BASE_URL", base_url).env("TOKEN", token).kill_on_drop(true);
-    command.env("NODE_PATH", tools.join("node_modules")).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env_clear().env("PATH", &path).env("BASE_URL", base_url).env("TOKEN", token).kill_on_drop(true);
+    let chromium = std::env::split_paths(&path).map(|directory| directory.join("chromium")).find(|file| file.exists());
+    command
+        .env("CHROMIUM", chromium.expect("chromium is there: run 'make tools'"))
+        .env("NODE_PATH", tools.join("node_modules"))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
     let ended = tokio::time::timeout(4 * SOON, command.output()).await;
     let Output { status, stdout, stderr } = ended.expect("the client ends in time").expect("the client starts");
     let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     assert!(status.success(), "{case}: {said}");
-    assert!(said.ends_with(&format!("{case} ends well\n")), "{case} did not come to its end: {said}");
+    assert!(stdout.ends_with(format!("{case} ends well\n").as_bytes()), "{case} did not come to its end: {said}");
 }

@@ -1,0 +1,91 @@
+// @gitpod/sdk 0.6.0, as a program of a user's uses it.
+
+const assert = require('node:assert/strict');
+const { Gitpod } = require('@gitpod/sdk');
+
+const { BASE_URL: baseURL, TOKEN: bearerToken } = process.env;
+const nowhere = '00000000-0000-7000-8000-000000000000';
+
+function client(options = {}) {
+  return new Gitpod({ baseURL, bearerToken, ...options });
+}
+
+async function refused(kind, call, words = '') {
+  try {
+    await call();
+  } catch (error) {
+    assert.equal(error.constructor, kind, String(error));
+    assert.ok(String(error.message).includes(words), String(error));
+    return error;
+  }
+  assert.fail(`${kind.name} did not come`);
+}
+
+/** Waits as the SDK's examples do. */
+async function until(here, environmentId, phase) {
+  for await (const event of await here.events.watch({ environmentId })) {
+    assert.equal(event.resourceId, environmentId);
+    const { environment } = await here.environments.retrieve({ environmentId });
+    assert.deepEqual(environment.status.failureMessage ?? [], []);
+    if (environment.status.phase === phase) return;
+  }
+  assert.fail('the stream ended');
+}
+
+const cases = {
+  async the_life_of_an_environment(url) {
+    const here = client();
+    const { environment } = await here.environments.create({
+      spec: {
+        desiredPhase: 'ENVIRONMENT_PHASE_RUNNING',
+        content: { initializer: { specs: [{ contextUrl: { url } }] } },
+      },
+    });
+    const environmentId = environment.id;
+    await until(here, environmentId, 'ENVIRONMENT_PHASE_RUNNING');
+    await here.environments.stop({ environmentId });
+    await until(here, environmentId, 'ENVIRONMENT_PHASE_STOPPED');
+    await here.environments.start({ environmentId });
+    await until(here, environmentId, 'ENVIRONMENT_PHASE_RUNNING');
+    await here.environments.delete({ environmentId });
+    for await (const event of await here.events.watch({ environmentId })) {
+      if (event.operation === 'RESOURCE_OPERATION_DELETE') break;
+    }
+    await refused(Gitpod.NotFoundError, () => here.environments.retrieve({ environmentId }), environmentId);
+  },
+
+  async lists_end_and_have_everything_once(...environments) {
+    const here = client();
+    const tokens = [];
+    for await (const token of here.users.pats.list({ pageSize: 2 })) tokens.push(token.id);
+    assert.equal(new Set(tokens).size, 5);
+    assert.equal(tokens.length, 5);
+    const found = [];
+    for await (const environment of here.environments.list({ pageSize: 1 })) found.push(environment.id);
+    assert.deepEqual(found.sort(), environments.sort());
+    const { subject } = await here.identity.getAuthenticatedIdentity({});
+    assert.equal(subject.principal, 'PRINCIPAL_USER');
+  },
+
+  async errors_are_the_clients_own(readOnly) {
+    const here = client();
+    await refused(Gitpod.NotFoundError, () => here.environments.retrieve({ environmentId: nowhere }), nowhere);
+    await refused(Gitpod.BadRequestError, () => here.environments.retrieve({ environmentId: 'x' }), 'environment_id');
+    const stranger = client({ bearerToken: 'gitpod_pat_x' });
+    await refused(Gitpod.AuthenticationError, () => stranger.identity.getAuthenticatedIdentity({}), 'valid token');
+    await refused(Gitpod.AuthenticationError, () => stranger.events.watch({ organization: true }), 'valid token');
+    const reader = client({ bearerToken: readOnly });
+    await refused(Gitpod.PermissionDeniedError, () => reader.environments.delete({ environmentId: nowhere }));
+  },
+
+  async what_cannot_be_mended_is_asked_once() {
+    let requests = 0;
+    const counting = (...request) => (requests++, fetch(...request));
+    const here = client({ fetch: counting });
+    await refused(Gitpod.InternalServerError, () => here.environments.createFromProject({ projectId: nowhere }));
+    assert.equal(requests, 1);
+  },
+};
+
+const [name, ...args] = process.argv.slice(2);
+cases[name](...args).then(() => console.log(`${name} ends well`));
