@@ -114,3 +114,61 @@ impl HttpBody for DeadlineBody {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::stream;
+    use http::Response;
+    use http_body_util::BodyExt;
+    use tonic::Code;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+    const SHORT: Duration = Duration::from_millis(30);
+    const CREATE: &str = "/gitpod.v1.TokenService/CreatePersonalAccessToken";
+    const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+
+    /// How it goes to read a body that comes a byte at a time, with so much between.
+    async fn read(
+        path: &str,
+        bytes: usize,
+        between: Duration,
+        whole: Duration,
+        silence: Duration,
+    ) -> Result<usize, Code> {
+        let slowly = stream::unfold(0, move |sent| async move {
+            if sent == bytes {
+                return None;
+            }
+            tokio::time::sleep(between).await;
+            Some((Ok::<_, Infallible>(Bytes::from_static(b"x")), sent + 1))
+        });
+        let reading = tower::service_fn(|request: Request<Body>| async move {
+            let read = request.into_body().collect().await;
+            Ok::<_, Infallible>(Response::new(read.map(|body| body.to_bytes().len())))
+        });
+        let limits = Limits { body_timeout: whole, body_silence: silence, ..Limits::default() };
+        let request = Request::post(path).body(Body::from_stream(slowly)).unwrap();
+        let Ok(response) = BodyDeadlineLayer::new(&limits).layer(reading).call(request).await;
+        response.into_body().map_err(|error| Status::from_error(error.into()).code())
+    }
+
+    #[tokio::test]
+    async fn a_body_that_trickles_is_given_up_when_its_time_is_over() {
+        let trickle = Duration::from_millis(2);
+        assert_eq!(read(CREATE, usize::MAX, trickle, SHORT, LONG).await, Err(Code::DeadlineExceeded));
+        assert_eq!(read(CREATE, 5, trickle, LONG, LONG).await, Ok(5), "slow, and in time");
+        // A stream of a public RPC may last.
+        assert_eq!(read(REFLECTION, 20, trickle, SHORT, LONG).await, Ok(20));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stands_still_is_given_up() {
+        for path in [CREATE, REFLECTION] {
+            assert_eq!(read(path, 2, LONG, LONG, SHORT).await, Err(Code::DeadlineExceeded), "{path}");
+        }
+    }
+}

@@ -5,9 +5,11 @@ use connectrpc::ConnectError;
 use prost_reflect::{DeserializeOptions, DynamicMessage, Kind, MessageDescriptor};
 use serde_json::Value;
 
+use super::duplicates;
+
 /// Reads a message. Fields that are not known are passed over: a client may be newer than the server. Values of enums that are
-/// not known are not: who asks for one kind alone must not be given all. How deep a message may nest is bounded by
-/// `serde_json`, at 128.
+/// not known are not: who asks for one kind alone must not be given all. Nor may a field come twice. How deep a message may
+/// nest is bounded by `serde_json`, at 128.
 pub(super) fn to_message(descriptor: &MessageDescriptor, json: &[u8]) -> Result<DynamicMessage, ConnectError> {
     let message = read(descriptor, json, true).or_else(|error| {
         // What is not known is passed over in both or in neither.
@@ -15,6 +17,7 @@ pub(super) fn to_message(descriptor: &MessageDescriptor, json: &[u8]) -> Result<
         let value: Value = serde_json::from_slice(json)?;
         if names_unknown_enum_value(descriptor, &value) { Err(error) } else { Ok(message) }
     });
+    let message = message.and_then(|message| duplicates::refuse(descriptor, json).map(|()| message));
     message.map_err(|error| ConnectError::invalid_argument(format!("the message is not what the RPC takes: {error}")))
 }
 

@@ -20,6 +20,7 @@ mod classify;
 mod crossing;
 mod deadline;
 mod dispatcher;
+mod duplicates;
 mod error;
 mod framing;
 mod json;

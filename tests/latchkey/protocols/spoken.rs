@@ -182,7 +182,7 @@ impl Spoken {
     }
 
     /// The message of an answer, or what it says instead.
-    fn read(
+    pub(super) fn read(
         self,
         status: u16,
         headers: HeaderMap,
@@ -251,7 +251,7 @@ pub(super) fn framed(message: &[u8]) -> Bytes {
 }
 
 /// The whole frames of a body: flags and bytes.
-fn frames(mut body: &[u8]) -> Vec<(u8, Vec<u8>)> {
+pub(super) fn frames(mut body: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut frames = Vec::new();
     while let Some((header, rest)) = body.split_at_checked(5) {
         let length = u32::from_be_bytes(header[1..].try_into().unwrap()) as usize;
