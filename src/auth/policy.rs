@@ -49,6 +49,7 @@ pub const POLICIES: &[Policy] = &[
     row("gitpod.v1.TokenService/DeletePersonalAccessToken", Who::Caller, Access::Write),
     row("gitpod.v1.UserService/GetAuthenticatedUser", Who::Caller, Access::Read),
     row("gitpod.v1.UserService/GetUser", Who::Caller, Access::Read),
+    row("gitpod.v1.UserService/SetSuspended", Who::Caller, Access::Write),
     row("gitpod.v1.UserService/CreatePersonalAccessToken", Who::Caller, Access::Write),
     row("gitpod.v1.UserService/GetPersonalAccessToken", Who::Caller, Access::Read),
     row("gitpod.v1.UserService/ListPersonalAccessTokens", Who::Caller, Access::Read),

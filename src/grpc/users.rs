@@ -7,7 +7,8 @@ use crate::pb::gitpod::v1::{
     CreatePersonalAccessTokenRequest, CreatePersonalAccessTokenResponse, DeletePersonalAccessTokenRequest,
     DeletePersonalAccessTokenResponse, GetAuthenticatedUserRequest, GetAuthenticatedUserResponse,
     GetPersonalAccessTokenRequest, GetPersonalAccessTokenResponse, GetUserRequest, GetUserResponse,
-    ListPersonalAccessTokensRequest, ListPersonalAccessTokensResponse, user_service_server::UserService,
+    ListPersonalAccessTokensRequest, ListPersonalAccessTokensResponse, SetSuspendedRequest, SetSuspendedResponse,
+    user_service_server::UserService,
 };
 use crate::service::Users;
 
@@ -42,6 +43,18 @@ impl UserService for UserApi {
         let id = convert::id("user_id", &request.get_ref().user_id)?;
         let user = self.users.get(caller.actor(), id).await?;
         Ok(Response::new(GetUserResponse { user: Some(convert::user(user)) }))
+    }
+
+    async fn set_suspended(
+        &self,
+        request: Request<SetSuspendedRequest>,
+    ) -> Result<Response<SetSuspendedResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        let id = convert::id("user_id", &request.user_id)?;
+        let rpc = "gitpod.v1.UserService/SetSuspended";
+        self.users.set_suspended(caller.actor(), id, request.suspended, rpc).await?;
+        Ok(Response::new(SetSuspendedResponse {}))
     }
 
     async fn create_personal_access_token(

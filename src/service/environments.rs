@@ -10,6 +10,7 @@ pub use classes::default_classes;
 use super::{ServiceError, Standing};
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
+    credential::Ended,
     environment::{
         ClassFilter, ClassKey, Content, DesiredPhase, Environment, EnvironmentClass, EnvironmentFilter,
         EnvironmentLimits, EnvironmentTime, NAME_LIMIT, NewEnvironment, Phase, Progress, SESSION_ID_LIMIT,
@@ -118,6 +119,7 @@ impl Environments {
                 "your organization has no runner yet, so there is no default environment class; ask your operator"
                     .to_owned(),
             ),
+            EnvironmentCreateError::CreatorSuspended => ServiceError::Ended(Ended::Suspended.message()),
             EnvironmentCreateError::Limit(reached) => ServiceError::Exhausted(reached.to_string()),
             EnvironmentCreateError::Store(error) => error.into(),
         })
@@ -261,7 +263,11 @@ impl Environments {
         let operations = self.operations(actor, id).await?;
         self.store.audit_act(&AuditEvent::of(actor, Action::EnvironmentExec, rpc, subject(id))).await?;
         tokio::select! {
-            output = operations.exec(id, command) => Ok(output?),
+            output = operations.exec(id, command) => match output {
+                Ok(output) => Ok(output),
+                // Who suspends a user stops the environment as well, which may be what came first.
+                Err(error) => Err(self.standing.has_ended(actor).await.unwrap_or_else(|| error.into())),
+            },
             // Dropping the other future ends the command.
             ended = self.standing.ended(actor) => Err(ended),
         }

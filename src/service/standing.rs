@@ -79,20 +79,21 @@ impl Standing {
         // What is answered is as old as the question.
         let at = Instant::now();
         let ids: Vec<Uuid> = watched.keys().copied().collect();
-        let mut found: HashMap<Uuid, StoredCredential> = match kind {
-            CredentialKind::PersonalAccessToken => self.store.personal_access_tokens_find(&ids).await?,
-            CredentialKind::EnvironmentToken => self.store.environment_tokens_find(&ids).await?,
-        }
-        .into_iter()
-        .collect();
+        let mut found: HashMap<Uuid, StoredCredential> = self.find(kind, &ids).await?.into_iter().collect();
         for (id, known) in watched {
-            let (ended, role) = match found.remove(&id) {
-                Some(stored) => (stored.judge(stored.read_at).err().map(Ended::message), Some(stored.role)),
-                None => (Some("what this token was good for is no more".to_owned()), None),
-            };
+            let found = found.remove(&id);
+            let role = found.as_ref().map(|stored| stored.role);
+            let ended = why_ended(found.as_ref());
             known.send_replace(Known { at, ended, role });
         }
         Ok(())
+    }
+
+    async fn find(&self, kind: CredentialKind, ids: &[Uuid]) -> Result<Vec<(Uuid, StoredCredential)>, StoreError> {
+        match kind {
+            CredentialKind::PersonalAccessToken => self.store.personal_access_tokens_find(ids).await,
+            CredentialKind::EnvironmentToken => self.store.environment_tokens_find(ids).await,
+        }
     }
 
     fn watched(&self) -> MutexGuard<'_, Watched> {
@@ -108,6 +109,13 @@ impl Standing {
             watched.insert(key, Arc::downgrade(&known));
             known
         })
+    }
+
+    /// Why the actor's credential is good no more, by a look of its own. While PostgreSQL is away nothing is known.
+    pub(super) async fn has_ended(&self, actor: &Actor) -> Option<ServiceError> {
+        let (kind, id) = key(actor.credential);
+        let found = self.find(kind, &[id]).await.ok()?;
+        why_ended(found.first().map(|(_, stored)| stored)).map(ServiceError::Ended)
     }
 
     /// Ready when the actor's credential is good no more, by what PostgreSQL says. While PostgreSQL is away nothing is known,
@@ -147,6 +155,14 @@ impl Standing {
                 };
             }
         }
+    }
+}
+
+/// What the holder of a credential is told that is good no more.
+fn why_ended(stored: Option<&StoredCredential>) -> Option<String> {
+    match stored {
+        Some(stored) => stored.judge(stored.read_at).err().map(Ended::message),
+        None => Some("what this token was good for is no more".to_owned()),
     }
 }
 

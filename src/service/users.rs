@@ -1,11 +1,13 @@
-//! Who the caller is.
+//! Who the caller is, and who may act.
 
 use super::{Internal, ServiceError};
 use crate::domain::{
+    audit::{Action, AuditEvent, Subject, SubjectType},
+    credential::Ended,
     ids::{OrganizationId, PrincipalId},
     principal::{Actor, PrincipalKind, PrincipalRecord},
 };
-use crate::store::Store;
+use crate::store::{Store, Suspension};
 
 /// Whom a caller is verified as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,5 +65,33 @@ impl Users {
     pub async fn get(&self, actor: &Actor, id: PrincipalId) -> Result<PrincipalRecord, ServiceError> {
         let found = self.store.principal_get(actor.organization_id, id).await?;
         found.filter(|found| found.kind == PrincipalKind::User).ok_or_else(|| ServiceError::not_found("user", id))
+    }
+
+    /// Suspends a user of the admin's organization and stops what runs of theirs, or lets them act again.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: denied to all but admins; not found for service accounts, which are no users; a precondition for
+    /// the last admin who can act.
+    pub async fn set_suspended(
+        &self,
+        actor: &Actor,
+        id: PrincipalId,
+        suspended: bool,
+        rpc: &'static str,
+    ) -> Result<(), ServiceError> {
+        if !actor.is_admin() {
+            return Err(ServiceError::Denied("only admins may suspend users".to_owned()));
+        }
+        let action = if suspended { Action::UserSuspend } else { Action::UserUnsuspend };
+        let event = AuditEvent::of(actor, action, rpc, Subject { subject_type: SubjectType::User, id: id.uuid() });
+        let organization = actor.organization_id;
+        match self.store.user_suspend(organization, actor.principal_id, id, suspended, &event).await? {
+            Suspension::Changed | Suspension::Already => Ok(()),
+            Suspension::LastAdmin => {
+                Err(ServiceError::Precondition("this is the last admin who can act; make another one first".to_owned()))
+            }
+            Suspension::ActorSuspended => Err(ServiceError::Ended(Ended::Suspended.message())),
+            Suspension::NotFound => Err(ServiceError::not_found("user", id)),
+        }
     }
 }

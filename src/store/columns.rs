@@ -52,6 +52,13 @@ pub(super) fn status(text: &str) -> Result<PrincipalStatus, StoreError> {
     }
 }
 
+pub(super) const fn status_text(status: PrincipalStatus) -> &'static str {
+    match status {
+        PrincipalStatus::Active => "active",
+        PrincipalStatus::Suspended => "suspended",
+    }
+}
+
 pub(super) fn phase(text: &str) -> Result<Phase, StoreError> {
     Phase::ALL.into_iter().find(|phase| phase.as_str() == text).ok_or_else(|| unknown("environments.phase", text))
 }

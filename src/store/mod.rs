@@ -23,6 +23,7 @@ mod organizations;
 mod runners;
 mod schema;
 mod signing_keys;
+mod suspensions;
 mod tallies;
 mod tokens;
 
@@ -46,6 +47,7 @@ pub use notifications::{Notification, Notifications};
 pub use organizations::NewUser;
 pub use runners::NewClass;
 pub use signing_keys::{KeyState, SigningKeyRecord};
+pub use suspensions::Suspension;
 pub use tokens::{NewToken, TokenCreateError, TokenDelete, TokenScope};
 
 /// PostgreSQL, through a pool of connections of the serving role. Cheap to clone.

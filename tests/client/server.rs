@@ -433,6 +433,8 @@ impl IdentityService for Service {
 
 #[tonic::async_trait]
 impl UserService for Service {
+    unserved! { set_suspended: SetSuspendedRequest => SetSuspendedResponse; }
+
     async fn get_authenticated_user(
         &self,
         _: Request<GetAuthenticatedUserRequest>,

@@ -23,5 +23,6 @@ mod runners;
 mod secrets;
 mod seed_scripts;
 mod signing_keys;
+mod suspensions;
 mod tokens;
 mod tools;

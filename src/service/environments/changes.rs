@@ -56,6 +56,7 @@ pub(super) fn outcome(id: EnvironmentId, change: EnvironmentChange) -> Result<()
     match change {
         EnvironmentChange::Changed | EnvironmentChange::Already => Ok(()),
         EnvironmentChange::Archived => precondition("the environment is archived; unarchive it first"),
+        EnvironmentChange::CreatorSuspended => precondition("the environment's creator is suspended; lift that first"),
         EnvironmentChange::Runs => precondition("the environment is to run; stop it first"),
         EnvironmentChange::Deleting => precondition("the environment is being deleted; create a new one"),
         EnvironmentChange::Limit(reached) => Err(ServiceError::Exhausted(reached.to_string())),

@@ -5,27 +5,27 @@ use diesel::{
     sql_types::{BigInt, Text, Uuid as SqlUuid},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use uuid::Uuid;
 
 use crate::domain::{
     environment::{Allowance, EnvironmentLimits, LimitKind, LimitReached, LimitScope},
     ids::{OrganizationId, PrincipalId},
+    principal::PrincipalStatus,
 };
-use crate::store::{StoreError, schema::principals};
+use crate::store::{StoreError, columns, schema::principals};
 
 /// Makes everybody else who would add to a creator's environments, or to the organization's, wait until the transaction
-/// ends. The creator comes first: who asks for a hundred at once waits for themselves, and holds up nobody else meanwhile.
+/// ends; gives whether the creator may act. The creator comes first: who asks for a hundred at once waits for themselves, and holds up nobody else meanwhile.
 pub(super) async fn hold(
     connection: &mut AsyncPgConnection,
     organization: OrganizationId,
     creator: PrincipalId,
-) -> Result<(), StoreError> {
-    principals::table
+) -> Result<PrincipalStatus, StoreError> {
+    let status = principals::table
         .filter(principals::id.eq(creator.uuid()))
         .filter(principals::organization_id.eq(organization.uuid()))
-        .select(principals::id)
+        .select(principals::status)
         .for_no_key_update()
-        .first::<Uuid>(connection)
+        .first::<String>(connection)
         .await
         .optional()?
         .ok_or(StoreError::NoRow)?;
@@ -34,7 +34,7 @@ pub(super) async fn hold(
         .bind::<Text, _>(organization.to_string())
         .execute(connection)
         .await?;
-    Ok(())
+    columns::status(&status)
 }
 
 /// What there is.

@@ -32,6 +32,7 @@ use crate::domain::{
     },
     ids::{EnvironmentId, OrganizationId, PrincipalId, RunnerId},
     page::{Order, Page, PageRequest},
+    principal::PrincipalStatus,
 };
 
 /// Environments with who created them.
@@ -86,6 +87,9 @@ pub enum EnvironmentCreateError {
     /// The organization has no default class.
     #[error("no default class")]
     NoDefaultClass,
+    /// Who asks was suspended meanwhile.
+    #[error("creator suspended")]
+    CreatorSuspended,
     /// There are as many as there may be.
     #[error("{0}")]
     Limit(LimitReached),
@@ -109,6 +113,8 @@ pub enum EnvironmentChange {
     Already,
     /// It is archived, and starts no more.
     Archived,
+    /// Its creator is suspended, and nothing of theirs starts.
+    CreatorSuspended,
     /// It is to run, so it cannot be archived.
     Runs,
     /// It is being deleted, and nothing else becomes of it.
@@ -156,7 +162,10 @@ impl Store {
         event: &AuditEvent,
     ) -> Result<Environment, EnvironmentCreateError> {
         writing!(self, async |connection| -> Result<Environment, EnvironmentCreateError> {
-            hold(connection, new.organization_id, new.creator_id).await?;
+            match hold(connection, new.organization_id, new.creator_id).await? {
+                PrincipalStatus::Active => {}
+                PrincipalStatus::Suspended => return Err(EnvironmentCreateError::CreatorSuspended),
+            }
             let counts = Counts::of(connection, new.organization_id, new.creator_id).await?;
             if let Some(reached) = counts.reached(limits, true, new.desired_phase == DesiredPhase::Running) {
                 return Err(EnvironmentCreateError::Limit(reached));
@@ -299,9 +308,10 @@ impl Store {
             // Whose it is never changes, so it may be read before anything is locked.
             let of = of.filter(|of| creator.is_none_or(|creator| creator.uuid() == *of)).map(PrincipalId::from);
             let Some(of) = of else { return Ok(EnvironmentChange::NotFound) };
-            if desired == DesiredPhase::Running {
-                hold(connection, organization, of).await?;
-            }
+            let creator_status = match desired {
+                DesiredPhase::Running => hold(connection, organization, of).await?,
+                DesiredPhase::Stopped | DesiredPhase::Deleted => PrincipalStatus::Active,
+            };
             let current: Option<(String, Option<OffsetDateTime>)> = environments::table
                 .filter(environments::id.eq(id.uuid()))
                 .select((environments::desired_phase, environments::archived_at))
@@ -315,6 +325,9 @@ impl Store {
             }
             if current == DesiredPhase::Deleted.as_str() {
                 return Ok(EnvironmentChange::Deleting);
+            }
+            if creator_status == PrincipalStatus::Suspended {
+                return Ok(EnvironmentChange::CreatorSuspended);
             }
             if desired == DesiredPhase::Running && archived_at.is_some() {
                 return Ok(EnvironmentChange::Archived);

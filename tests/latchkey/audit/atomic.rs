@@ -2,7 +2,7 @@
 
 use latchkey::pb::gitpod::v1::{
     ArchiveEnvironmentRequest, CreateEnvironmentAccessTokenRequest, CreateEnvironmentRequest,
-    CreatePersonalAccessTokenRequest, DeleteEnvironmentRequest, DeletePersonalAccessTokenRequest,
+    CreatePersonalAccessTokenRequest, DeleteEnvironmentRequest, DeletePersonalAccessTokenRequest, SetSuspendedRequest,
     StopEnvironmentRequest, UnarchiveEnvironmentRequest, UpdateEnvironmentRequest,
     update_environment_request::Metadata,
 };
@@ -24,7 +24,7 @@ const REFUSE: &str = "
 /// All that acts change.
 const STATE: &str = "
     SELECT concat_ws('; ',
-        (SELECT string_agg(concat_ws(' ', id, email), ', ' ORDER BY id) FROM principals),
+        (SELECT string_agg(concat_ws(' ', id, email, status), ', ' ORDER BY id) FROM principals),
         (SELECT string_agg(concat_ws(' ', id, revoked_at), ', ' ORDER BY id) FROM personal_access_tokens),
         (SELECT string_agg(concat_ws(' ', id, name, desired_phase, epoch, archived_at), ', ' ORDER BY id) FROM environments),
         (SELECT string_agg(id::text, ', ' ORDER BY id) FROM environment_tokens),
@@ -45,6 +45,8 @@ async fn what_cannot_be_logged_is_not_done() {
     let put_aside = api.create(stopped(from_nothing())).await.unwrap().id;
     let archived = api.create(stopped(from_nothing())).await.unwrap().id;
     api.archive(&archived).await.unwrap();
+    let mut admin = server.api(&server.admin_user(&database, "admin@example.com").await).await;
+    let suspended = api.whoami().await.unwrap();
     let superuser = database.superuser().await;
     let state = async || superuser.query_one(STATE, &[]).await.unwrap().get::<_, String>(0);
     superuser.batch_execute(REFUSE).await.unwrap();
@@ -69,6 +71,8 @@ async fn what_cannot_be_logged_is_not_done() {
     refused("environment_archive", api.environments.archive_environment(archive).await);
     let unarchive = UnarchiveEnvironmentRequest { environment_id: archived.clone() };
     refused("environment_unarchive", api.environments.unarchive_environment(unarchive).await);
+    let suspend = SetSuspendedRequest { user_id: suspended, suspended: true };
+    refused("user_suspend", admin.users.set_suspended(suspend).await);
     let stop = StopEnvironmentRequest { environment_id: environment_id.clone() };
     refused("environment_stop", api.environments.stop_environment(stop).await);
     let delete = DeleteEnvironmentRequest { environment_id, ..Default::default() };

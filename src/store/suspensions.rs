@@ -1,0 +1,137 @@
+//! Suspending users, and letting them act again.
+
+use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use uuid::Uuid;
+
+use super::{
+    Store, StoreError, audit, columns,
+    schema::{environments, principals},
+    writing,
+};
+use crate::domain::{
+    audit::{Action, AuditEvent, Subject, SubjectType},
+    environment::DesiredPhase,
+    ids::{OrganizationId, PrincipalId},
+    principal::{PrincipalKind, PrincipalStatus, Role},
+};
+
+/// What came of suspending a user, or of taking that back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspension {
+    /// It is so from now on.
+    Changed,
+    /// It was so already; nothing changed.
+    Already,
+    /// Nobody would be left who could take it back.
+    LastAdmin,
+    /// Whoever asks is suspended by now.
+    ActorSuspended,
+    /// There is no such user in the organization.
+    NotFound,
+}
+
+/// A principal that nobody else changes until the transaction ends.
+struct Held {
+    id: PrincipalId,
+    kind: PrincipalKind,
+    role: Role,
+    status: PrincipalStatus,
+}
+
+/// Holds on to a principal and to all who are admins, in the order of their IDs: who suspends one admin waits for who
+/// suspends another, and then sees how many are left.
+async fn hold(
+    connection: &mut AsyncPgConnection,
+    organization: OrganizationId,
+    user: PrincipalId,
+) -> Result<Vec<Held>, StoreError> {
+    let rows: Vec<(Uuid, String, String, String)> = principals::table
+        .filter(principals::organization_id.eq(organization.uuid()))
+        .filter(principals::id.eq(user.uuid()).or(principals::role.eq(columns::role_text(Role::Admin))))
+        .order(principals::id)
+        .select((principals::id, principals::kind, principals::role, principals::status))
+        .for_no_key_update()
+        .load(connection)
+        .await?;
+    rows.into_iter()
+        .map(|(id, kind, role, status)| {
+            Ok(Held {
+                id: id.into(),
+                kind: columns::principal_kind(&kind)?,
+                role: columns::role(&role)?,
+                status: columns::status(&status)?,
+            })
+        })
+        .collect()
+}
+
+impl Store {
+    /// Suspends a user and stops what runs of theirs, or lets them act again; logs it if that is new.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn user_suspend(
+        &self,
+        organization: OrganizationId,
+        actor: PrincipalId,
+        user: PrincipalId,
+        suspended: bool,
+        event: &AuditEvent,
+    ) -> Result<Suspension, StoreError> {
+        writing!(self, async |connection| -> Result<Suspension, StoreError> {
+            let held = hold(connection, organization, user).await?;
+            let is_active = |held: &&Held| held.status == PrincipalStatus::Active;
+            // A call that was let in before does nothing after the answer that its caller is suspended.
+            if !held.iter().filter(is_active).any(|held| held.id == actor) {
+                return Ok(Suspension::ActorSuspended);
+            }
+            let Some(subject) = held.iter().find(|held| held.id == user && held.kind == PrincipalKind::User) else {
+                return Ok(Suspension::NotFound);
+            };
+            let wanted = if suspended { PrincipalStatus::Suspended } else { PrincipalStatus::Active };
+            if subject.status == wanted {
+                return Ok(Suspension::Already);
+            }
+            let others = held.iter().filter(is_active).filter(|held| held.role == Role::Admin && held.id != user);
+            if suspended && others.count() == 0 {
+                return Ok(Suspension::LastAdmin);
+            }
+            diesel::update(principals::table.find(user.uuid()))
+                .set(principals::status.eq(columns::status_text(wanted)))
+                .execute(connection)
+                .await?;
+            audit::insert(connection, event).await?;
+            if suspended {
+                stop_all(connection, user, event).await?;
+            }
+            Ok(Suspension::Changed)
+        })
+    }
+}
+
+/// Stops what a user's environments run. Nothing can be started meanwhile: that waits for the user's row.
+async fn stop_all(connection: &mut AsyncPgConnection, user: PrincipalId, event: &AuditEvent) -> Result<(), StoreError> {
+    let running: Vec<Uuid> = environments::table
+        .filter(environments::creator_id.eq(user.uuid()))
+        .filter(environments::desired_phase.eq(DesiredPhase::Running.as_str()))
+        .order(environments::id)
+        .select(environments::id)
+        .for_no_key_update()
+        .load(connection)
+        .await?;
+    diesel::update(environments::table.filter(environments::id.eq_any(&running)))
+        .set((
+            environments::desired_phase.eq(DesiredPhase::Stopped.as_str()),
+            environments::epoch.eq(environments::epoch + 1),
+            environments::status_version.eq(environments::status_version + 1),
+            environments::failure_message.eq(None::<String>),
+        ))
+        .execute(connection)
+        .await?;
+    for id in running {
+        let subject = Subject { subject_type: SubjectType::Environment, id };
+        audit::insert(connection, &AuditEvent { action: Action::EnvironmentStop, subject, ..event.clone() }).await?;
+    }
+    Ok(())
+}
