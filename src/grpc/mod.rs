@@ -12,6 +12,7 @@ mod status;
 mod tokens;
 mod unsupported;
 mod users;
+mod watch;
 
 use tonic::{Request, Status};
 

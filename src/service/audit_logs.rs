@@ -3,7 +3,7 @@
 use super::ServiceError;
 use crate::domain::{
     audit::{AuditEntry, AuditFilter},
-    page::{Page, PageRequest},
+    page::{Order, Page, PageRequest},
     principal::Actor,
 };
 use crate::store::Store;
@@ -21,7 +21,7 @@ impl AuditLogs {
         Self { store }
     }
 
-    /// A page of the log, newest first: the actor's own entries, or as an admin those of the organization.
+    /// A page of the log, in the order of time: the actor's own entries, or as an admin those of the organization.
     ///
     /// # Errors
     /// [`ServiceError`]: denied when a member asks for others'.
@@ -29,6 +29,7 @@ impl AuditLogs {
         &self,
         actor: &Actor,
         mut filter: AuditFilter,
+        order: Order,
         page: &PageRequest,
     ) -> Result<Page<AuditEntry>, ServiceError> {
         if !actor.is_admin() {
@@ -37,6 +38,6 @@ impl AuditLogs {
             }
             filter.actor_ids = vec![actor.principal_id];
         }
-        Ok(self.store.audit_list(actor.organization_id, &filter, page).await?)
+        Ok(self.store.audit_list(actor.organization_id, &filter, order, page).await?)
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     Store, StoreError, columns,
-    keyset::{key_of, time_of},
+    keyset::{key_of, sorting, time_of},
     reading,
     schema::audit_logs,
     writing,
@@ -20,7 +20,7 @@ use super::{
 use crate::domain::{
     audit::{AuditActor, AuditEntry, AuditEvent, AuditFilter, Observation, Outcome, Subject},
     ids::{AuditEntryId, OrganizationId, RequestId},
-    page::{Page, PageRequest},
+    page::{Order, Page, PageRequest},
     principal::PrincipalKind,
 };
 
@@ -161,7 +161,7 @@ impl Store {
         })
     }
 
-    /// A page of an organization's log, newest first.
+    /// A page of an organization's log, in the order of time.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -169,8 +169,10 @@ impl Store {
         &self,
         organization: OrganizationId,
         filter: &AuditFilter,
+        order: Order,
         page: &PageRequest,
     ) -> Result<Page<AuditEntry>, StoreError> {
+        let (in_order, later) = sorting("created_at", "id", order);
         let actor_ids: Vec<Uuid> = filter.actor_ids.iter().map(|id| id.uuid()).collect();
         let actor_kinds: Vec<&str> =
             filter.actor_kinds.iter().map(|kind: &PrincipalKind| columns::principal_kind_text(*kind)).collect();
@@ -178,7 +180,7 @@ impl Store {
         let rows: Vec<EntryRow> = reading!(self, |connection| {
             let mut query = audit_logs::table
                 .filter(audit_logs::organization_id.eq(organization.uuid()))
-                .order((audit_logs::created_at.desc(), audit_logs::id.desc()))
+                .order(sql::<Bool>(&in_order))
                 .limit(page.fetch())
                 .select(EntryRow::as_select())
                 .into_boxed();
@@ -207,7 +209,7 @@ impl Store {
             }
             if let Some(after) = page.after() {
                 query = query.filter(
-                    sql::<Bool>("(created_at, id) < (")
+                    sql::<Bool>(&later)
                         .bind::<Timestamptz, _>(time_of(after))
                         .sql(", ")
                         .bind::<SqlUuid, _>(after.id)

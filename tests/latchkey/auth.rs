@@ -1,6 +1,7 @@
 //! Who is let in, who is not, and what they are told.
 
 mod holders;
+mod identity;
 mod permissions;
 mod public;
 mod strangers;

@@ -122,6 +122,10 @@ fn numbers(entries: &[AuditLogEntry]) -> Vec<u32> {
     entries.iter().map(|entry| entry.id[24..].parse().unwrap()).collect()
 }
 
+fn after(day: i64) -> Option<Timestamp> {
+    at(day).map(|time| Timestamp { nanos: 1_000, ..time })
+}
+
 fn at(day: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds: 1_577_836_800 + day * 86_400, nanos: 0 })
 }
@@ -159,6 +163,24 @@ async fn filters_pages_and_order() {
             Filter { subject_types: vec![ResourceType::Environment.into()], ..past() },
             vec![10, 8, 6, 4, 2],
         ),
+        (
+            "a kind that nobody is of",
+            Filter { actor_principals: vec![Principal::Environment.into()], ..past() },
+            vec![],
+        ),
+        (
+            "that or another",
+            Filter { actor_principals: vec![Principal::Runner.into(), Principal::User.into()], ..past() },
+            vec![6, 5, 4, 3, 2, 1],
+        ),
+        ("what nothing is", Filter { subject_types: vec![ResourceType::Project.into()], ..past() }, vec![]),
+        (
+            "that or environments",
+            Filter { subject_types: vec![ResourceType::Secret.into(), ResourceType::Environment.into()], ..past() },
+            vec![10, 8, 6, 4, 2],
+        ),
+        ("from after to", Filter { from: at(6), to: at(5), ..Default::default() }, vec![]),
+        ("to a nanosecond after", Filter { to: after(3), ..Default::default() }, vec![4, 3, 2, 1]),
         ("from, included", Filter { from: at(8), ..past() }, vec![10, 9, 8]),
         ("to, excluded", Filter { to: at(3), ..Default::default() }, vec![2, 1]),
         ("between", Filter { from: at(3), to: at(5), ..Default::default() }, vec![4, 3]),
@@ -179,32 +201,7 @@ async fn filters_pages_and_order() {
         assert_eq!(numbers(&list(&mut api, filter).await.unwrap()), expected, "{what}");
     }
 
-    for size in [1, 3, 5, 10] {
-        let (mut seen, mut token, mut pages) = (Vec::new(), String::new(), 0);
-        loop {
-            let pagination = Some(PaginationRequest { page_size: size, token });
-            let sort = Some(Sort { field: "created_at".to_owned(), order: SortOrder::Desc.into() });
-            let request = ListAuditLogsRequest { filter: Some(past()), pagination, sort };
-            let page = api.events.list_audit_logs(request).await.unwrap().into_inner();
-            assert!(page.entries.len() <= size as usize);
-            seen.extend(numbers(&page.entries));
-            pages += 1;
-            token = page.pagination.unwrap().next_token;
-            if token.is_empty() {
-                break;
-            }
-        }
-        assert_eq!((seen.as_slice(), pages), (all.as_slice(), 10_usize.div_ceil(size as usize)), "pages of {size}");
-    }
-
     let invalid = [
-        (
-            "sort.order",
-            ListAuditLogsRequest {
-                sort: Some(Sort { field: "created_at".to_owned(), order: SortOrder::Asc.into() }),
-                ..Default::default()
-            },
-        ),
         (
             "sort.order",
             ListAuditLogsRequest { sort: Some(Sort { field: String::new(), order: 7 }), ..Default::default() },
@@ -215,6 +212,21 @@ async fn filters_pages_and_order() {
                 sort: Some(Sort { field: "actor_id".to_owned(), order: SortOrder::Desc.into() }),
                 ..Default::default()
             },
+        ),
+        (
+            "sort.field",
+            ListAuditLogsRequest {
+                sort: Some(Sort { field: "CREATED_AT".to_owned(), order: SortOrder::Asc.into() }),
+                ..Default::default()
+            },
+        ),
+        ("filter.actor_ids", filtered(Filter { actor_ids: vec![subject(1); 101], ..Default::default() })),
+        ("filter.subject_ids", filtered(Filter { subject_ids: vec![subject(1); 101], ..Default::default() })),
+        ("filter.actor_principals", filtered(Filter { actor_principals: vec![0], ..Default::default() })),
+        ("filter.subject_types", filtered(Filter { subject_types: vec![0], ..Default::default() })),
+        (
+            "filter.from",
+            filtered(Filter { from: Some(Timestamp { seconds: 0, nanos: 1_000_000_000 }), ..Default::default() }),
         ),
         ("filter.actor_ids", filtered(Filter { actor_ids: vec!["me".to_owned()], ..Default::default() })),
         ("filter.subject_ids", filtered(Filter { subject_ids: vec!["it".to_owned()], ..Default::default() })),
@@ -241,8 +253,12 @@ async fn filters_pages_and_order() {
         ),
     ];
     for (field, request) in invalid {
+        let asked = request.sort.as_ref().map(|sort| sort.field.clone());
         let refused = api.events.list_audit_logs(request).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{field}: {refused:?}");
+        if let Some(asked) = asked {
+            assert!(refused.message().contains(&asked), "it is named: {refused}");
+        }
         let named: Vec<String> =
             details(&refused).bad_request().unwrap().field_violations.iter().map(|one| one.field.clone()).collect();
         assert_eq!(named, [field], "{refused:?}");
@@ -251,4 +267,72 @@ async fn filters_pages_and_order() {
 
 fn filtered(filter: Filter) -> ListAuditLogsRequest {
     ListAuditLogsRequest { filter: Some(filter), ..Default::default() }
+}
+
+#[tokio::test]
+async fn pages_go_both_ways_and_stand_still_while_entries_are_added() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let mut api = server.api(&server.admin_user(&database, "admin@example.com").await).await;
+    let owner = database.owner().await;
+    database.service_account("Bot").await;
+    owner.batch_execute(SOME).await.unwrap();
+    // An act before all of them, one among them, and one after.
+    let more = "
+        INSERT INTO audit_logs (id, created_at, organization_id, actor_kind, action, rpc, outcome)
+        SELECT ('00000000-0000-4000-8000-' || lpad((10 + n)::text, 12, '0'))::uuid,
+            timestamptz '2020-01-01Z' + make_interval(days => CASE n WHEN 1 THEN 0 WHEN 2 THEN 3 ELSE 50 END),
+            id, 'operator', 'user_create', 'test', 'succeeded'
+        FROM generate_series(1, 3) n, organizations";
+    let newest_first: Vec<u32> = (1..=10).rev().collect();
+    let oldest_first: Vec<u32> = (1..=10).collect();
+    for (field, order, in_order) in [
+        ("created_at", SortOrder::Desc, &newest_first),
+        ("createdAt", SortOrder::Unspecified, &newest_first),
+        ("", SortOrder::Asc, &oldest_first),
+        ("created_at", SortOrder::Asc, &oldest_first),
+    ] {
+        for size in [1, 3, 5, 10] {
+            let (mut seen, mut token, mut pages) = (Vec::new(), String::new(), 0);
+            loop {
+                let pagination = Some(PaginationRequest { page_size: size, token });
+                let sort = Some(Sort { field: field.to_owned(), order: order.into() });
+                let filter = Some(Filter { to: at(100), ..Default::default() });
+                let request = ListAuditLogsRequest { filter, pagination, sort };
+                let page = api.events.list_audit_logs(request).await.unwrap().into_inner();
+                assert!(page.entries.len() <= size as usize);
+                seen.extend(numbers(&page.entries));
+                pages += 1;
+                assert!(pages < 20, "pages without an end");
+                if pages == 1 && size == 5 {
+                    owner.batch_execute(more).await.unwrap();
+                }
+                token = page.pagination.unwrap().next_token;
+                if token.is_empty() {
+                    break;
+                }
+            }
+            if size == 5 {
+                // Each that was there before once, in its place; of the new ones those that come later.
+                let old: Vec<u32> = seen.iter().copied().filter(|number| *number <= 10).collect();
+                assert_eq!(&old, in_order, "{order:?}");
+                let late = if order == SortOrder::Asc { 13 } else { 11 };
+                assert!(seen.contains(&late) && seen.len() > 10, "{order:?}: {seen:?}");
+                let mut once = seen.clone();
+                once.sort_unstable();
+                once.dedup();
+                assert_eq!(once.len(), seen.len(), "{order:?}: {seen:?}");
+                let superuser = database.superuser().await;
+                superuser
+                    .batch_execute(
+                        "DELETE FROM audit_logs WHERE created_at < '2021-01-01Z' AND actor_kind = 'operator'",
+                    )
+                    .await
+                    .unwrap();
+            } else {
+                let expected = 10_usize.div_ceil(size as usize);
+                assert_eq!((&seen, pages), (in_order, expected), "{order:?}, pages of {size}");
+            }
+        }
+    }
 }
