@@ -92,6 +92,7 @@ async fn archived_environments_come_in_the_order_of_their_archival() {
             loop {
                 let (ids, next) = by_archival(&api, ArchivalStatus::Archived, order, size, &token).await.unwrap();
                 seen.extend(ids);
+                assert!(seen.len() <= expected.len(), "pages without an end");
                 token = next;
                 if token.is_empty() {
                     break;
