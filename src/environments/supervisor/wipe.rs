@@ -1,69 +1,119 @@
-//! Empties a directory, whatever is in it: without permissions, or deeper than a path can be long.
+//! Empties a directory, whatever is in it: without permissions, deeper than a path can be long, or on a disk that has no room
+//! for another name.
 
-use std::{
-    fs, io,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+use std::{ffi::CString, io, path::Path};
+
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, openat, renameat, statat, unlinkat},
+    io::Errno,
 };
+
+/// The most directories within each other that are open at once; each takes a descriptor. What is deeper is lifted to the top
+/// and met there again.
+const DEPTH: usize = 256;
+/// Opens a directory to empty it.
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Removes everything in `directory` and keeps the directory.
 ///
-/// Nothing else may be running that writes there. Directories are lifted to the top before they are emptied: no path
-/// gets longer than two names, and no recursion deeper than one.
+/// Nothing else may be running that writes there. Files and directories are removed from the inside out, by descriptors: no path
+/// is longer than a name, and nothing takes room that was not there. Who deletes may do so because the disk is full.
 pub(super) fn empty(directory: &Path) -> io::Result<()> {
     // The owner may have taken their own permissions away.
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o711))?;
-    let mut lifted: u64 = 0;
+    std::fs::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o711))?;
+    let top = openat(CWD, directory, DIRECTORY, Mode::empty())?;
+    let mut lifted = 0;
     loop {
-        let mut is_empty = true;
-        for entry in fs::read_dir(directory)? {
+        let round = Round::of(&top, &mut lifted)?;
+        match round {
+            Round { met: 0, .. } => return Ok(()),
+            Round { done: 0, refused, .. } => return Err(refused.unwrap_or(Errno::NOTEMPTY).into()),
+            // Reading a directory that changes may miss entries: the next round finds them.
+            Round { .. } => {}
+        }
+    }
+}
+
+/// What came of one walk through all that is there.
+#[derive(Default)]
+struct Round {
+    /// How much there was.
+    met: u64,
+    /// How much of it was removed, or lifted.
+    done: u64,
+    /// Why something could not be lifted, the last time.
+    refused: Option<Errno>,
+}
+
+impl Round {
+    fn of(top: &OwnedFd, lifted: &mut u64) -> io::Result<Self> {
+        let mut round = Self::default();
+        let mut open = vec![(Dir::read_from(top)?, CString::default())];
+        loop {
+            let depth = open.len();
+            let Some((directory, _)) = open.last_mut() else { return Ok(round) };
+            let Some(entry) = directory.read() else {
+                let emptied = open.pop();
+                if let (Some((_, name)), Some((above, _))) = (emptied, open.last()) {
+                    match unlinkat(above.fd()?, &name, AtFlags::REMOVEDIR) {
+                        Ok(()) => round.done += 1,
+                        Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                continue;
+            };
             let entry = entry?;
-            is_empty = false;
-            if entry.file_type()?.is_dir() {
-                flatten(&entry.path(), directory, &mut lifted)?;
+            let (within, name) = (directory.fd()?, entry.file_name());
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            round.met += 1;
+            let mut kind = entry.file_type();
+            if kind == FileType::Unknown {
+                // Some file systems do not say.
+                kind = FileType::from_raw_mode(statat(within, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
+            }
+            if kind != FileType::Directory {
+                unlinkat(within, name, AtFlags::empty())?;
+                round.done += 1;
+                continue;
+            }
+            // To read it; and moving a directory writes its `..`.
+            chmodat(within, name, Mode::RWXU, AtFlags::empty())?;
+            if depth < DEPTH {
+                let inner = Dir::new(openat(within, name, DIRECTORY, Mode::empty())?)?;
+                let name = name.to_owned();
+                open.push((inner, name));
             } else {
-                fs::remove_file(entry.path())?;
+                match renameat(within, name, top, free_name(top, lifted)) {
+                    Ok(()) => round.done += 1,
+                    // There is room when something else was removed.
+                    Err(error @ (Errno::NOSPC | Errno::DQUOT)) => round.refused = Some(error),
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
-        if is_empty {
-            return Ok(());
-        }
     }
 }
 
-/// Removes a directory, its files, and lifts its directories to `top`.
-fn flatten(directory: &Path, top: &Path, lifted: &mut u64) -> io::Result<()> {
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            // Moving a directory writes its `..`.
-            fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o700))?;
-            fs::rename(entry.path(), free_name(top, lifted))?;
-        } else {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    match fs::remove_dir(directory) {
-        // Reading a directory that changes may miss entries: the next round finds them.
-        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-        result => result,
-    }
-}
-
-fn free_name(directory: &Path, lifted: &mut u64) -> PathBuf {
+fn free_name(directory: impl AsFd, lifted: &mut u64) -> String {
     loop {
-        let path = directory.join(format!(".lifted-{lifted}"));
+        let name = format!(".lifted-{lifted}");
         *lifted += 1;
-        if path.symlink_metadata().is_err() {
-            return path;
+        if statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+            return name;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+    };
 
     use super::*;
 
@@ -91,8 +141,8 @@ mod tests {
     fn a_tree_deeper_than_a_path_can_be_long_goes_too() {
         let top = tempfile::tempdir().unwrap();
         let name = "n".repeat(200);
-        // Built from the inside out, as its innermost path could not be written down.
-        for _ in 0..60 {
+        // Built from the inside out, as its innermost path could not be written down. Deeper than descriptors are open, too.
+        for _ in 0..3 * DEPTH {
             let (inner, outer) = (top.path().join("inner"), top.path().join("outer"));
             fs::create_dir(&outer).unwrap();
             if inner.exists() {

@@ -247,7 +247,8 @@ async fn environments_are_deleted_from_a_disk_that_others_keep_full_to_the_last_
     let stopped = api.create_running(from_nothing()).await;
     let running = api.create_running(from_nothing()).await;
     for id in [&stopped, &running] {
-        api.said(id, "for i in $(seq 100); do echo $i > $i; done").await;
+        // Directories within directories, more of them than one block of a directory has names.
+        api.said(id, "seq 100 | xargs touch; seq 2000 | sed 's|.*|many/&/within|' | xargs mkdir -p").await;
     }
     api.stop(&stopped).await.unwrap();
     api.until(&stopped, EnvironmentPhase::Stopped).await;
