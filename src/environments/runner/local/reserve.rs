@@ -138,14 +138,16 @@ impl Reserve {
         self.directory.join("ballast")
     }
 
-    /// Makes the ballast if it is not there, and there is room for it.
+    /// Makes the ballast if it is not there, or is less than it should be, and there is room for it.
     pub(super) fn take_on_ballast(&self) {
         let bytes = self.bytes / 4;
-        if bytes == 0 || self.ballast().exists() {
+        // A server that was to keep less free, or that was killed before it had filled it, may have made this one.
+        if fs::metadata(self.ballast()).map_or(0, |found| found.len()) >= bytes {
             return;
         }
         let made = OpenOptions::new()
-            .create_new(true)
+            .create(true)
+            .truncate(false)
             .write(true)
             .mode(0o600)
             .open(self.ballast())
@@ -187,8 +189,8 @@ pub fn make_way(data_dir: &Path, asked: Option<u64>) {
 
 fn fill(file: &File, bytes: u64) -> io::Result<()> {
     match fallocate(file, FallocateFlags::empty(), 0, bytes) {
-        // There the disk has other ways to be full as well.
-        Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+        // There the disk has other ways to be full as well: no room, and no reason to try again.
+        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(bytes),
         result => Ok(result?),
     }
 }
@@ -224,6 +226,27 @@ mod tests {
         let reserve = Reserve::new(Path::new("/"), Some(0)).unwrap();
         assert_eq!(reserve.level(Space { bytes: 0, files: 0 }), Level::Fine);
         assert_eq!(reserve.shortage(), None);
+    }
+
+    #[test]
+    fn ballast_that_was_not_filled_or_is_less_than_it_should_be_is_filled() {
+        use std::os::unix::fs::MetadataExt;
+
+        let directory = tempfile::tempdir().unwrap();
+        let of = |bytes| Reserve { directory: directory.path().to_owned(), bytes, files: 0 };
+        // As a server leaves it that is killed at this moment.
+        File::create(of(0).ballast()).unwrap();
+        for bytes in [4 << 20, 16 << 20] {
+            of(bytes).take_on_ballast();
+            let made = fs::metadata(of(bytes).ballast()).unwrap();
+            assert_eq!(made.len(), bytes / 4);
+            assert!(made.blocks() * 512 >= bytes / 4, "it takes no room");
+        }
+        of(0).take_on_ballast();
+        of(16 << 20).drop_ballast();
+        assert!(!of(0).ballast().exists());
+        of(0).take_on_ballast();
+        assert!(!of(0).ballast().exists(), "nothing is kept free");
     }
 
     #[test]
