@@ -204,7 +204,7 @@ async fn no_file_gets_longer_than_the_disk_of_the_class() {
     for (command, words) in [
         ("head -c 5000000 /dev/zero > /workspace/a", "File too large"),
         ("truncate --size 5000000 /workspace/b", "File too large"),
-        ("fallocate --length 5000000 /workspace/c", "File too large"),
+        ("fallocate --length 5000000 /workspace/c", "Operation not supported"),
         ("head -c 5000000 /dev/zero > /tmp/d", "File too large"),
         ("ulimit -f unlimited", "not permitted"),
     ] {

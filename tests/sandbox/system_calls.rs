@@ -110,6 +110,13 @@ async fn system_calls_that_no_sandbox_needs_are_refused_by_the_filter() {
     // A library takes another way to a new process.
     let clone3 = [("clone3 with a user namespace", libc::SYS_clone3, "$new_users, 64")];
     assert_eq!(exec(&runner, id, &script(&clone3)).await.stdout.trim(), libc::ENOSYS.to_string());
+    // As on a file system that has no such thing. Room is given back.
+    let room = "head -c 100000 /dev/zero > room; fallocate --length 200000 room; fallocate --punch-hole --length 65536 room; \
+                stat --format '%s %b' room";
+    let said = exec(&runner, id, room).await;
+    assert!(said.stderr.contains("Operation not supported"), "{said:?}");
+    let (size, blocks) = said.stdout.trim().split_once(' ').unwrap();
+    assert!(size == "100000" && blocks.parse::<u32>().unwrap() < 100, "{said:?}");
     runner.delete(id).await.unwrap();
 }
 

@@ -54,9 +54,14 @@ impl LocalServer {
     /// Starts it with environments on a disk of their own, of so many bytes. What outside of the server can be seen of files
     /// and processes is not to be seen then.
     pub async fn start_on_small_disk(bytes: u64, args: &[&str]) -> Self {
+        Self::start_on_small_disk_with_part_of_root(bytes, 0, args).await
+    }
+
+    /// The same, with so many hundredths of the disk for root alone.
+    pub async fn start_on_small_disk_with_part_of_root(bytes: u64, of_root: u8, args: &[&str]) -> Self {
         let options = |directory: &Path| {
             let (image, place) = (directory.join("disk"), directory.join("data/environments"));
-            small_disk::make(&image, bytes);
+            small_disk::make(&image, bytes, of_root);
             fs::create_dir(&place).unwrap();
             // By this the server knows a directory that is not empty for its own.
             fs::write(directory.join("data/runner-id"), RunnerId::generate().to_string()).unwrap();

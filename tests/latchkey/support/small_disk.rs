@@ -16,10 +16,12 @@ pub fn missing() -> Option<&'static str> {
     (!is_there).then_some("there is no loop device")
 }
 
-/// Makes a disk of so many bytes, in a file.
-pub fn make(image: &Path, bytes: u64) {
+/// Makes a disk of so many bytes, in a file. So many hundredths of it are root's alone: when root has filled them, what others set
+/// free is not theirs to have.
+pub fn make(image: &Path, bytes: u64, of_root: u8) {
     File::create(image).unwrap().set_len(bytes).unwrap();
-    let made = Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(image).output().unwrap();
+    let of_root = of_root.to_string();
+    let made = Command::new("mkfs.ext4").args(["-q", "-m", &of_root]).arg(image).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 

@@ -65,11 +65,19 @@ const REFUSED: &[&[i64]] = &[
 /// `open_tree_attr(2)` and `clone3(2)`, which have the same numbers everywhere.
 const OPEN_TREE_ATTR: i64 = 467;
 const CLONE3: u32 = 435;
+/// `fallocate(2)`, whose number differs.
+#[expect(clippy::cast_possible_truncation, reason = "numbers of system calls are small")]
+const FALLOCATE: u32 = libc::SYS_fallocate as u32;
 /// `file_setattr(2)`: the last system call that was looked at for this list.
 const LAST_KNOWN: u32 = 469;
 /// What marks x86-64's system calls with 32-bit pointers, which are others under the same numbers; no other architecture
 /// has numbers that large.
 const X32: u32 = 0x4000_0000;
+
+/// `fallocate(2)`: gives room back instead of taking some.
+const PUNCH_HOLE: u32 = 2;
+/// Where the low half of a system call's second argument is, in what the kernel tells of it.
+const SECOND_ARGUMENT: u32 = if cfg!(target_endian = "little") { 24 } else { 28 };
 
 // Not refused: ptrace, process_vm_readv and process_vm_writev. Debuggers are of use inside an environment, they see no process
 // of another one (PID namespaces), and the supervisor is closed to them, as it is not dumpable. This filter holds for what a
@@ -180,19 +188,26 @@ fn refuse(error: libc::c_int) -> SeccompAction {
 }
 
 /// What comes before the list, as it gets another answer.
-fn prelude() -> [sock_filter; 7] {
-    let unless = |comparison, value| instruction(libc::BPF_JMP | libc::BPF_K | comparison, value, 1);
+fn prelude() -> [sock_filter; 11] {
+    let unless = |comparison, value, over| instruction(libc::BPF_JMP | libc::BPF_K | comparison, value, over);
+    let load = |offset| instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset, 0);
     let answer = |error| instruction(libc::BPF_RET | libc::BPF_K, refuse(error).into(), 0);
     [
         // The number of the system call is what the kernel tells first.
-        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
-        unless(libc::BPF_JGE, X32),
+        load(0),
+        unless(libc::BPF_JGE, X32, 1),
         answer(libc::EPERM),
-        unless(libc::BPF_JGT, LAST_KNOWN),
+        unless(libc::BPF_JGT, LAST_KNOWN, 1),
         answer(libc::ENOSYS),
         // Its flags are behind a pointer, where no filter sees them. A library that finds it unknown takes clone instead.
-        unless(libc::BPF_JEQ, CLONE3),
+        unless(libc::BPF_JEQ, CLONE3, 1),
         answer(libc::ENOSYS),
+        // Room on the disk that is taken without writing is nobody's by the kernel's account, and gigabytes of it take no time.
+        // Some file systems do not have this either: libraries write instead.
+        unless(libc::BPF_JEQ, FALLOCATE, 3),
+        load(SECOND_ARGUMENT),
+        sock_filter { jt: 1, ..unless(libc::BPF_JSET, PUNCH_HOLE, 0) },
+        answer(libc::EOPNOTSUPP),
     ]
 }
 
@@ -246,6 +261,8 @@ mod tests {
                 at += k as usize;
             } else if code == libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K {
                 jump(accumulator == k);
+            } else if code == libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K {
+                jump(accumulator & k != 0);
             } else if code == libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K {
                 jump(accumulator > k);
             } else if code == libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K {
@@ -310,6 +327,21 @@ mod tests {
         for flag in NEW_NAMESPACES {
             let flags = thread | number(flag) | high;
             assert_eq!(answer(native(), libc::SYS_clone, &[flags]), REFUSED_BY_NUMBER, "{flags:x}");
+        }
+    }
+
+    #[test]
+    fn room_is_given_back_and_not_taken_without_writing() {
+        let refused = libc::SECCOMP_RET_ERRNO | libc::EOPNOTSUPP.unsigned_abs();
+        let high = 1 << 33;
+        for (mode, expected) in [
+            (0, refused),
+            (libc::FALLOC_FL_KEEP_SIZE, refused),
+            (libc::FALLOC_FL_ZERO_RANGE, refused),
+            (libc::FALLOC_FL_INSERT_RANGE, refused),
+            (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, libc::SECCOMP_RET_ALLOW),
+        ] {
+            assert_eq!(answer(native(), libc::SYS_fallocate, &[1, number(mode) | high]), expected, "{mode:x}");
         }
     }
 
