@@ -42,7 +42,9 @@ async fn rights_cannot_be_had_inside() {
         "chroot / true",
         "hostname other",
     ] {
-        assert_ne!(exec(&runner, id, text).await.exit_code, 0, "{text}");
+        let refused = exec(&runner, id, text).await;
+        // Not for want of the program.
+        assert!(![0, 126, 127].contains(&refused.exit_code), "{text}: {refused:?}");
     }
     // Process 1 is still there.
     assert_eq!(exec(&runner, id, "true").await.exit_code, 0);

@@ -117,6 +117,33 @@ async fn one_that_does_not_answer_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
+async fn whoever_clones_much_at_once_waits_and_nobody_else_does() {
+    let local = LocalServer::start().await;
+    local.add_stalling_repository("owner/slow");
+    local.git.add_repository("owner/name", &[("a", "b\n")]);
+    let greedy = local.api_of_user("greedy@example.com").await;
+    let mut asked = Vec::new();
+    for _ in 0..6 {
+        asked.push(greedy.create(from_url("https://github.com/owner/slow")).await.unwrap().id);
+    }
+    let cloning = || asked.iter().partition::<Vec<&String>, _>(|id| local.sandbox_of(id).is_some());
+    let (clone, wait) = eventually("four clone", async || Some(cloning()).filter(|(clone, _)| clone.len() == 4)).await;
+    let other = local.api_of_user("dev@example.com").await;
+    let id = other.create_running(from_url("https://github.com/owner/name")).await;
+    assert_eq!(cloning(), (clone.clone(), wait.clone()), "nobody else came to their turn meanwhile");
+
+    // Who waits can give up, and who gives up makes room.
+    greedy.delete_whole(wait[0]).await;
+    assert!(local.sandbox_of(wait[1]).is_none());
+    greedy.delete_whole(clone[0]).await;
+    eventually("the last one has its turn", async || local.sandbox_of(wait[1]).map(drop)).await;
+    for id in clone[1..].iter().chain(&wait[1..]) {
+        greedy.delete_whole(id).await;
+    }
+    other.delete_whole(&id).await;
+}
+
+#[tokio::test]
 async fn one_whose_processes_end_by_themselves_is_stopped_and_says_so() {
     let local = LocalServer::start().await;
     let api = local.api_of_user("dev@example.com").await;

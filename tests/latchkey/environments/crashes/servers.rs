@@ -1,14 +1,16 @@
 //! A server that is killed, at every step of an environment's life, and the next one in its place.
 
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
 use latchkey::pb::{gitpod::v1::EnvironmentPhase, supervisor::v1::ExecRequest};
 use tonic::Code;
 
 use super::Barrier;
 use crate::support::{
-    LocalServer,
+    Api, LATCHKEY, LocalServer,
     environments::{from_nothing, from_url, status},
     git_server::Manners,
-    processes_with,
+    is_alive, processes_with,
 };
 
 #[tokio::test]
@@ -158,6 +160,77 @@ async fn what_was_being_deleted_is_gone() {
     drop(barrier);
     local.start_again().await;
     local.api(&token).await.until_gone(&id).await;
+    local.is_gone(&id).await;
+}
+
+#[tokio::test]
+async fn what_was_not_touched_yet_is_stopped_and_deleted_by_the_next_one() {
+    let mut local = LocalServer::start().await;
+    let token = local.user("dev@example.com").await;
+    let api = local.api(&token).await;
+    let (stopped, deleted) = (api.create_running(from_nothing()).await, api.create_running(from_nothing()).await);
+    let sandboxes = [&stopped, &deleted].map(|id| local.sandbox_of(id).expect("it runs"));
+    let barrier = Barrier::before(&local, "UPDATE", "NEW.phase IN ('stopping', 'deleting')").await;
+    api.stop(&stopped).await.unwrap();
+    api.delete(&deleted).await.unwrap();
+    barrier.reached(&local).await;
+    local.kill().await;
+    assert!(sandboxes.iter().all(|sandbox| is_alive(*sandbox)), "it was done before it was written down");
+    drop(barrier);
+    local.start_again().await;
+    let api = local.api(&token).await;
+    api.until(&stopped, EnvironmentPhase::Stopped).await;
+    local.is_at_rest(&stopped);
+    api.until_gone(&deleted).await;
+    local.is_gone(&deleted).await;
+    assert!(!sandboxes.iter().any(|sandbox| is_alive(*sandbox)));
+    api.delete_whole(&stopped).await;
+}
+
+/// Puts another file in the place of the program, as the next version's package does, longer than the one before: what is behind
+/// the end of a program does nothing.
+fn install(program: &Path) -> u64 {
+    let length = fs::metadata(program).map_or(0, |before| before.len());
+    let new = program.with_extension("new");
+    fs::copy(LATCHKEY, &new).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&new).unwrap();
+    file.set_len(length.max(file.metadata().unwrap().len()) + 1).unwrap();
+    fs::rename(new, program).unwrap();
+    file.metadata().unwrap().len()
+}
+
+#[tokio::test]
+async fn what_runs_goes_on_when_the_server_is_another_version() {
+    let directory = tempfile::Builder::new().prefix("latchkey-versions-").tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let program = directory.path().join("latchkey");
+    let before = install(&program);
+    // `$1` is the program that tests run otherwise.
+    let words = ["sh", "-c", r#"shift; exec "$0" "$@""#, program.to_str().unwrap()].map(str::to_owned).to_vec();
+    let mut local = LocalServer::start_in(words).await;
+    let token = local.user("dev@example.com").await;
+    let api = local.api(&token).await;
+    let id = api.create_running(from_nothing()).await;
+    let started = api.said(&id, "sleep 1000 >/dev/null 2>&1 & echo $!").await;
+    // Both read by who is inside: outside, whoever is not root may not.
+    let version = async |api: &Api| api.said(&id, "stat -c %s /opt/latchkey/latchkey").await.parse::<u64>().unwrap();
+    assert_eq!(version(&api).await, before);
+    let process = local.sandbox_of(&id).expect("it runs");
+
+    let after = install(&program);
+    local.kill().await;
+    local.start_again().await;
+    let api = local.api(&token).await;
+    assert_eq!(local.sandbox_of(&id), Some(process));
+    assert_eq!(api.said(&id, &format!("kill -0 {started} && echo alive")).await, "alive");
+    assert_eq!(version(&api).await, before);
+    api.stop(&id).await.unwrap();
+    api.until(&id, EnvironmentPhase::Stopped).await;
+    api.start(&id).await.unwrap();
+    api.until(&id, EnvironmentPhase::Running).await;
+    assert!(after > before);
+    assert_eq!(version(&api).await, after);
+    api.delete_whole(&id).await;
     local.is_gone(&id).await;
 }
 
