@@ -278,8 +278,10 @@ fn stage_binary(binary: &Path, shared: &Path) -> Result<PathBuf, SetupError> {
 /// Starts a sandbox that does nothing, with limits; says which of them hold only in part.
 async fn probe(hands: &Arc<Hands>, environments: &Path) -> Result<Option<String>, SetupError> {
     let directory = Directory::new(environments.join(PROBE));
-    // Of its own, as another server may be starting at this moment.
-    let directory = directory.in_group(EnvironmentId::generate().to_string());
+    // Of its own, as a server of another data directory may be starting at this moment; and the same one each time, so that one
+    // that is killed meanwhile leaves none that the next does not remove.
+    let found = environments.metadata().map_err(at(environments))?;
+    let directory = directory.in_group(format!("{PROBE}-{}-{}", found.dev(), found.ino()));
     let launcher = Launcher::Own(Arc::clone(hands));
     launcher.make_directories(&directory).await.map_err(at(directory.path()))?;
     let weaker = cgroups::warning(&hands.limit(&directory, &PROBE_RESOURCES));

@@ -3,12 +3,17 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use latchkey::pb::{gitpod::v1::EnvironmentPhase, supervisor::v1::ExecRequest};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use tonic::Code;
 
 use super::Barrier;
 use crate::support::{
-    Api, LATCHKEY, LocalServer,
+    Api, LATCHKEY, LocalServer, TestServer,
     environments::{from_nothing, from_url, status},
+    eventually,
     git_server::Manners,
     is_alive, processes_with,
 };
@@ -82,7 +87,7 @@ async fn what_ended_while_no_server_looked_is_found_stopped() {
     let id = local.api(&token).await.create_running(from_nothing()).await;
     let process = local.sandbox_of(&id).expect("it runs");
     local.kill().await;
-    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL).unwrap();
+    kill(process, Signal::SIGKILL).unwrap();
     local.start_again().await;
     let api = local.api(&token).await;
     let failure = api.until_failed(&id).await;
@@ -254,4 +259,47 @@ async fn what_was_asked_for_a_moment_before_comes_about() {
         api.delete_whole(id).await;
         local.is_gone(id).await;
     }
+}
+
+#[tokio::test]
+async fn what_a_start_was_trying_out_is_removed_by_the_next_one() {
+    // Under bubblewrap's name: tells which groups it is in, and is there as long as the server is. The next time it is bubblewrap.
+    let directory = tempfile::Builder::new().prefix("latchkey-trial-").tempdir().unwrap();
+    let (told, program) = (directory.path().join("told"), directory.path().join("bwrap"));
+    let path = std::env::var("PATH").unwrap();
+    let real = path.split(':').map(|place| Path::new(place).join("bwrap")).find(|place| place.exists()).unwrap();
+    let script = format!(
+        "#!/bin/sh\n[ -s {told} ] && exec {real} \"$@\"\n(cat /proc/self/cgroup; echo $PPID; echo end) > {told}\n\
+         while [ -d /proc/$PPID ]; do sleep 0.01; done\n",
+        told = told.display(),
+        real = real.display()
+    );
+    fs::write(&program, script).unwrap();
+    fs::write(&told, "").unwrap();
+    // It runs as the sandboxes' account.
+    for (path, mode) in [(directory.path(), 0o755), (&program, 0o755), (&told, 0o666)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut local = LocalServer::start().await;
+    local.stop().await;
+    local.set_variables(&[("PATH", &format!("{}:{path}", directory.path().display()))]);
+    let killed = async {
+        let text = eventually("it is tried out", async || {
+            fs::read_to_string(&told).ok().filter(|text| text.ends_with("end\n"))
+        })
+        .await;
+        let server = text.lines().rev().nth(1).unwrap().parse().unwrap();
+        kill(Pid::from_raw(server), Signal::SIGKILL).unwrap();
+        text
+    };
+    let (started, text) = tokio::join!(TestServer::try_start_with(&local.database, local.options()), killed);
+    assert!(started.is_err());
+    let name = |line: &str| line.split_once("/latchkey/").map(|(_, name)| name.to_owned());
+    let Some(group) = text.lines().find_map(name) else {
+        eprintln!("left out: there is no control group");
+        return;
+    };
+    assert!(local.control_group(&group, "cgroup.procs").is_some(), "it is left of the one that was killed");
+    local.start_again().await;
+    local.is_at_rest(&group);
 }
