@@ -1,6 +1,7 @@
 //! README.md, run as it is pasted, and ARCHITECTURE.md, held against the tree.
 
 mod blocks;
+mod examples;
 mod place;
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};

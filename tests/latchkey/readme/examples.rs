@@ -1,0 +1,94 @@
+//! README.md's examples in other languages than the shell's, run as they are printed.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+};
+
+use latchkey::pb::gitpod::v1::ListEnvironmentsRequest;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::{
+    README,
+    blocks::{Block, assert_shows, blocks},
+};
+use crate::support::{LocalServer, SOON, eventually};
+
+/// The address that README.md writes.
+const ADDRESS: &str = "127.0.0.1:8080";
+
+/// The server and the token that a reader has when they come to the examples, and a directory of theirs.
+struct Reader {
+    local: LocalServer,
+    token: String,
+    directory: TempDir,
+}
+
+impl Reader {
+    async fn new() -> Self {
+        let local = LocalServer::start().await;
+        local.git.add_repository("octocat/Hello-World", &[("README", "Hello World!\n")]);
+        let admin = async |args: &[&str]| local.server().admin(&local.database, args).await.unwrap();
+        admin(&["create-user", "--email", "admin@localhost", "--name", "Admin", "--admin"]).await;
+        let token = admin(&["create-token", "--user", "admin@localhost", "--description", "laptop"]).await;
+        let directory = tempfile::Builder::new().prefix("latchkey-example-").tempdir().unwrap();
+        Self { token: token.trim().to_owned(), local, directory }
+    }
+
+    /// README.md's text with the address of this server.
+    fn localize(&self, text: &str) -> String {
+        assert!(text.contains(ADDRESS), "the example does not say where the server is:\n{text}");
+        text.replace(ADDRESS, self.local.server().address())
+    }
+
+    /// Saves an example as a file.
+    fn save(&self, name: &str, example: &Block) -> PathBuf {
+        let path = self.directory.path().join(name);
+        fs::write(&path, self.localize(&example.text)).unwrap();
+        path
+    }
+
+    /// Runs a program with the reader's token, and holds what it prints against what is shown of it.
+    async fn runs(&self, program: impl AsRef<OsStr>, argument: impl AsRef<OsStr>, example: &Block) {
+        assert!(!example.output.is_empty(), "README.md:{} shows no output", example.line);
+        let mut command = Command::new(program);
+        command.arg(argument).current_dir(self.directory.path()).kill_on_drop(true);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.directory.path());
+        command.env("GITPOD_TOKEN", &self.token).env("PYTHONDONTWRITEBYTECODE", "1");
+        let ended = tokio::time::timeout(4 * SOON, command.output()).await;
+        let Output { status, stdout, stderr } = ended.expect("the example ends in time").expect("it starts");
+        let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        assert!(status.success(), "README.md:{} fails: {status}\n{stdout}{stderr}", example.line);
+        assert_shows(example, &stdout);
+    }
+}
+
+/// The example in a language.
+fn only(language: &str) -> Block {
+    let mut found = blocks(README, language);
+    assert_eq!(found.len(), 1, "README.md shows one block of {language}: {found:?}");
+    found.remove(0)
+}
+
+/// Something of the tests' tools.
+fn tool(path: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(path);
+    assert!(path.exists(), "{} is missing: run 'make tools'", path.display());
+    path
+}
+
+#[tokio::test]
+async fn the_example_in_python_works() {
+    let (reader, example) = (Reader::new().await, only("python"));
+    let script = reader.save("example.py", &example);
+    reader.runs(tool("venv/bin/python"), script, &example).await;
+    let api = reader.local.api(&reader.token).await;
+    eventually("what the example created is gone", async || {
+        let listed = api.clone().environments.list_environments(ListEnvironmentsRequest::default()).await.unwrap();
+        listed.into_inner().environments.is_empty().then_some(())
+    })
+    .await;
+}
