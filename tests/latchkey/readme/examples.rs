@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Output,
 };
@@ -91,4 +92,12 @@ async fn the_example_in_python_works() {
         listed.into_inner().environments.is_empty().then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_example_in_typescript_works() {
+    let (reader, example) = (Reader::new().await, only("ts"));
+    let script = reader.save("tokens.mjs", &example);
+    symlink(tool("node_modules"), reader.directory.path().join("node_modules")).unwrap();
+    reader.runs("node", script, &example).await;
 }
