@@ -22,7 +22,7 @@ use latchkey::{
             environment_service_server::EnvironmentServiceServer, identity_service_server::IdentityServiceServer,
         },
     },
-    service::{Environments, StoredCredentials},
+    service::{Environments, Standing, StoredCredentials},
     store::{Store, StoreConfig},
 };
 use time::OffsetDateTime;
@@ -61,7 +61,7 @@ impl Stack {
         let source = Arc::new(StoredCredentials::new(store.clone()));
         let auth = AuthLayer::new(Arc::new(Verifier::start(Arc::clone(&keys), source)), Arc::new(Silent));
         let limits = Limits::default();
-        let environments = Environments::new(store, keys, None, limits.environments);
+        let environments = Environments::new(store.clone(), Standing::new(store), keys, None, limits.environments);
         let environments = EnvironmentApi::new(environments, "http://localhost".into());
         let routes =
             Routes::new(IdentityServiceServer::new(IdentityApi).max_decoding_message_size(limits.request_bytes))

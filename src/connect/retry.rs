@@ -4,7 +4,8 @@
 //!
 //! | code | HTTP | again? | because |
 //! |---|---|---|---|
-//! | UNAVAILABLE | 503 | yes | it was not done, and may go well soon |
+//! | UNAVAILABLE that says when to come again | 503 | yes | it was not done, and may go well soon |
+//! | UNAVAILABLE else | 503 | no | it may have been done |
 //! | RESOURCE_EXHAUSTED that says when to come again | 429 | yes | the server asks for it |
 //! | RESOURCE_EXHAUSTED else | 429 | no | too long a message, or a limit on what one may have: time does not mend that |
 //! | ABORTED | 409 | no | what went before it must be done anew, not this alone |
@@ -33,8 +34,7 @@ pub(super) fn mark<B>(response: &mut Response<B>, code: Code) {
     }
     let says_when = response.headers().contains_key(header::RETRY_AFTER);
     let may_be_mended = match code {
-        Code::Unavailable => true,
-        Code::ResourceExhausted => says_when,
+        Code::Unavailable | Code::ResourceExhausted => says_when,
         Code::Ok
         | Code::Cancelled
         | Code::Unknown
@@ -84,6 +84,7 @@ mod tests {
             (504, Code::DeadlineExceeded),
             (400, Code::InvalidArgument),
             (415, Code::Unknown),
+            (503, Code::Unavailable),
         ] {
             assert_eq!(marked(status, code, &[]), Some(HeaderValue::from_static("false")), "{status} {code:?}");
         }
@@ -91,7 +92,6 @@ mod tests {
 
     #[test]
     fn what_time_may_mend_is_left_to_the_client() {
-        assert_eq!(marked(503, Code::Unavailable, &[]), None);
         assert_eq!(marked(503, Code::Unavailable, &[("retry-after", "1")]), None);
         assert_eq!(marked(429, Code::ResourceExhausted, &[("retry-after", "1")]), None);
     }

@@ -43,6 +43,12 @@ impl From<ServiceError> for Status {
                 tracing::warn!(?detail, message, "unavailable");
                 unavailable(message, RETRY_AFTER)
             }
+            // Nothing says when to try again: whoever does so by themselves may do it twice.
+            ServiceError::InDoubt(detail) => {
+                tracing::warn!(?detail, "in doubt");
+                let message = "the database did not say whether it was done; look before you try again";
+                Self::with_error_details(Code::Unavailable, message, info("IN_DOUBT"))
+            }
             ServiceError::Internal(detail) => {
                 tracing::error!(?detail, "internal error");
                 Self::with_error_details(Code::Internal, "internal error; the logs say more", info("INTERNAL"))

@@ -60,6 +60,8 @@ pub enum ServiceError {
         /// What happened.
         detail: Internal,
     },
+    /// It may have been done or not, and there is no telling now.
+    InDoubt(Internal),
     /// A defect.
     Internal(Internal),
 }
@@ -84,6 +86,7 @@ impl From<StoreError> for ServiceError {
             StoreError::Unavailable(detail) => {
                 Self::unavailable("the database does not answer right now; try again", detail)
             }
+            StoreError::InDoubt(detail) => Self::InDoubt(Internal::new(detail)),
             error @ (StoreError::NoRow | StoreError::Constraint(_) | StoreError::Corrupt(_) | StoreError::Query(_)) => {
                 Self::Internal(Internal::new(error))
             }

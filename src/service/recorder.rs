@@ -155,7 +155,11 @@ impl QueuedRecorder {
     fn is_to_wait(&self, written: Result<(), StoreError>) -> bool {
         match written {
             Ok(()) => false,
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Query(_) | StoreError::NoRow)) => {
+            // What is in doubt is written once more: too high a count is better than none.
+            Err(
+                error
+                @ (StoreError::Unavailable(_) | StoreError::InDoubt(_) | StoreError::Query(_) | StoreError::NoRow),
+            ) => {
                 tracing::warn!(%error, "what was seen waits to be written");
                 true
             }

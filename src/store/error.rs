@@ -8,6 +8,9 @@ pub enum StoreError {
     /// PostgreSQL does not answer, or not in time: the same call may succeed later.
     #[error("PostgreSQL is not available: {0}")]
     Unavailable(String),
+    /// PostgreSQL stopped answering while it was to commit: nobody here knows whether it did.
+    #[error("whether PostgreSQL has written it is not known: {0}")]
+    InDoubt(String),
     /// A row that was looked for is not there.
     #[error("no such row")]
     NoRow,
@@ -61,7 +64,7 @@ impl StoreError {
     pub fn constraint(&self) -> Option<&str> {
         match self {
             Self::Constraint(name) => Some(name),
-            Self::NoRow | Self::Unavailable(_) | Self::Corrupt(_) | Self::Query(_) => None,
+            Self::NoRow | Self::Unavailable(_) | Self::InDoubt(_) | Self::Corrupt(_) | Self::Query(_) => None,
         }
     }
 }
@@ -108,6 +111,31 @@ impl StoreError {
                 Some(name) => Self::Constraint(name.to_owned()),
                 None => Self::Query(message),
             },
+        }
+    }
+}
+
+/// Errors of a transaction.
+pub(super) trait TransactionError: From<StoreError> {
+    /// Whether PostgreSQL did not answer: the connection is most likely good for nothing more.
+    fn is_unavailable(&self) -> bool;
+
+    /// The same, of a transaction whose work was done: what is unavailable then has left the commit in doubt.
+    fn at_commit(self) -> Self;
+}
+
+impl TransactionError for StoreError {
+    fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::InDoubt(_) => true,
+            Self::NoRow | Self::Constraint(_) | Self::Corrupt(_) | Self::Query(_) => false,
+        }
+    }
+
+    fn at_commit(self) -> Self {
+        match self {
+            Self::Unavailable(detail) => Self::InDoubt(detail),
+            Self::InDoubt(_) | Self::NoRow | Self::Constraint(_) | Self::Corrupt(_) | Self::Query(_) => self,
         }
     }
 }

@@ -8,7 +8,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{StoreError, columns, schema::signing_keys};
+use super::{StoreError, columns, error::TransactionError, schema::signing_keys};
 use crate::domain::{
     clock::is_expired,
     credential::Ended,
@@ -40,6 +40,22 @@ pub enum MintError {
 impl From<diesel::result::Error> for MintError {
     fn from(error: diesel::result::Error) -> Self {
         StoreError::from(error).into()
+    }
+}
+
+impl TransactionError for MintError {
+    fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_unavailable(),
+            Self::NoActiveKey | Self::KeyNotHere(_) | Self::ParentEnded(_) | Self::Random => false,
+        }
+    }
+
+    fn at_commit(self) -> Self {
+        match self {
+            Self::Store(error) => Self::Store(error.at_commit()),
+            Self::NoActiveKey | Self::KeyNotHere(_) | Self::ParentEnded(_) | Self::Random => self,
+        }
     }
 }
 

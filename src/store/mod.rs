@@ -166,22 +166,33 @@ macro_rules! reading {
     }};
 }
 
-/// Runs one transaction: bounded, never repeated. What the body returns as an error rolls it back.
+/// Runs one transaction: bounded, never repeated. What the body returns as an error rolls it back. An error that comes after the
+/// body has ended well is one of the commit, which may have happened all the same.
 macro_rules! writing {
     ($store:expr, async |$connection:ident| -> Result<$value:ty, $error:ty> $body:block) => {{
         let end = $store.end();
         let mut lease = $crate::store::Lease::new($store.connection(end).await?);
+        let is_committing = std::sync::atomic::AtomicBool::new(false);
         let work = diesel_async::AsyncConnection::transaction(
             lease.connection(),
-            async |$connection: &mut diesel_async::AsyncPgConnection| -> Result<$value, $error> { $body },
+            async |$connection: &mut diesel_async::AsyncPgConnection| -> Result<$value, $error> {
+                let done: Result<$value, $error> = async { $body }.await;
+                is_committing.store(done.is_ok(), std::sync::atomic::Ordering::Relaxed);
+                done
+            },
         );
-        match $store.bounded(end, work).await {
-            Ok(outcome) => {
-                lease.give_back();
-                outcome
-            }
-            Err(late) => Err(late.into()),
+        let outcome = match $store.bounded(end, work).await {
+            Ok(outcome) => outcome,
+            Err(late) => Err(<$error>::from(late)),
+        };
+        // The next one must not find a connection that is good for nothing.
+        if !outcome.as_ref().is_err_and($crate::store::error::TransactionError::is_unavailable) {
+            lease.give_back();
         }
+        outcome.map_err(|error| match is_committing.into_inner() {
+            true => $crate::store::error::TransactionError::at_commit(error),
+            false => error,
+        })
     }};
 }
 

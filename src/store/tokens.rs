@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     MintError, Store, StoreError, audit, columns,
-    error::not_found,
+    error::{TransactionError, not_found},
     keyset::{key_of, time_of},
     mint::{hold_parent, mint},
     reading,
@@ -315,6 +315,22 @@ pub(super) fn revocation_time() -> diesel::expression::SqlLiteral<diesel::sql_ty
 impl From<diesel::result::Error> for TokenCreateError {
     fn from(error: diesel::result::Error) -> Self {
         StoreError::from(error).into()
+    }
+}
+
+impl TransactionError for TokenCreateError {
+    fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Mint(error) => error.is_unavailable(),
+            Self::Limit(_) | Self::NoSuchPrincipal => false,
+        }
+    }
+
+    fn at_commit(self) -> Self {
+        match self {
+            Self::Mint(error) => Self::Mint(error.at_commit()),
+            Self::Limit(_) | Self::NoSuchPrincipal => self,
+        }
     }
 }
 

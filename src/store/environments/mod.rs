@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{
     Store, StoreError, audit,
-    error::not_found,
+    error::{TransactionError, not_found},
     keyset::{key_of, sorting, time_of},
     reading,
     schema::{environment_classes, environments, principals, runners},
@@ -102,6 +102,22 @@ pub enum EnvironmentCreateError {
 impl From<diesel::result::Error> for EnvironmentCreateError {
     fn from(error: diesel::result::Error) -> Self {
         Self::Store(error.into())
+    }
+}
+
+impl TransactionError for EnvironmentCreateError {
+    fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_unavailable(),
+            Self::NoSuchClass | Self::NoDefaultClass | Self::CreatorSuspended | Self::Limit(_) => false,
+        }
+    }
+
+    fn at_commit(self) -> Self {
+        match self {
+            Self::Store(error) => Self::Store(error.at_commit()),
+            Self::NoSuchClass | Self::NoDefaultClass | Self::CreatorSuspended | Self::Limit(_) => self,
+        }
     }
 }
 

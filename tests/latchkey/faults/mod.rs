@@ -1,5 +1,6 @@
 //! What goes wrong around the server: PostgreSQL away, two at once, a sudden end.
 
+mod commit;
 mod last_used;
 mod migrating;
 mod outage;

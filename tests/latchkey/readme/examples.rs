@@ -8,15 +8,16 @@ use std::{
     process::Output,
 };
 
+use axum::{Router, response::Html, routing::get};
 use latchkey::pb::gitpod::v1::ListEnvironmentsRequest;
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::{net::TcpListener, process::Command};
 
 use super::{
     README,
     blocks::{Block, assert_shows, blocks},
 };
-use crate::support::{LocalServer, SOON, eventually};
+use crate::support::{LocalServer, SOON, ServerOptions, eventually};
 
 /// The address that README.md writes.
 const ADDRESS: &str = "127.0.0.1:8080";
@@ -30,7 +31,10 @@ struct Reader {
 
 impl Reader {
     async fn new() -> Self {
-        let local = LocalServer::start().await;
+        Self::with(LocalServer::start().await).await
+    }
+
+    async fn with(local: LocalServer) -> Self {
         local.git.add_repository("octocat/Hello-World", &[("README", "Hello World!\n")]);
         let admin = async |args: &[&str]| local.server().admin(&local.database, args).await.unwrap();
         admin(&["create-user", "--email", "admin@localhost", "--name", "Admin", "--admin"]).await;
@@ -125,4 +129,23 @@ async fn the_example_in_go_works() {
     let arguments: Vec<&str> = lines("go run . ").collect();
     let [address] = arguments[..] else { panic!("it takes one argument: {arguments:?}") };
     reader.runs(tool("hello/hello"), reader.localize(address), &example).await;
+}
+
+#[tokio::test]
+async fn the_example_in_a_browser_works() {
+    // A page of another origin, with nothing on it.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/", get(|| async { Html("<!doctype html><title>Example</title>") }));
+    let page = tokio::spawn(async move { axum::serve(listener, router).await });
+    let args = vec!["--cors-allowed-origin".to_owned(), origin.clone()];
+    let local = LocalServer::start_with(ServerOptions { args, ..ServerOptions::default() }).await;
+    let (reader, example) = (Reader::with(local).await, only("js"));
+    let script = reader.save("example.js", &example);
+    fs::write(reader.directory.path().join("browser.cjs"), include_str!("browser.cjs")).unwrap();
+    symlink(tool("node_modules"), reader.directory.path().join("node_modules")).unwrap();
+    fs::write(reader.directory.path().join("page"), &origin).unwrap();
+    assert!(script.exists());
+    reader.runs("node", "browser.cjs", &example).await;
+    page.abort();
 }
