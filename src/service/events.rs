@@ -91,6 +91,8 @@ impl Events {
     /// [`ServiceError`]: exhausted with too many at once.
     pub async fn watch(&self, actor: &Actor, filter: EventFilter) -> Result<Watching, ServiceError> {
         let place = self.place(actor.principal_id)?;
+        // From here on: whoever takes what comes first slowly is still held to it.
+        let doubtful = Box::pin(self.standing.doubtful(actor));
         let receiver = self.receiver().await?;
         let named = filter.named();
         let mut first = VecDeque::new();
@@ -110,12 +112,8 @@ impl Events {
                 first.push_back(is_there.unwrap_or_else(|| told(actor.principal_id, Operation::Delete)));
             }
         }
-        let (standing, actor) = (self.standing.clone(), actor.clone());
-        let doubtful = Box::pin({
-            let actor = actor.clone();
-            async move { standing.doubtful(&actor).await }
-        });
-        Ok(Watching { actor, filter, first, receiver, feed: self.feed.subscribe(), doubtful, _place: place })
+        let (actor, feed) = (actor.clone(), self.feed.subscribe());
+        Ok(Watching { actor, filter, first, receiver, feed, doubtful, _place: place })
     }
 
     fn place(&self, principal: PrincipalId) -> Result<OwnedSemaphorePermit, ServiceError> {
@@ -167,22 +165,24 @@ impl Watching {
     /// missed: watch again, then read anew.
     pub async fn next(&mut self) -> Result<Event, ServiceError> {
         loop {
-            let event = match self.first.pop_front() {
-                Some(event) => event,
-                None => {
-                    tokio::select! {
-                        biased;
-                        why = &mut self.doubtful => return Err(why),
-                        event = self.receiver.recv() => match event {
-                            Ok(event) => event,
-                            Err(broadcast::error::RecvError::Lagged(missed)) => return Err(behind(missed)),
-                            Err(broadcast::error::RecvError::Closed) => return Err(match *self.feed.borrow() {
-                                Feed::Ending => ending(),
-                                Feed::Live(_) | Feed::Away => away(),
-                            }),
-                        },
-                    }
+            let (first, receiver) = (&mut self.first, &mut self.receiver);
+            let told = async {
+                match first.pop_front() {
+                    Some(event) => Ok(event),
+                    None => receiver.recv().await,
                 }
+            };
+            let event = tokio::select! {
+                biased;
+                why = &mut self.doubtful => return Err(why),
+                event = told => match event {
+                    Ok(event) => event,
+                    Err(broadcast::error::RecvError::Lagged(missed)) => return Err(behind(missed)),
+                    Err(broadcast::error::RecvError::Closed) => return Err(match *self.feed.borrow() {
+                        Feed::Ending => ending(),
+                        Feed::Live(_) | Feed::Away => away(),
+                    }),
+                },
             };
             if event.is_visible_to(&self.actor) && self.filter.matches(&event) {
                 return Ok(event);

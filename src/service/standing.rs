@@ -134,25 +134,27 @@ impl Standing {
     }
 
     /// Ready when the actor's credential is good no more, or when that cannot be told any longer: for whoever is told things
-    /// all the while.
-    pub(super) async fn doubtful(&self, actor: &Actor) -> ServiceError {
+    /// all the while. It is looked up from this call on, however late somebody asks what became of it.
+    pub(super) fn doubtful(&self, actor: &Actor) -> impl Future<Output = ServiceError> + Send + use<> {
         let known = self.know(key(actor.credential));
-        let since = Instant::now();
-        let mut changes = known.subscribe();
-        loop {
-            let Known { at, ended, role } = changes.borrow_and_update().clone();
-            if let Some(ended) = ended {
-                return ServiceError::Ended(ended);
-            }
-            // What it may see was decided at first.
-            if role.is_some_and(|role| role != actor.role) {
-                return ServiceError::Denied("your role has changed; watch again".to_owned());
-            }
-            if tokio::time::timeout_at(at.max(since) + BOUND, changes.changed()).await.is_err() {
-                return ServiceError::Unavailable {
-                    message: "tokens cannot be verified right now; watch again".to_owned(),
-                    detail: Internal::new("PostgreSQL has not told of it in time"),
-                };
+        let (since, seen_as) = (Instant::now(), actor.role);
+        async move {
+            let mut changes = known.subscribe();
+            loop {
+                let Known { at, ended, role } = changes.borrow_and_update().clone();
+                if let Some(ended) = ended {
+                    return ServiceError::Ended(ended);
+                }
+                // What it may see was decided at first.
+                if role.is_some_and(|role| role != seen_as) {
+                    return ServiceError::Denied("your role has changed; watch again".to_owned());
+                }
+                if tokio::time::timeout_at(at.max(since) + BOUND, changes.changed()).await.is_err() {
+                    return ServiceError::Unavailable {
+                        message: "tokens cannot be verified right now; watch again".to_owned(),
+                        detail: Internal::new("PostgreSQL has not told of it in time"),
+                    };
+                }
             }
         }
     }

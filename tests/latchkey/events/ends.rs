@@ -1,10 +1,16 @@
 //! How streams of events end.
 
-use latchkey::pb::gitpod::v1::{DeletePersonalAccessTokenRequest, ResourceOperation::Create};
-use tonic::Code;
+use latchkey::{
+    domain::ids::EnvironmentId,
+    pb::gitpod::v1::{
+        DeletePersonalAccessTokenRequest, ResourceOperation::Create, WatchEventsRequest,
+        watch_events_request::ResourceTypeFilter,
+    },
+};
+use tonic::{Code, transport::Endpoint};
 
 use super::watch::everything;
-use crate::support::{ServerOptions, TestDatabase, TestServer, details, eventually, keys::token_id};
+use crate::support::{Api, ServerOptions, TestDatabase, TestServer, details, eventually, keys::token_id};
 
 #[tokio::test]
 async fn whoever_watches_with_a_token_that_ends_is_told_why() {
@@ -98,4 +104,36 @@ async fn nobody_is_told_anything_when_tokens_cannot_be_verified() {
     database.cluster().resume().await;
     assert_eq!(end.code(), Code::Unavailable, "{end}");
     eventually("it is verified again", async || server.api(&token).await.watch(everything()).await.ok()).await;
+}
+
+#[tokio::test]
+async fn whoever_takes_slowly_what_comes_first_is_not_told_all_of_it_after_the_token_has_ended() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let token = server.user(&database, "dev@example.com").await;
+    // So many that what is told of them first does not fit into what is sent before anybody takes it.
+    let (filters, ids) = (60, 100);
+    let named = ResourceTypeFilter::default();
+    let named = (0..filters).map(|_| ResourceTypeFilter {
+        resource_ids: (0..ids).map(|_| EnvironmentId::generate().to_string()).collect(),
+        ..named.clone()
+    });
+    let request = WatchEventsRequest { resource_type_filters: named.collect(), ..everything() };
+    let channel = Endpoint::from_shared(server.url()).unwrap().initial_stream_window_size(65_535);
+    let slow = Api::over(channel.connect().await.unwrap(), Some(&format!("Bearer {token}")));
+    let mut slow = slow.watch(request).await.unwrap();
+    slow.next().await.unwrap();
+    let mut quick = server.api(&token).await.watch(everything()).await.unwrap();
+    server.admin(&database, &["revoke-token", &token_id(&token)]).await.unwrap();
+    assert_eq!(quick.end().await.code(), Code::Unauthenticated);
+
+    let mut told = 1;
+    let end = loop {
+        match slow.next().await {
+            Ok(_) => told += 1,
+            Err(end) => break end,
+        }
+    };
+    assert_eq!(end.code(), Code::Unauthenticated, "{end}");
+    assert!(told < filters * ids / 2, "{told} were told");
 }
