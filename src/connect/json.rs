@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::duplicates;
 
+/// Characters of what is said of JSON that cannot be read.
+const LONGEST_PROBLEM: usize = 300;
+
 /// Reads a message. Fields that are not known are passed over: a client may be newer than the server. Values of enums that are
 /// not known are not: who asks for one kind alone must not be given all. Nor may a field come twice. How deep a message may
 /// nest is bounded by `serde_json`, at 128.
@@ -18,7 +21,19 @@ pub(super) fn to_message(descriptor: &MessageDescriptor, json: &[u8]) -> Result<
         if names_unknown_enum_value(descriptor, &value) { Err(error) } else { Ok(message) }
     });
     let message = message.and_then(|message| duplicates::refuse(descriptor, json).map(|()| message));
-    message.map_err(|error| ConnectError::invalid_argument(format!("the message is not what the RPC takes: {error}")))
+    message.map_err(|error| {
+        let problem = brief(error.to_string());
+        ConnectError::invalid_argument(format!("the message is not what the RPC takes: {problem}"))
+    })
+}
+
+/// What is wrong may name what was sent, however long that is; and gRPC says it in a header.
+fn brief(mut problem: String) -> String {
+    if let Some((end, _)) = problem.char_indices().nth(LONGEST_PROBLEM) {
+        problem.truncate(end);
+        problem.push('…');
+    }
+    problem
 }
 
 fn read(descriptor: &MessageDescriptor, json: &[u8], all_known: bool) -> serde_json::Result<DynamicMessage> {

@@ -63,6 +63,28 @@ async fn json_that_is_no_message_is_refused_wherever_it_comes() {
 }
 
 #[tokio::test]
+async fn what_was_sent_comes_back_in_an_error_neither_whole_nor_as_a_line_of_its_own() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let token = server.user(&database, "dev@example.com").await;
+    for spoken in [Spoken::ConnectJson, Spoken::GrpcWebJson, Spoken::GrpcJson] {
+        let mut connection = Connection::open(server.address(), &token, spoken).await;
+        // A name that ends a trailer and begins others; and one that no header holds.
+        for name in ["a\\r\\ngrpc-status: 0\\r\\nx-own: 1".to_owned(), "\u{e4}".repeat(60_000)] {
+            let json = format!(r#"{{"{name}":1,"{name}":2}}"#);
+            let body = if spoken.is_connect() { json.into() } else { framed(json.as_bytes()) };
+            let refused = connection.call(LOGS, &[], &body).await.unwrap_err();
+            assert_eq!(refused.code, "invalid_argument", "{spoken:?} {name:.20}: {refused:?}");
+            assert!(!refused.headers.contains_key("x-own"), "{spoken:?}: {refused:?}");
+            let expected = name.chars().take(100).collect::<String>().replace("\\r\\n", "\r\n");
+            assert!(refused.message.contains(&expected), "{spoken:?}: {}", refused.message);
+            assert!(refused.message.len() < 2000, "{spoken:?}: {} bytes", refused.message.len());
+            connection.assert_goes_on(&format!("{name:.20}")).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn protobuf_that_is_no_message_is_refused_wherever_it_comes() {
     let database = TestDatabase::create().await;
     let server = TestServer::start(&database).await;
