@@ -164,7 +164,12 @@ impl Lines {
         if let Some(message) = self.first.take() {
             return Some(self.line(message));
         }
-        let next_space = Instant::now() + self.keep_alive;
+        let now = Instant::now();
+        // Also of a stream that never has to be waited for.
+        if self.end.is_some_and(|end| end <= now) {
+            return Some(Err(deadline::exceeded()));
+        }
+        let next_space = now + self.keep_alive;
         let wake = self.end.map_or(next_space, |end| end.min(next_space));
         match timeout_at(wake, self.message()).await {
             Ok(Some(message)) => Some(message.and_then(|message| self.line(message))),

@@ -155,29 +155,24 @@ impl HttpBody for AnswerBody {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        // First, since a stream may never have to be waited for.
+        let is_over = self.timer.as_mut().is_some_and(|timer| timer.poll_unpin(context).is_ready());
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        match Pin::new(body).poll_frame(context) {
-            Poll::Ready(Some(Ok(mut frame))) => {
-                if let Some(of_tonic) = frame.trailers_mut()
-                    && let Some(of_handler) = self.trailers.take()
-                {
-                    of_tonic.extend(of_handler);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(other) => Poll::Ready(other),
-            Poll::Pending => {
-                let over = self.timer.as_mut().is_some_and(|timer| timer.poll_unpin(context).is_ready());
-                if !over {
-                    return Poll::Pending;
-                }
-                // The handler's stream ends here.
-                self.body = None;
-                let mut trailers = HeaderMap::new();
-                let written = deadline::exceeded().add_header(&mut trailers);
-                Poll::Ready(Some(written.map(|()| Frame::trailers(trailers))))
-            }
+        if is_over {
+            // The handler's stream ends here.
+            self.body = None;
+            let mut trailers = HeaderMap::new();
+            let written = deadline::exceeded().add_header(&mut trailers);
+            return Poll::Ready(Some(written.map(|()| Frame::trailers(trailers))));
         }
+        let mut frame = ready!(Pin::new(body).poll_frame(context));
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(of_tonic) = frame.trailers_mut()
+            && let Some(of_handler) = self.trailers.take()
+        {
+            of_tonic.extend(of_handler);
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

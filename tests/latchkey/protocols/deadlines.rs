@@ -1,12 +1,25 @@
 //! How long a client waits is the client's to say, in every protocol.
 
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::stream::{self, Repeat};
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use latchkey::connect::Connect;
 use serde_json::json;
+use tonic::{Response, Status, service::Routes};
+use tonic_health::pb::{
+    FILE_DESCRIPTOR_SET, HealthCheckRequest, HealthCheckResponse,
+    health_server::{Health, HealthServer},
+};
+use tower::Service;
 
 use super::{
     spoken::{BY_POST, EVERY},
     streams::{self, WATCH},
 };
-use crate::support::{TestDatabase, TestServer, eventually};
+use crate::support::{SOON, TestDatabase, TestServer, eventually};
 
 const IDENTITY: &str = "gitpod.v1.IdentityService/GetAuthenticatedIdentity";
 const CREATE: &str = "gitpod.v1.TokenService/CreatePersonalAccessToken";
@@ -78,6 +91,48 @@ async fn time_outs_are_read_as_each_protocol_writes_them() {
             let invalid = call(&value).await.unwrap_err();
             assert_eq!(invalid.code, "invalid_argument", "{spoken:?} {value}: {invalid:?}");
             assert!(invalid.message.contains(name), "{spoken:?} {value}: {invalid:?}");
+        }
+    }
+}
+
+/// A service whose stream never has to be waited for, and never ends.
+struct Busy;
+
+#[tonic::async_trait]
+impl Health for Busy {
+    async fn check(
+        &self,
+        _request: tonic::Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        Err(Status::unimplemented("not asked for"))
+    }
+
+    type WatchStream = Repeat<Result<HealthCheckResponse, Status>>;
+
+    async fn watch(&self, _request: tonic::Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Ok(Response::new(stream::repeat(Ok(HealthCheckResponse { status: 1 }))))
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_stream_that_never_pauses_in_every_protocol() {
+    let envelope = Bytes::from_static(b"\0\0\0\0\0");
+    let (grpc, connect) = (("grpc-timeout", "50m"), ("connect-timeout-ms", "50"));
+    for (content_type, (name, value), body) in [
+        ("application/grpc", grpc, &envelope),
+        ("application/grpc-web", grpc, &envelope),
+        ("application/connect+proto", connect, &envelope),
+        ("application/jsonl", connect, &Bytes::from_static(b"{}")),
+    ] {
+        let mut served = Connect::new(Routes::new(HealthServer::new(Busy)), [FILE_DESCRIPTOR_SET]).unwrap();
+        let request = Request::post(format!("/{WATCH}")).header("content-type", content_type).header(name, value);
+        let response = served.call(request.body(Full::new(body.clone())).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 200, "{content_type}");
+        let (began, mut body) = (Instant::now(), response.into_body());
+        while let Some(Ok(_)) = body.frame().await {
+            assert!(began.elapsed() < SOON, "{content_type} goes on for ever");
+            // As connections do between what they send: time goes on for others.
+            tokio::task::yield_now().await;
         }
     }
 }
