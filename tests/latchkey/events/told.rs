@@ -193,3 +193,52 @@ async fn one_principal_watches_a_hundred_times_at_once() {
     watches.truncate(99);
     crate::support::eventually("there is room again", async || api.watch(everything()).await.ok()).await;
 }
+
+#[tokio::test]
+async fn nobody_is_told_of_another_organizations_environments() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let admin = server.admin_user(&database, "admin@example.com").await;
+    let (_, stranger, theirs) = server.stranger(&database, "admin").await;
+    let api = server.api(&admin).await;
+    let environment = database.environment_of(&token_id(&theirs)).await;
+    // Not even by name: neither the environment nor who made it.
+    api.watch(of_one(&environment)).await.unwrap().tells(Delete, &environment).await;
+    let mut all = api.watch(everything()).await.unwrap();
+    let mut of_stranger = api.watch(of(&[], &[&stranger])).await.unwrap();
+    let mut as_stranger = server.api(&theirs).await.watch(everything()).await.unwrap();
+
+    let rename = "UPDATE environments SET name = 'renamed'";
+    assert_eq!(database.owner().await.execute(rename, &[]).await.unwrap(), 1);
+    as_stranger.tells(Update, &environment).await;
+    let own = database.environment_of(&token_id(&admin)).await;
+    all.tells(Create, &own).await;
+    database.suspend("admin@example.com", true).await;
+    assert_eq!(of_stranger.next().await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn whatever_is_asked_of_an_environment_and_becomes_of_it_is_told() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let token = server.user(&database, "dev@example.com").await;
+    let environment = database.environment_of(&token_id(&token)).await;
+    let mut watch = server.api(&token).await.watch(of_one(&environment)).await.unwrap();
+    watch.tells(UpdateStatus, &environment).await;
+    let owner = database.owner().await;
+    for (change, operation) in [
+        ("name = 'another'", Update),
+        ("desired_phase = 'running'", Update),
+        ("desired_phase = 'stopped'", Update),
+        ("annotations = '{\"a\": \"b\"}'", Update),
+        ("session_id = 'another'", Update),
+        ("archived_at = now()", Update),
+        ("archived_at = NULL", Update),
+        ("status_version = status_version + 1", UpdateStatus),
+    ] {
+        owner.batch_execute(&format!("UPDATE environments SET {change}")).await.unwrap();
+        watch.tells(operation, &environment).await;
+        // What changes nothing, and what is only counted, is no news: the next change is what is told next.
+        owner.batch_execute("UPDATE environments SET name = name, disk_bytes = disk_bytes + 1").await.unwrap();
+    }
+}

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::spoken::{Spoken, framed, from_protobuf, to_protobuf, types};
-use crate::support::{SOON, TestDatabase, TestServer};
+use crate::support::{SOON, TestDatabase, TestServer, eventually, token_text::token_id};
 
 pub(super) const WATCH: &str = "grpc.health.v1.Health/Watch";
 
@@ -180,5 +180,42 @@ async fn health_is_told_in_every_protocol() {
         assert_eq!(health, Ok(json!({ "status": "SERVING" })), "{spoken:?}");
         let unknown = spoken.call(server.address(), check, &[], json!({ "service": "no.such.Service" })).await;
         assert_eq!(unknown.unwrap_err().code, "not_found", "{spoken:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_logged_and_ends_with_its_token_in_every_protocol() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let token = server.user(&database, "dev@example.com").await;
+    let authorization = format!("Bearer {token}");
+    let nowhere = uuid::Uuid::from_u128(7).to_string();
+    let mut open = Vec::new();
+    for streamed in EVERY {
+        let headers = [("authorization", authorization.as_str())];
+        let message = json!({ "environmentId": nowhere });
+        let rpc = "gitpod.v1.EventService/WatchEvents";
+        let mut stream = streamed.open(server.address(), rpc, &headers, &[message]).await;
+        assert_eq!(stream.next().await.unwrap()["operation"], "RESOURCE_OPERATION_DELETE", "{streamed:?}");
+        open.push(stream);
+    }
+    // While they are open: who only looked is seen, too.
+    let reads = format!(
+        "SELECT coalesce(sum(count), 0)::bigint FROM (
+            SELECT rpc, outcome::text, count, token_id FROM audit_tallies
+            UNION ALL SELECT rpc, outcome::text, count, token_id FROM audit_logs WHERE action = 'read'
+         ) seen
+         WHERE token_id = '{}' AND rpc = 'gitpod.v1.EventService/WatchEvents' AND outcome = 'succeeded'",
+        token_id(&token)
+    );
+    let superuser = database.superuser().await;
+    eventually("each is written down", || async {
+        let seen: i64 = superuser.query_one(&reads, &[]).await.unwrap().get(0);
+        (seen == 4).then_some(())
+    })
+    .await;
+    server.admin(&database, &["revoke-token", &token_id(&token).to_string()]).await.unwrap();
+    for mut stream in open {
+        assert_eq!(stream.next().await, Err("unauthenticated".to_owned()), "{:?}", stream.streamed);
     }
 }
