@@ -40,9 +40,13 @@ impl Api {
 impl Watch {
     /// The next event: what happened, and to which environment.
     pub(super) async fn next(&mut self) -> Result<(ResourceOperation, String), Status> {
+        tokio::time::timeout(SOON, self.read()).await.expect("something is told in time")
+    }
+
+    /// What says nothing is passed over, and is no sign that something will come.
+    async fn read(&mut self) -> Result<(ResourceOperation, String), Status> {
         loop {
-            let message = tokio::time::timeout(SOON, self.0.message()).await.expect("something is told in time")?;
-            let event = message.expect("a stream of events ends with an error");
+            let event = self.0.message().await?.expect("a stream of events ends with an error");
             if event.operation() != ResourceOperation::Unspecified {
                 assert_eq!(event.resource_type(), ResourceType::Environment);
                 return Ok((event.operation(), event.resource_id));
