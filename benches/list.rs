@@ -39,15 +39,7 @@ struct Options {
 
 /// Stopped environments, so that no runner has to look after them; whoever has few has every so-manieth.
 const FILL: &str = "
-    WITH runner AS (
-        INSERT INTO runners (id, organization_id, name) SELECT gen_random_uuid(), id, 'elsewhere' FROM organizations
-        RETURNING id, organization_id
-    ), class AS (
-        INSERT INTO environment_classes
-            (id, runner_id, display_name, description, cpu_millicores, memory_bytes, processes, is_default)
-        SELECT gen_random_uuid(), id, 'Small', 'Small', 1000, 1 << 30, 256, true FROM runner
-        RETURNING id
-    ), creators AS (
+    WITH creators AS (
         SELECT token.principal_id AS id, token.id AS token_id, principal.email
         FROM personal_access_tokens AS token JOIN principals AS principal ON principal.id = token.principal_id
     ), numbers AS (
@@ -61,7 +53,7 @@ const FILL: &str = "
                || substr(md5(number::text), 1, 3) || '8' || substr(md5(number::text), 4, 15))::uuid,
            runner.organization_id, creators.id, creators.token_id, runner.id, class.id, 'name', url, url, 'remote_head',
            'stopped', 'stopped', true, 'main', encode(sha256(number::text::bytea), 'hex'), now() - number * interval '1 second'
-    FROM numbers CROSS JOIN runner CROSS JOIN class
+    FROM numbers CROSS JOIN runners AS runner CROSS JOIN environment_classes AS class
     JOIN creators ON creators.email = CASE WHEN is_of_few THEN 'few@bench.example' ELSE 'many@bench.example' END
     CROSS JOIN LATERAL (SELECT 'https://github.com/owner/name-' || number AS url) AS context";
 
@@ -74,6 +66,7 @@ fn main() {
         let few = bearer(&server.user("few@bench.example").await);
         let sql = postgres.superuser().await;
         sql.batch_execute("SET session_replication_role = replica").await.unwrap();
+        postgres.add_runner_elsewhere().await;
         sql.execute(FILL, &[&i64::from(options.many), &i64::from(options.few)]).await.unwrap();
         postgres.settle(&["environments"]).await;
 

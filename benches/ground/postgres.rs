@@ -71,6 +71,19 @@ impl Postgres {
         client
     }
 
+    /// Adds a runner that no server looks after, with a class: what is made of it stays as it was made.
+    pub async fn add_runner_elsewhere(&self) {
+        let rows = "
+            WITH runner AS (
+                INSERT INTO runners (id, organization_id, name) SELECT gen_random_uuid(), id, 'elsewhere' FROM organizations
+                RETURNING id
+            )
+            INSERT INTO environment_classes
+                (id, runner_id, display_name, description, cpu_millicores, memory_bytes, processes, is_default)
+            SELECT gen_random_uuid(), id, 'Small', 'Small', 1000, 1 << 30, 256, true FROM runner";
+        self.superuser().await.batch_execute(rows).await.unwrap();
+    }
+
     /// Does what PostgreSQL would do in the background sooner or later for tables that were filled.
     pub async fn settle(&self, tables: &[&str]) {
         let client = self.superuser().await;

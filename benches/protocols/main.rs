@@ -47,22 +47,14 @@ struct Options {
 
 /// 100 environments of one creator, stopped.
 const FILL: &str = "
-    WITH runner AS (
-        INSERT INTO runners (id, organization_id, name) SELECT gen_random_uuid(), id, 'elsewhere' FROM organizations
-        RETURNING id, organization_id
-    ), class AS (
-        INSERT INTO environment_classes
-            (id, runner_id, display_name, description, cpu_millicores, memory_bytes, processes, is_default)
-        SELECT gen_random_uuid(), id, 'Small', 'Small', 1000, 1 << 30, 256, true FROM runner
-        RETURNING id
-    )
     INSERT INTO environments
         (id, organization_id, creator_id, created_by_token_id, runner_id, class_id, name, context_url, remote_url, target,
          desired_phase, phase, content_ready, branch, commit, created_at)
     SELECT gen_random_uuid(), runner.organization_id, token.principal_id, token.id, runner.id, class.id, 'name',
            'https://github.com/owner/name-' || number, 'https://github.com/owner/name-' || number, 'remote_head',
            'stopped', 'stopped', true, 'main', encode(sha256(number::text::bytea), 'hex'), now() - number * interval '1 second'
-    FROM generate_series(1, 100) AS number CROSS JOIN runner CROSS JOIN class CROSS JOIN personal_access_tokens AS token";
+    FROM generate_series(1, 100) AS number CROSS JOIN runners AS runner CROSS JOIN environment_classes AS class
+    CROSS JOIN personal_access_tokens AS token";
 
 /// A call, as each codec writes it.
 struct Call {
@@ -84,6 +76,7 @@ fn main() {
         server.stop().await;
         let sql = postgres.superuser().await;
         sql.batch_execute("SET session_replication_role = replica").await.unwrap();
+        postgres.add_runner_elsewhere().await;
         sql.batch_execute(FILL).await.unwrap();
         postgres.settle(&["environments", "personal_access_tokens"]).await;
         let stack = Stack::start(&postgres).await;

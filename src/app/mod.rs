@@ -242,9 +242,10 @@ async fn serve(
     let verifier = Arc::new(Verifier::start(keys, source));
 
     // From the outside in. Paths first: what is counted, permitted and called is one and the same. CORS: a browser that asks
-    // whether it may call has no token yet, and does not call yet. Trace: refusals too are counted, and have a request ID. Then auth, which reads headers alone. A refusal goes on, emptied, to where its
-    // protocol is known: in front of all protocols, behind nothing that reads bodies. Then the deadline for bodies, which
-    // nobody reads before; last the protocols, with the services behind them.
+    // whether it may call has no token yet, and does not call yet. Trace: refusals too are counted, and have a request ID.
+    // Then auth, which reads headers alone. A refusal goes on, emptied, to where its protocol is known: in front of all
+    // protocols, behind nothing that reads bodies. Then the deadline for bodies, which nobody reads before; last the
+    // protocols, with the services behind them.
     let connect = http::connect(services, health, &config.limits);
     let errors = connect.errors();
     let service = http::router(connect, readiness);

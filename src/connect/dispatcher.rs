@@ -9,19 +9,17 @@ use connectrpc::{
     dispatcher::{RequestStream, StreamingResult, UnaryResult},
 };
 use futures::{StreamExt, stream};
-use http::{HeaderMap, Request, Version};
+use http::HeaderMap;
 use prost::Message;
 use tonic::{Code, Status, body::Body, service::Routes};
-use tower::Service;
 
 use super::{
+    calls::{self, Answer, failure},
     crossing::Crossing,
     error::{connect_error, status},
-    framing::{self, Messages},
-    json, metadata,
+    framing, json,
     methods::{Method, Methods},
     page_query::PageQuery,
-    trailers::Trailers,
 };
 
 /// Calls the routes.
@@ -122,15 +120,6 @@ struct Call {
     format: CodecFormat,
 }
 
-/// What tonic has begun to answer.
-struct Answer {
-    /// What the handler says before any message.
-    headers: HeaderMap,
-    messages: Messages,
-    /// What the handler says after the last message, if it succeeds.
-    trailers: HeaderMap,
-}
-
 impl Call {
     /// The body of a request with one message.
     fn single(&self, message: Bytes) -> Result<Body, ConnectError> {
@@ -160,29 +149,17 @@ impl Call {
 
     /// Calls the routes.
     async fn begin(&mut self, body: Body) -> Result<Answer, ConnectError> {
-        let mut request = Request::new(body);
-        *request.method_mut() = http::Method::POST;
-        *request.uri_mut() = self.method.uri.clone();
-        *request.version_mut() = Version::HTTP_2;
-        let remaining = self.context.time_remaining();
-        *request.headers_mut() = metadata::for_handler(std::mem::take(self.context.headers_mut()), remaining);
         let crossing = self.crossing();
-        *request.extensions_mut() = std::mem::take(self.context.extensions_mut());
-        request.extensions_mut().remove::<Crossing>();
-        request.extensions_mut().remove::<PageQuery>();
-
-        // Routes are always ready.
-        let Ok(response) = self.dispatcher.routes.call(request).await;
-        let (mut parts, body) = response.into_parts();
-        let trailers = parts.extensions.remove::<Trailers>().unwrap_or_default().0;
-        parts.extensions.remove::<Status>();
-        crossing.extend(parts.extensions);
-        if let Some(status) = failure(&parts.headers) {
-            crossing.answered(status.code());
-            return Err(self.error(&status));
-        }
-        crossing.answered(Code::Ok);
-        Ok(Answer { headers: metadata::of_handler(&parts.headers), messages: Messages::new(body), trailers })
+        let remaining = self.context.time_remaining();
+        let headers = std::mem::take(self.context.headers_mut());
+        let mut extensions = std::mem::take(self.context.extensions_mut());
+        extensions.remove::<Crossing>();
+        extensions.remove::<PageQuery>();
+        let routes = &mut self.dispatcher.routes;
+        let (extensions, answer) = calls::call(routes, &self.method, headers, remaining, extensions, body).await;
+        crossing.extend(extensions);
+        crossing.answered(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+        answer.map_err(|status| self.error(&status))
     }
 
     /// Calls, for an answer of one message.
@@ -232,11 +209,6 @@ impl Call {
         response.trailers = trailers;
         Ok(response)
     }
-}
-
-/// The status that headers or trailers tell of, unless it is OK.
-pub(super) fn failure(headers: &HeaderMap) -> Option<Status> {
-    Status::from_header_map(headers).filter(|status| status.code() != Code::Ok)
 }
 
 /// An error that comes when headers have been sent: what it says in headers of its own goes into the trailers.

@@ -16,25 +16,21 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream;
-use http::{
-    Extensions, HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, Version, header, request::Parts,
-};
+use http::{Extensions, HeaderMap, HeaderValue, Response, header, request::Parts};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::{BodyExt, StreamBody};
 use prost::Message;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::{Code, Status, body::Body, service::Routes};
-use tower::Service;
 
 use super::{
+    calls::{self, Answer, failure},
     classify::JSON_LINES,
     deadline,
-    dispatcher::failure,
     error::{Errors, status},
     framing::{self, Messages},
-    json, metadata,
+    json,
     methods::Method,
-    trailers::Trailers,
 };
 
 /// How long the head of an answer waits for the first message: long enough for a stream that fails as soon as it is begun, and
@@ -95,25 +91,14 @@ impl JsonLines {
         let message = json::to_message(&self.method.input, &message).map_err(|error| status(&error))?;
         within(message.encoded_len(), self.limit)?;
 
-        let mut request = Request::new(framing::one(&message.encode_to_vec())?);
-        *request.method_mut() = HttpMethod::POST;
-        *request.uri_mut() = self.method.uri.clone();
-        *request.version_mut() = Version::HTTP_2;
+        let body = framing::one(&message.encode_to_vec())?;
         let remaining = end.map(|end| end.saturating_duration_since(Instant::now()));
-        *request.headers_mut() = metadata::for_handler(parts.headers, remaining);
-        *request.extensions_mut() = parts.extensions;
-
-        // Routes are always ready.
-        let Ok(response) = self.routes.call(request).await;
-        let (mut parts, body) = response.into_parts();
-        parts.extensions.remove::<Trailers>();
-        parts.extensions.remove::<Status>();
-        extensions.extend(parts.extensions);
-        if let Some(status) = failure(&parts.headers) {
-            return Err(status);
-        }
+        let Parts { headers, extensions: sent, .. } = parts;
+        let (of_answer, answer) = calls::call(&mut self.routes, &self.method, headers, remaining, sent, body).await;
+        extensions.extend(of_answer);
+        let Answer { headers, messages, trailers: _ } = answer?;
         let mut lines = Lines {
-            messages: Messages::new(body),
+            messages,
             method: Arc::clone(&self.method),
             end,
             keep_alive: self.keep_alive,
@@ -128,7 +113,7 @@ impl JsonLines {
                 None => lines.is_over = true,
             }
         }
-        Ok((metadata::of_handler(&parts.headers), lines))
+        Ok((headers, lines))
     }
 }
 
@@ -235,11 +220,14 @@ mod tests {
     use std::sync::Mutex;
 
     use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
+    use http::Request;
     use http_body_util::Full;
     use tonic_health::pb::{
         FILE_DESCRIPTOR_SET, HealthCheckRequest, HealthCheckResponse,
         health_server::{Health, HealthServer},
     };
+
+    use tower::Service;
 
     use super::*;
     use crate::connect::Connect;

@@ -16,6 +16,7 @@
 //!
 //! This module knows nothing of the services behind it.
 
+mod calls;
 mod classify;
 mod crossing;
 mod deadline;

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{ServiceError, Standing, error::Internal};
+use super::{ServiceError, Standing};
 use crate::domain::{
     event::{Event, EventFilter, Operation},
     ids::PrincipalId,
@@ -192,22 +192,14 @@ impl Watching {
 }
 
 fn away() -> ServiceError {
-    ServiceError::Unavailable {
-        message: "events cannot be told right now; watch again".to_owned(),
-        detail: Internal::new("not listening to PostgreSQL"),
-    }
+    ServiceError::unavailable("events cannot be told right now; watch again", "not listening to PostgreSQL")
 }
 
 fn ending() -> ServiceError {
-    ServiceError::Unavailable {
-        message: "this server is ending; watch again".to_owned(),
-        detail: Internal::new("the server is ending"),
-    }
+    ServiceError::unavailable("this server is ending; watch again", "the server is ending")
 }
 
 fn behind(missed: u64) -> ServiceError {
-    ServiceError::Unavailable {
-        message: format!("{missed} events were not taken in time; watch again, and read anew"),
-        detail: Internal::new("who watches is slow"),
-    }
+    let message = format!("{missed} events were not taken in time; watch again, and read anew");
+    ServiceError::unavailable(&message, "who watches is slow")
 }

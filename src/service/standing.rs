@@ -11,7 +11,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{ServiceError, error::Internal};
+use super::ServiceError;
 use crate::domain::{
     credential::{Ended, StoredCredential},
     principal::{Actor, Credential, Role},
@@ -150,10 +150,8 @@ impl Standing {
                     return ServiceError::Denied("your role has changed; watch again".to_owned());
                 }
                 if tokio::time::timeout_at(at.max(since) + BOUND, changes.changed()).await.is_err() {
-                    return ServiceError::Unavailable {
-                        message: "tokens cannot be verified right now; watch again".to_owned(),
-                        detail: Internal::new("PostgreSQL has not told of it in time"),
-                    };
+                    let message = "tokens cannot be verified right now; watch again";
+                    return ServiceError::unavailable(message, "PostgreSQL has not told of it in time");
                 }
             }
         }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use latchkey::pb::gitpod::v1::{CreatePersonalAccessTokenRequest, DeletePersonalAccessTokenRequest};
+use latchkey::pb::gitpod::v1::DeletePersonalAccessTokenRequest;
 
 use super::script::{
     Client::{self, Json, TypeScript},
@@ -50,10 +50,7 @@ async fn errors_arrive_as_each_clients_own_exceptions() {
     let database = TestDatabase::create().await;
     let server = TestServer::start(&database).await;
     let token = server.user(&database, "dev@example.com").await;
-    let request =
-        CreatePersonalAccessTokenRequest { description: "reader".to_owned(), read_only: true, ..Default::default() };
-    let made = server.api(&token).await.tokens.create_personal_access_token(request).await.unwrap();
-    let reader = made.into_inner().token;
+    let reader = server.token(&database, "dev@example.com", &["--read-only"]).await;
     for client in BOTH {
         run(client, "errors_are_the_clients_own", &server.url(), &token, &[&reader]).await;
         run(client, "what_cannot_be_mended_is_asked_once", &server.url(), &token, &[]).await;

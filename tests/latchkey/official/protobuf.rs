@@ -1,8 +1,6 @@
 //! `gitpod-sdk` 1.2.0 for Python. It makes a connection for each call, appends to the base URL as it is, and looks at an
 //! environment before it watches it.
 
-use latchkey::pb::gitpod::v1::CreatePersonalAccessTokenRequest;
-
 use super::script::{Client::Protobuf, run};
 use crate::support::{LocalServer, TestDatabase, TestServer, eventually};
 
@@ -46,10 +44,7 @@ async fn errors_arrive_as_the_clients_own_exceptions() {
     let database = TestDatabase::create().await;
     let server = TestServer::start(&database).await;
     let token = server.user(&database, "dev@example.com").await;
-    let request =
-        CreatePersonalAccessTokenRequest { description: "reader".to_owned(), read_only: true, ..Default::default() };
-    let made = server.api(&token).await.tokens.create_personal_access_token(request).await.unwrap();
-    let reader = made.into_inner().token;
+    let reader = server.token(&database, "dev@example.com", &["--read-only"]).await;
     run(Protobuf, "errors_are_the_clients_own", &server.url(), &token, &[&reader]).await;
     run(Protobuf, "a_deadline_ends_a_watch", &server.url(), &token, &[]).await;
 }
