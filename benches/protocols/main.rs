@@ -62,6 +62,7 @@ struct Call {
     path: &'static str,
     protobuf: Vec<u8>,
     json: &'static str,
+    is_list: bool,
     /// How long an answer is at the least: one that is shorter is not the one that was asked for.
     at_least: usize,
 }
@@ -88,6 +89,7 @@ fn main() {
                 path: "/gitpod.v1.IdentityService/GetAuthenticatedIdentity",
                 protobuf: GetAuthenticatedIdentityRequest {}.encode_to_vec(),
                 json: "{}",
+                is_list: false,
                 at_least: 36,
             },
             Call {
@@ -95,6 +97,7 @@ fn main() {
                 path: "/gitpod.v1.EnvironmentService/ListEnvironments",
                 protobuf: ListEnvironmentsRequest { pagination, ..Default::default() }.encode_to_vec(),
                 json: r#"{"pagination":{"pageSize":100}}"#,
+                is_list: true,
                 at_least: 100 * 200,
             },
         ] {
@@ -138,11 +141,14 @@ async fn measure(call: &Call, stack: &Stack, token: &str, options: &Options) {
     }
     connections.sort_by_key(|(way, ..)| WAYS.iter().position(|one| one == way));
     for (way, _, Figures { rates, shares, times, bytes }) in connections {
+        let share = median(shares);
+        let bar = way.bar(call.is_list).map_or_else(String::new, |bar| {
+            format!(", {} the bar of {bar}", if share < bar { "BELOW" } else { "at or over" })
+        });
         println!(
-            "{}: {way:?}: {:.0}/s, {:.2} of gRPC straight into tonic (median of {} rounds), p99 {:.2} ms, {bytes} bytes an answer",
+            "{}: {way:?}: {:.0}/s, {share:.3} of gRPC straight into tonic (median of {} rounds){bar}, p99 {:.2} ms, {bytes} bytes an answer",
             call.name,
             median(rates),
-            median(shares),
             options.rounds,
             times.quantile(0.99),
         );

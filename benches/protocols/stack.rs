@@ -12,7 +12,7 @@ use hyper_util::{
 use latchkey::{
     auth::{AuthLayer, Peer, QueueFull, Recorder, Verifier},
     config::Limits,
-    connect::Connect,
+    connect::{Connect, NativeGrpc},
     domain::{audit::Observation, ids::TokenId, principal::Origin, token::SigningKeys},
     embedded::Role,
     grpc::{EnvironmentApi, IdentityApi},
@@ -36,6 +36,8 @@ use super::ground::Postgres;
 pub(super) struct Stack {
     /// In every protocol.
     pub(super) layered: SocketAddr,
+    /// In every protocol, each through the engine, gRPC as well.
+    pub(super) through_engine: SocketAddr,
     /// gRPC, straight into tonic.
     pub(super) straight: SocketAddr,
 }
@@ -70,7 +72,9 @@ impl Stack {
                 );
         let connect = Connect::new(routes.clone(), [pb::FILE_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET]);
         let connect = connect.unwrap().with_message_limit(limits.request_bytes);
+        let engine = connect.clone().with_native_grpc(NativeGrpc::Engine);
         Self {
+            through_engine: serve(auth.layer(Router::new().fallback_service(engine))).await,
             layered: serve(auth.layer(Router::new().fallback_service(connect))).await,
             straight: serve(auth.layer(routes.prepare().into_axum_router())).await,
         }

@@ -16,12 +16,31 @@ pub(super) enum Way {
     /// gRPC, straight into tonic.
     Tonic,
     Grpc,
+    /// gRPC, through the engine that speaks the other protocols.
+    GrpcThroughEngine,
     ConnectProto,
     ConnectJson,
     GrpcWeb,
 }
 
-pub(super) const WAYS: [Way; 5] = [Way::Tonic, Way::Grpc, Way::ConnectProto, Way::ConnectJson, Way::GrpcWeb];
+pub(super) const WAYS: [Way; 6] =
+    [Way::Tonic, Way::Grpc, Way::GrpcThroughEngine, Way::ConnectProto, Way::ConnectJson, Way::GrpcWeb];
+
+impl Way {
+    const fn is_grpc(self) -> bool {
+        matches!(self, Self::Tonic | Self::Grpc | Self::GrpcThroughEngine)
+    }
+
+    /// The least share of gRPC straight into tonic that is good enough.
+    pub(super) const fn bar(self, is_list: bool) -> Option<f64> {
+        match self {
+            Self::Grpc => Some(0.95),
+            Self::ConnectProto => Some(0.9),
+            Self::ConnectJson => Some(if is_list { 0.3 } else { 0.8 }),
+            Self::Tonic | Self::GrpcThroughEngine | Self::GrpcWeb => None,
+        }
+    }
+}
 
 /// A connection to the services.
 #[derive(Clone)]
@@ -34,7 +53,11 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) async fn open(stack: &Stack, way: Way, token: &str) -> Self {
-        let address = if way == Way::Tonic { stack.straight } else { stack.layered };
+        let address = match way {
+            Way::Tonic => stack.straight,
+            Way::GrpcThroughEngine => stack.through_engine,
+            Way::Grpc | Way::ConnectProto | Way::ConnectJson | Way::GrpcWeb => stack.layered,
+        };
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
@@ -49,7 +72,7 @@ impl Connection {
             [&[0], length.as_slice(), protobuf].concat()
         };
         let (content_type, body) = match self.way {
-            Way::Tonic | Way::Grpc => ("application/grpc", framed()),
+            Way::Tonic | Way::Grpc | Way::GrpcThroughEngine => ("application/grpc", framed()),
             Way::GrpcWeb => ("application/grpc-web+proto", framed()),
             Way::ConnectProto => ("application/proto", protobuf.to_vec()),
             Way::ConnectJson => ("application/json", json.as_bytes().to_vec()),
@@ -58,7 +81,7 @@ impl Connection {
             .header("authorization", &self.authorization)
             .header("content-type", content_type);
         request = match self.way {
-            Way::Tonic | Way::Grpc => request.header("te", "trailers"),
+            Way::Tonic | Way::Grpc | Way::GrpcThroughEngine => request.header("te", "trailers"),
             Way::GrpcWeb => request.header("x-grpc-web", "1"),
             Way::ConnectProto | Way::ConnectJson => request.header("connect-protocol-version", "1"),
         };
@@ -71,7 +94,7 @@ impl Connection {
         assert_eq!(response.status(), 200, "{:?}", self.way);
         let is_ended = response.body().is_end_stream();
         let body = response.into_body().collect().await.unwrap();
-        if matches!(self.way, Way::Tonic | Way::Grpc) {
+        if self.way.is_grpc() {
             let status = body.trailers().and_then(|trailers: &HeaderMap| trailers.get("grpc-status"));
             assert!(!is_ended && status.is_some_and(|status| status == "0"), "{status:?}");
         }

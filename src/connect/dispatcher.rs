@@ -10,7 +10,6 @@ use connectrpc::{
 };
 use futures::{StreamExt, stream};
 use http::HeaderMap;
-use prost::Message;
 use tonic::{Code, Status, body::Body, service::Routes};
 
 use super::{
@@ -144,7 +143,7 @@ impl Call {
     }
 
     fn error(&self, status: &Status) -> ConnectError {
-        connect_error(status, self.dispatcher.methods.pool())
+        connect_error(status, &self.dispatcher.methods)
     }
 
     /// Calls the routes.
@@ -245,7 +244,7 @@ fn to_protobuf(
 
 fn from_protobuf(method: &Method, format: CodecFormat, message: Bytes) -> Result<EncodedBody, ConnectError> {
     if format == CodecFormat::Json {
-        json::from_protobuf(&method.output, message).map(EncodedBody::from)
+        json::from_protobuf(&method.output, &message).map(EncodedBody::from)
     } else {
         Ok(EncodedBody::from(message))
     }

@@ -4,11 +4,10 @@ use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use connectrpc::{ConnectError, ErrorCode, ErrorDetail};
 use http::{HeaderMap, HeaderValue, Response, header};
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage};
 use tonic::{Status, body::Body};
 use tonic_types::StatusExt;
 
-use super::{classify, metadata, methods::Methods, retry, service::whole};
+use super::{classify, json, metadata, methods::Methods, retry, service::whole};
 
 /// Answers requests that came to no handler.
 #[derive(Debug, Clone)]
@@ -29,7 +28,7 @@ impl Errors {
         let mut response = if classify::is_plain_grpc(request) {
             status.into_http()
         } else {
-            connect_error(&status, self.methods.pool()).into_http_response(request).map(whole)
+            connect_error(&status, &self.methods).into_http_response(request).map(whole)
         };
         retry::mark(&mut response, code);
         response.extensions_mut().insert(code);
@@ -38,14 +37,14 @@ impl Errors {
 }
 
 /// The error that says what a status says. Its metadata become headers.
-pub(super) fn connect_error(status: &Status, pool: &DescriptorPool) -> ConnectError {
+pub(super) fn connect_error(status: &Status, methods: &Methods) -> ConnectError {
     let code = ErrorCode::from_grpc_code(i32::from(status.code()).cast_unsigned()).unwrap_or(ErrorCode::Unknown);
     let mut error = ConnectError::new(code, status.message());
     if status.message().is_empty() {
         error.message = None;
     }
     for detail in details(status) {
-        error = error.with_detail(described(&detail, pool));
+        error = error.with_detail(described(&detail, methods));
     }
     let mut headers = metadata::of_handler(status.metadata().as_ref());
     if let Some(seconds) = retry_after(status) {
@@ -66,12 +65,12 @@ fn details(status: &Status) -> Vec<prost_types::Any> {
 
 /// A detail as Connect writes it: the type without a host, the message in unpadded base64, and, where its type is known, in
 /// JSON for people to read.
-fn described(detail: &prost_types::Any, pool: &DescriptorPool) -> ErrorDetail {
+fn described(detail: &prost_types::Any, methods: &Methods) -> ErrorDetail {
     let name = detail.type_url.rsplit('/').next().unwrap_or_default();
-    let debug = pool
-        .get_message_by_name(name)
-        .and_then(|descriptor| DynamicMessage::decode(descriptor, detail.value.as_slice()).ok())
-        .and_then(|message| serde_json::to_value(message).ok());
+    let debug = methods
+        .message_type(name)
+        .and_then(|message| json::from_protobuf(&message, &detail.value).ok())
+        .and_then(|json| serde_json::from_slice(&json).ok());
     ErrorDetail { type_url: name.to_owned(), value: Some(STANDARD_NO_PAD.encode(&detail.value)), debug }
 }
 

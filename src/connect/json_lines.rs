@@ -19,7 +19,6 @@ use futures::stream;
 use http::{Extensions, HeaderMap, HeaderValue, Response, header, request::Parts};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::{BodyExt, StreamBody};
-use prost::Message;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::{Code, Status, body::Body, service::Routes};
 
@@ -185,7 +184,7 @@ impl Lines {
         if message.is_empty() {
             return Ok(self.space());
         }
-        let json = json::from_protobuf(&self.method.output, message).map_err(|error| status(&error))?;
+        let json = json::from_protobuf(&self.method.output, &message).map_err(|error| status(&error))?;
         let mut line = BytesMut::from(json);
         line.resize((self.sent + line.len() + 1).next_multiple_of(PIECE) - self.sent - 1, b' ');
         line.put_u8(b'\n');

@@ -2,19 +2,22 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use buffa::DecodeOptions;
+use buffa_descriptor::{
+    DescriptorPool, PoolError,
+    generated::descriptor::{FileDescriptorSet, method_options::IdempotencyLevel},
+};
 use connectrpc::{MethodDescriptor, MethodKind};
 use http::{Uri, uri::InvalidUri};
-use prost_reflect::{DescriptorError, DescriptorPool, MessageDescriptor};
-use prost_types::method_options::IdempotencyLevel;
 
-use super::page_query::Pagination;
+use super::{json::MessageType, page_query::Pagination};
 
 /// The descriptors do not say what is served.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidDescriptors {
     /// They are no descriptors, or do not go together.
     #[error("the descriptors are not complete: {0}")]
-    Descriptors(#[from] DescriptorError),
+    Descriptors(#[from] PoolError),
     /// A name that no path can hold.
     #[error("a method has a name that is no path: {0}")]
     Path(#[from] InvalidUri),
@@ -27,8 +30,8 @@ pub(super) struct Method {
     pub(super) descriptor: MethodDescriptor,
     /// Where tonic serves it.
     pub(super) uri: Uri,
-    pub(super) input: MessageDescriptor,
-    pub(super) output: MessageDescriptor,
+    pub(super) input: MessageType,
+    pub(super) output: MessageType,
     /// Where its input says which page of a list is wanted, if it lists.
     pub(super) pagination: Option<Pagination>,
 }
@@ -37,22 +40,26 @@ pub(super) struct Method {
 #[derive(Debug, Clone)]
 pub(super) struct Methods {
     by_path: Arc<HashMap<String, Arc<Method>>>,
-    pool: DescriptorPool,
+    pool: Arc<DescriptorPool>,
 }
 
 impl Methods {
     /// Reads encoded `google.protobuf.FileDescriptorSet`s. Files that more than one of them has count once.
     pub(super) fn read<'a>(sets: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, InvalidDescriptors> {
-        let mut pool = DescriptorPool::new();
+        let mut pool = DescriptorPool::default();
+        // Whoever serves has made them.
+        let options = DecodeOptions::new().with_element_memory_limit(usize::MAX);
         for set in sets {
-            pool.decode_file_descriptor_set(set)?;
+            let set: FileDescriptorSet = options.decode_from_slice(set).map_err(PoolError::from)?;
+            pool.add_file_descriptor_set(set)?;
         }
+        let pool = Arc::new(pool);
+        let message_type = |index| MessageType { pool: Arc::clone(&pool), index };
         let mut by_path = HashMap::new();
         for service in pool.services() {
             for method in service.methods() {
                 let path = format!("{}/{}", service.full_name(), method.name());
-                let options = method.method_descriptor_proto().options.as_ref();
-                let level = options.map(prost_types::MethodOptions::idempotency_level);
+                let level = method.options().and_then(|options| options.idempotency_level);
                 let kind = match (method.is_client_streaming(), method.is_server_streaming()) {
                     (false, false) => MethodKind::Unary,
                     (false, true) => MethodKind::ServerStreaming,
@@ -60,13 +67,14 @@ impl Methods {
                     (true, true) => MethodKind::BidiStreaming,
                 };
                 // Only what has no side effects may be asked for by GET, and only if one message is asked for one.
-                let by_get = kind == MethodKind::Unary && level == Some(IdempotencyLevel::NoSideEffects);
+                let by_get = kind == MethodKind::Unary && level == Some(IdempotencyLevel::NO_SIDE_EFFECTS);
+                let input = message_type(method.input());
                 let method = Method {
                     descriptor: MethodDescriptor::from_kind(kind).with_idempotent(by_get),
                     uri: format!("/{path}").parse()?,
-                    input: method.input(),
-                    output: method.output(),
-                    pagination: Pagination::of(&method.input()),
+                    pagination: Pagination::of(&input),
+                    input,
+                    output: message_type(method.output()),
                 };
                 by_path.insert(path, Arc::new(method));
             }
@@ -79,9 +87,9 @@ impl Methods {
         self.by_path.get(path)
     }
 
-    /// Every type that the descriptors name.
-    pub(super) const fn pool(&self) -> &DescriptorPool {
-        &self.pool
+    /// The type of this name, if the descriptors have it.
+    pub(super) fn message_type(&self, name: &str) -> Option<MessageType> {
+        Some(MessageType { pool: Arc::clone(&self.pool), index: self.pool.message_index(name)? })
     }
 }
 

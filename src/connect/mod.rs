@@ -21,7 +21,6 @@ mod classify;
 mod crossing;
 mod deadline;
 mod dispatcher;
-mod duplicates;
 mod error;
 mod framing;
 mod json;
@@ -29,6 +28,8 @@ mod json_lines;
 mod metadata;
 mod methods;
 mod native;
+#[cfg(test)]
+mod oracle;
 mod page_query;
 mod retry;
 mod service;

@@ -4,42 +4,70 @@
 //! So `pageSize` (or `page_size`) and `token` in the query of a unary POST in JSON take the place of what the body has in
 //! `pagination`, for every method whose input has such a field. Other methods, codecs and protocols know no such thing.
 
+use std::sync::Arc;
+
+use buffa_descriptor::{
+    FieldKind, ScalarType, SingularKind,
+    reflect::{DynamicMessage, ReflectMessageMut, Value},
+};
 use connectrpc::ConnectError;
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use url::form_urlencoded;
 
-/// Where the input of a method says which page is wanted.
+use super::json::MessageType;
+
+/// Where the input of a method says which page is wanted: the numbers of the fields.
 #[derive(Debug, Clone)]
 pub(super) struct Pagination {
-    pagination: FieldDescriptor,
-    page_size: FieldDescriptor,
-    token: FieldDescriptor,
+    pagination: u32,
+    page: MessageType,
+    page_size: u32,
+    token: u32,
 }
 
 impl Pagination {
     /// Of a message that has a field `pagination`, which has a number `page_size` and a string `token`.
-    pub(super) fn of(input: &MessageDescriptor) -> Option<Self> {
-        let pagination = input.get_field_by_name("pagination").filter(|field| !field.is_list())?;
-        let Kind::Message(page) = pagination.kind() else { return None };
-        let single = |name, kind| page.get_field_by_name(name).filter(|field| !field.is_list() && field.kind() == kind);
-        Some(Self { page_size: single("page_size", Kind::Int32)?, token: single("token", Kind::String)?, pagination })
+    pub(super) fn of(input: &MessageType) -> Option<Self> {
+        let pool = &input.pool;
+        let pagination = pool.message(input.index).field_by_name("pagination")?;
+        let FieldKind::Singular(SingularKind::Message(page)) = pagination.kind() else { return None };
+        let scalar = |name, of: ScalarType| {
+            let field = pool.message(page).field_by_name(name)?;
+            (field.kind() == FieldKind::Singular(SingularKind::Scalar(of))).then(|| field.number())
+        };
+        Some(Self {
+            pagination: pagination.number(),
+            page: MessageType { pool: Arc::clone(pool), index: page },
+            page_size: scalar("page_size", ScalarType::Int32)?,
+            token: scalar("token", ScalarType::String)?,
+        })
     }
 
     /// Puts what the query says in place of what the message says.
     pub(super) fn overlay(&self, query: &PageQuery, message: &mut DynamicMessage) -> Result<(), ConnectError> {
-        let Value::Message(page) = message.get_field_mut(&self.pagination) else {
+        if message.field_by_number(self.pagination).is_none() {
+            let page = DynamicMessage::new(Arc::clone(&self.page.pool), self.page.index);
+            set(message, self.pagination, Value::Message(page))?;
+        }
+        let Some(Value::Message(page)) = message.field_by_number_mut(self.pagination) else {
             return Err(ConnectError::internal("pagination is no message"));
         };
         if let Some(page_size) = query.page_size {
-            page.set_field(&self.page_size, Value::I32(page_size));
+            set(page, self.page_size, Value::I32(page_size))?;
         }
         if let Some(token) = &query.token {
-            page.set_field(&self.token, Value::String(token.clone()));
+            set(page, self.token, Value::String(token.clone()))?;
         }
         Ok(())
     }
+}
+
+fn set(message: &mut DynamicMessage, number: u32, value: Value) -> Result<(), ConnectError> {
+    let pool = Arc::clone(message.pool());
+    let field = pool.message(message.message_index()).field(number);
+    let is_set = field.is_some_and(|field| message.try_set(field, value).is_ok());
+    is_set.then_some(()).ok_or_else(|| ConnectError::internal("the page that is asked for has no place in the message"))
 }
 
 /// What a query says of the page. It travels in the extensions of the request.
@@ -81,14 +109,14 @@ fn invalid(parameter: &str, problem: &str) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use buffa_descriptor::DescriptorPool;
     use prost::Message;
-    use prost_reflect::DescriptorPool;
     use prost_types::{
         DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
         field_descriptor_proto::{Label, Type},
     };
 
-    use super::*;
+    use super::{super::json, *};
 
     fn field(name: &str, number: i32, kind: Type, label: Label, type_name: Option<&str>) -> FieldDescriptorProto {
         FieldDescriptorProto {
@@ -102,7 +130,7 @@ mod tests {
     }
 
     /// Lists as a contract might have them: `Paged` has pages; the others only look as if they had.
-    fn message(name: &str) -> MessageDescriptor {
+    fn message(name: &str) -> MessageType {
         let message =
             |name: &str, field| DescriptorProto { name: Some(name.to_owned()), field, ..DescriptorProto::default() };
         let page = |kind| {
@@ -125,14 +153,14 @@ mod tests {
             ..FileDescriptorProto::default()
         };
         let set = FileDescriptorSet { file: vec![file] };
-        let pool = DescriptorPool::decode(set.encode_to_vec().as_slice()).unwrap();
-        pool.get_message_by_name(&format!("list.{name}")).unwrap()
+        let pool = DescriptorPool::decode(&set.encode_to_vec()).unwrap();
+        let index = pool.message_index(&format!("list.{name}")).unwrap();
+        MessageType { pool: Arc::new(pool), index }
     }
 
-    fn overlaid(json: &str, query: &str) -> serde_json::Value {
+    fn overlaid(body: &str, query: &str) -> serde_json::Value {
         let descriptor = message("Paged");
-        let mut message =
-            DynamicMessage::deserialize(descriptor.clone(), &mut serde_json::Deserializer::from_str(json)).unwrap();
+        let mut message = json::to_message(&descriptor, body.as_bytes()).unwrap();
         let query = PageQuery::read(query).unwrap().unwrap();
         Pagination::of(&descriptor).unwrap().overlay(&query, &mut message).unwrap();
         serde_json::to_value(message).unwrap()["pagination"].clone()

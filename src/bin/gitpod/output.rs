@@ -1,7 +1,8 @@
 //! How data is shown: tables for people, JSON and YAML for scripts.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use buffa_descriptor::{DescriptorPool, reflect::DynamicMessage};
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
 use latchkey::{
@@ -14,7 +15,6 @@ use latchkey::{
         },
     },
 };
-use prost_reflect::{DescriptorPool, DynamicMessage};
 use prost_types::Timestamp;
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
@@ -80,8 +80,8 @@ fn unshowable(error: &dyn std::error::Error) -> Failure {
     Failure::Failed(format!("the server's answer cannot be shown: {error}"))
 }
 
-static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET).expect("the descriptor set is written by the build script")
+static DESCRIPTORS: LazyLock<Arc<DescriptorPool>> = LazyLock::new(|| {
+    DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET).expect("the descriptor set is written by the build script").into()
 });
 
 /// A message of the contract, with its full name in it.
@@ -113,9 +113,9 @@ described! {
 /// # Errors
 /// [`Failure::Failed`] for what JSON cannot say, such as a time beyond the year 9999.
 pub(crate) fn json<M: Described>(message: &M) -> Result<Value, Failure> {
-    let descriptor = DESCRIPTORS.get_message_by_name(M::NAME).expect("the name is in the descriptor set");
-    let mut dynamic = DynamicMessage::new(descriptor);
-    dynamic.transcode_from(message).map_err(|error| unshowable(&error))?;
+    let index = DESCRIPTORS.message_index(M::NAME).expect("the name is in the descriptor set");
+    let dynamic = DynamicMessage::decode(Arc::clone(&DESCRIPTORS), index, &message.encode_to_vec())
+        .map_err(|error| unshowable(&error))?;
     serde_json::to_value(&dynamic).map_err(|error| unshowable(&error))
 }
 

@@ -124,7 +124,7 @@ async fn what_is_no_message_is_an_error_and_the_connection_goes_on() {
     let server = TestServer::start(&database).await;
     let token = server.user(&database, "dev@example.com").await;
     let mut connection = Connection::open(server.address(), &token).await;
-    let deep = format!(r#"{{"new":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+    let deep = format!(r#"{{"pagination":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
     let json = [("content-type", "application/json")];
     for body in [
         "",
