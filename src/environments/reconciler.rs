@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    error::Error,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -29,8 +30,10 @@ use crate::{
 const CHANNEL: &str = "latchkey_environments";
 /// How often it looks without being woken.
 const EVERY: Duration = Duration::from_secs(5);
-/// How long it waits for PostgreSQL to come back.
+/// How long it waits for PostgreSQL to come back, and before it tries again for the first time.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long it waits for what nobody waits for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Workspaces that are filled at once.
 const CLONES: usize = 8;
 /// Those of one creator.
@@ -104,7 +107,7 @@ impl Reconciler {
     pub async fn run(self, stop: CancellationToken) {
         let wake = Arc::new(Notify::new());
         let listener = tokio::spawn(self.clone().listen(Arc::clone(&wake)));
-        stop.run_until_cancelled(self.work(&wake)).await;
+        stop.run_until_cancelled(async { tokio::join!(self.work(&wake), self.sweep()) }).await;
         listener.abort();
     }
 
@@ -133,11 +136,7 @@ impl Reconciler {
     async fn work(&self, wake: &Notify) {
         let mut steps = JoinSet::new();
         let mut busy = HashMap::new();
-        let mut has_swept = false;
         loop {
-            if !has_swept {
-                has_swept = self.sweep().await;
-            }
             let pause = match self.pass(&mut steps, &mut busy).await {
                 Ok(()) => EVERY,
                 Err(error) => {
@@ -202,23 +201,27 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Removes what is left of environments that nobody knows any more. True once that is done.
-    async fn sweep(&self) -> bool {
-        let left = match self.runner.environments().await {
-            Ok(left) => left,
-            Err(failure) => {
-                tracing::warn!(%failure, "what is left of environments cannot be listed");
-                return true;
-            }
-        };
-        let Ok(known) = self.store.environment_ids_of_runner(self.runner_id).await else { return false };
+    /// Removes what is left of environments that nobody knows any more: of a database that was put back, or of a server that was
+    /// killed between the two. Tries again until nothing is left, less and less often.
+    async fn sweep(&self) {
+        let mut pause = PAUSE;
+        while let Err(error) = self.remove_strays().await {
+            tracing::warn!(%error, "what is left of environments that are no more cannot be removed yet");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn remove_strays(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        // In this order: one that is created meanwhile is known.
+        let left = self.runner.environments().await?;
+        let known = self.store.environment_ids_of_runner(self.runner_id).await?;
+        let mut outcome = Ok(());
         for environment in left.into_iter().filter(|id| !known.contains(id)) {
             tracing::info!(%environment, "removing what is left of an environment that is no more");
-            if let Err(failure) = self.runner.delete(environment).await {
-                tracing::warn!(%environment, %failure, "what is left of an environment cannot be removed");
-            }
+            outcome = self.runner.delete(environment).await.and(outcome);
         }
-        true
+        Ok(outcome?)
     }
 
     async fn step(&self, environment: Environment, resources: Resources) -> Result<Next, StoreError> {

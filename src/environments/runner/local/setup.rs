@@ -177,12 +177,16 @@ pub(super) async fn prepare(config: LocalConfig) -> Result<Prepared, SetupError>
     Ok(Prepared { hands, setting, lock })
 }
 
-/// Environments that are there already may be those of an earlier server, which was root: what was its is now the server's.
+/// Environments that are there already may be those of an earlier server, which was root: what was its is now the server's. One
+/// with which that cannot be done does not keep the others, and the tokens, from being served.
 fn give_to_server(hands: &Hands, environments: &Path) -> Result<(), SetupError> {
     for entry in fs::read_dir(environments).map_err(at(environments))? {
         let entry = entry.map_err(at(environments))?;
         if entry.file_name().to_str().is_some_and(|name| name.parse::<EnvironmentId>().is_ok()) {
-            hands.give_to_server(&Directory::new(entry.path())).map_err(at(&entry.path()))?;
+            let directory = entry.path();
+            if let Err(error) = hands.give_to_server(&Directory::new(directory.clone())) {
+                tracing::warn!(directory = %directory.display(), %error, "the directories of an environment cannot be put right");
+            }
         }
     }
     Ok(())
