@@ -83,6 +83,9 @@ pub struct ServeArgs {
     /// Live tokens that a user may have at the most
     #[arg(long, env = "LATCHKEY_TOKENS_PER_USER", value_name = "N", default_value = "100")]
     pub tokens_per_user: String,
+    /// The longest that a revoked token may still be accepted anywhere, such as 5s; 0 to ask PostgreSQL about each request
+    #[arg(long, env = "LATCHKEY_REVOCATION_BOUND", value_name = "TIME", default_value = "5s")]
+    pub revocation_bound: String,
     /// How many environments there may be.
     #[command(flatten)]
     pub environments: EnvironmentLimitArgs,
@@ -135,6 +138,10 @@ pub struct Limits {
     pub keep_alive_timeout: Duration,
     /// How long requests under way may take to end when the server stops.
     pub shutdown: Duration,
+    /// How long a token that has been revoked may still be accepted, at the most; 0 remembers none.
+    pub revocation_bound: Duration,
+    /// Personal access tokens that are remembered.
+    pub cached_tokens: usize,
     /// Live tokens a principal.
     pub tokens_per_user: u32,
     /// Environments of a principal, and of an organization.
@@ -159,6 +166,8 @@ impl Default for Limits {
             answer_silence: Duration::from_secs(30),
             keep_alive_timeout: Duration::from_secs(20),
             shutdown: Duration::from_secs(10),
+            revocation_bound: Duration::from_secs(5),
+            cached_tokens: 100_000,
             tokens_per_user: 100,
             environments: EnvironmentLimits::default(),
             clone_timeout: Duration::from_secs(30 * 60),
@@ -234,6 +243,10 @@ impl ServeArgs {
         let cors_allowed_origins = cors_origins::check(&self.cors_allowed_origins, &mut mistakes);
         let tokens_per_user = number("--tokens-per-user", &self.tokens_per_user, &(1..=100_000), &mut mistakes);
         let environments = self.environments.check(&mut mistakes);
+        let revocation_bound = match self.revocation_bound.as_str() {
+            "0" => Some(Duration::ZERO),
+            text => time("--revocation-bound", text, &mut mistakes),
+        };
         let clone_timeout = time("--clone-timeout", &self.clone_timeout, &mut mistakes);
         let clone_silence = time("--clone-silence", &self.clone_silence, &mut mistakes);
         let free_space_reserve = self.free_space_reserve.as_deref().and_then(|text| match text {
@@ -245,8 +258,11 @@ impl ServeArgs {
         let named = |file: &PathBuf| !file.as_os_str().is_empty();
         let of_git = || std::env::var_os("GIT_CONFIG_GLOBAL").map(PathBuf::from).filter(named);
         let git_config = self.git_config.filter(named).or_else(of_git);
-        match (listen, tokens_per_user, clone_timeout.zip(clone_silence)) {
-            (Some(listen), Some(tokens_per_user), Some((clone_timeout, clone_silence))) if mistakes.is_empty() => {
+        let times = revocation_bound.zip(clone_timeout).zip(clone_silence);
+        match (listen, tokens_per_user, times) {
+            (Some(listen), Some(tokens_per_user), Some(((revocation_bound, clone_timeout), clone_silence)))
+                if mistakes.is_empty() =>
+            {
                 Ok(Config {
                     listen,
                     public_url,
@@ -256,7 +272,14 @@ impl ServeArgs {
                     local_runner,
                     git_config,
                     free_space_reserve,
-                    limits: Limits { tokens_per_user, environments, clone_timeout, clone_silence, ..Limits::default() },
+                    limits: Limits {
+                        revocation_bound,
+                        tokens_per_user,
+                        environments,
+                        clone_timeout,
+                        clone_silence,
+                        ..Limits::default()
+                    },
                 })
             }
             (None | Some(_), None | Some(_), None | Some(_)) => Err(Mistakes(mistakes)),
@@ -325,6 +348,7 @@ mod tests {
             "--public-url=latchkey",
             "--cors-allowed-origin=*",
             "--tokens-per-user=0",
+            "--revocation-bound=5",
             "--metrics-listen=x",
             "--clone-timeout=9",
             "--free-space-reserve=x",
@@ -336,6 +360,7 @@ mod tests {
             "--public-url",
             "--cors-allowed-origin",
             "--tokens-per-user",
+            "--revocation-bound",
             "--metrics-listen",
             "--clone-timeout",
             "--free-space-reserve",

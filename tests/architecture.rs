@@ -11,10 +11,19 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("store", &["domain"]),
-    // The verifier and the recorder reach the store through traits of auth's own, which service implements.
+    // The verifier and the recorder reach the store through traits of auth's own, which service implements; and what ends a
+    // credential makes the verifier's cache forget it.
     (
         "service",
-        &["domain", "store", "auth::CredentialSource", "auth::SourceUnavailable", "auth::Recorder", "auth::QueueFull"],
+        &[
+            "domain",
+            "store",
+            "auth::Cache",
+            "auth::CredentialSource",
+            "auth::SourceUnavailable",
+            "auth::Recorder",
+            "auth::QueueFull",
+        ],
     ),
     // The contract's list of RPCs, for the test that each has a policy.
     ("auth", &["domain", "pb::FILE_DESCRIPTOR_SET"]),

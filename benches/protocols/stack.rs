@@ -1,6 +1,6 @@
 //! The services as the server has them, behind the verification of tokens: once with the layer of the protocols, once without.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use http::{Request, Response};
@@ -10,7 +10,7 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 use latchkey::{
-    auth::{AuthLayer, Peer, QueueFull, Recorder, Verifier},
+    auth::{AuthLayer, Cache, Peer, QueueFull, Recorder, Verifier},
     config::Limits,
     connect::{Connect, NativeGrpc},
     domain::{audit::Observation, ids::TokenId, principal::Origin, token::SigningKeys},
@@ -61,9 +61,13 @@ impl Stack {
         let keys: Arc<SigningKeys> = Arc::new(SigningKeys::parse(&text).unwrap());
         let store = Store::new(StoreConfig::parse(&postgres.url(Role::Serving)).unwrap()).unwrap();
         let source = Arc::new(StoredCredentials::new(store.clone()));
-        let auth = AuthLayer::new(Arc::new(Verifier::start(Arc::clone(&keys), source)), Arc::new(Silent));
+        // Each request is looked up: what the protocols cost is told in its light, not in that of a cache.
+        let cache = Arc::new(Cache::new(Duration::ZERO, 1));
+        let auth =
+            AuthLayer::new(Arc::new(Verifier::start(Arc::clone(&keys), source, Arc::clone(&cache))), Arc::new(Silent));
         let limits = Limits::default();
-        let environments = Environments::new(store.clone(), Standing::new(store), keys, None, limits.environments);
+        let environments =
+            Environments::new(store.clone(), Standing::new(store), keys, cache, None, limits.environments);
         let environments = EnvironmentApi::new(environments, "http://localhost".into());
         let routes =
             Routes::new(IdentityServiceServer::new(IdentityApi).max_decoding_message_size(limits.request_bytes))

@@ -30,14 +30,14 @@ use tokio_util::sync::CancellationToken;
 use tower::Layer;
 
 use crate::{
-    auth::{AuthLayer, Verifier},
+    auth::{AuthLayer, Cache, Verifier},
     config::Config,
     grpc::{
         EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi, TokenApi, UserApi,
     },
     service::{
-        AuditLogs, Environments, Events, QueuedRecorder, Runners, Standing, StoredCredentials, Tokens, Users,
-        check_signing_keys,
+        AuditLogs, CredentialChanges, Environments, Events, QueuedRecorder, Runners, Standing, StoredCredentials,
+        Tokens, Users, check_signing_keys,
     },
     store::{Store, StoreConfig},
     telemetry,
@@ -195,6 +195,7 @@ async fn serve(
     serving.connections = 4;
     let verifying = Store::new(serving)?;
     let missing = check_signing_keys(&store, &keys).await?;
+    let cache = Arc::new(Cache::new(config.limits.revocation_bound, config.limits.cached_tokens));
 
     // Background tasks end in two steps: first those that make work, then the recorder that writes down what they did.
     let working = CancellationToken::new();
@@ -222,11 +223,18 @@ async fn serve(
             working.cancelled().await;
         }
     });
-    let environments =
-        Environments::new(store.clone(), standing, Arc::clone(&keys), operations, config.limits.environments);
-    let tokens = TokenApi::new(Tokens::new(store.clone(), Arc::clone(&keys), config.limits.tokens_per_user));
+    let environments = Environments::new(
+        store.clone(),
+        standing,
+        Arc::clone(&keys),
+        Arc::clone(&cache),
+        operations,
+        config.limits.environments,
+    );
+    let tokens = Tokens::new(store.clone(), Arc::clone(&keys), Arc::clone(&cache), config.limits.tokens_per_user);
+    let tokens = TokenApi::new(tokens);
     let services = http::Services {
-        users: UserApi::new(Users::new(store.clone()), tokens.clone()),
+        users: UserApi::new(Users::new(store.clone(), Arc::clone(&cache)), tokens.clone()),
         tokens,
         identity: IdentityApi,
         events: EventApi::new(events, AuditLogs::new(store.clone())),
@@ -235,11 +243,16 @@ async fn serve(
         runner_configuration: RunnerConfigurationApi::new(environments.clone()),
         operations: EnvironmentOpsApi::new(environments),
     };
+    let changes = CredentialChanges::new(Arc::clone(&cache), [verifying.clone(), store.clone()]);
+    tasks.spawn({
+        let (changes, working) = (changes.clone(), working.clone());
+        async move { changes.run(working).await }
+    });
     let (readiness, health, draining) =
         // By the connections of verification: long lists, however many, do not make a server that can verify unready.
-        readiness::watch(verifying.clone(), Arc::clone(&keys), missing, &working, &mut tasks).await;
+        readiness::watch(verifying.clone(), Arc::clone(&keys), missing, changes, &working, &mut tasks).await;
     let source = Arc::new(StoredCredentials::new(verifying));
-    let verifier = Arc::new(Verifier::start(keys, source));
+    let verifier = Arc::new(Verifier::start(keys, source, cache));
 
     // From the outside in. Paths first: what is counted, permitted and called is one and the same. CORS: a browser that asks
     // whether it may call has no token yet, and does not call yet. Trace: refusals too are counted, and have a request ID.

@@ -20,7 +20,7 @@ use tonic_health::{
 use crate::{
     auth::policy::{POLICIES, Who},
     domain::token::{Generation, SigningKeys},
-    service::{KeyCheckError, check_signing_keys},
+    service::{CredentialChanges, KeyCheckError, check_signing_keys},
     store::Store,
 };
 
@@ -74,6 +74,7 @@ pub(super) async fn watch(
     store: Store,
     keys: Arc<SigningKeys>,
     missing: Vec<Generation>,
+    changes: CredentialChanges,
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> (Arc<Readiness>, HealthServer<impl Health>, Draining) {
@@ -85,7 +86,7 @@ pub(super) async fn watch(
     tasks.spawn(async move {
         while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
             let problem = match check_signing_keys(&store, &keys).await {
-                Ok(missing) => without(&missing),
+                Ok(missing) => without(&missing).or_else(|| apart(changes.clock_ahead())),
                 Err(KeyCheckError::Differs(generation)) => {
                     Some(format!("the signing key of generation {generation} is not the database's"))
                 }
@@ -102,6 +103,14 @@ pub(super) async fn watch(
         }
     });
     (readiness, health, draining)
+}
+
+/// Seconds that the clocks may differ. Expiry is judged by PostgreSQL's time; logs, and whatever else this machine does, are not.
+const APART: f64 = 30.0;
+
+fn apart(ahead: f64) -> Option<String> {
+    let (seconds, which) = (ahead.abs(), if ahead < 0.0 { "ahead of" } else { "behind" });
+    (seconds > APART).then(|| format!("this machine's clock is {seconds:.0} s {which} PostgreSQL's; set it right"))
 }
 
 fn without(missing: &[Generation]) -> Option<String> {

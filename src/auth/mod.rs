@@ -3,7 +3,9 @@
 //! [`AuthLayer`] finds the policy of the RPC, verifies the credential through the [`Verifier`], and lets the request pass
 //! with a [`Caller`] or with a [`Refusal`] and no body. Nothing else can make a `Caller`: whoever holds one need not ask.
 
+mod cache;
 mod caller;
+mod entries;
 mod headers;
 mod layer;
 mod lookups;
@@ -12,6 +14,12 @@ mod recorder;
 mod refusal;
 mod verifier;
 
+/// What `entries` is made of; its proof has others in their place.
+mod sync {
+    pub(super) use std::sync::{Mutex, MutexGuard};
+}
+
+pub use cache::Cache;
 pub use caller::Caller;
 pub use layer::{AuthLayer, AuthService, Peer};
 pub use recorder::{QueueFull, Recorder};

@@ -4,7 +4,10 @@ use std::{future::Future, sync::Arc};
 
 use uuid::Uuid;
 
-use super::lookups::{Lookups, PATIENCE};
+use super::{
+    cache::Cache,
+    lookups::{Lookups, PATIENCE},
+};
 use crate::domain::{
     credential::{Ended, StoredCredential},
     token::{CredentialKind, Generation, Malformed, Presented, SigningKeys, TagError},
@@ -67,29 +70,47 @@ impl VerifyError {
 pub struct Verifier<S> {
     keys: Arc<SigningKeys>,
     source: Arc<S>,
+    cache: Arc<Cache>,
     personal_access_tokens: Lookups,
     environment_tokens: Lookups,
 }
 
 impl<S: CredentialSource> Verifier<S> {
     /// Starts the tasks that look credentials up; they end with the verifier.
-    pub fn start(keys: Arc<SigningKeys>, source: Arc<S>) -> Self {
+    pub fn start(keys: Arc<SigningKeys>, source: Arc<S>, cache: Arc<Cache>) -> Self {
         Self {
             keys,
+            cache,
             personal_access_tokens: Lookups::start(Arc::clone(&source), CredentialKind::PersonalAccessToken),
             environment_tokens: Lookups::start(Arc::clone(&source), CredentialKind::EnvironmentToken),
             source,
         }
     }
 
-    /// Verifies a text. In this order: its form, its tag (a forgery costs one HMAC and no query), then what is stored,
-    /// compared in constant time, and last whether that is good now.
+    /// Verifies a text. In this order: its form; what is remembered of its ID, if that counts; else its tag (a forgery costs one HMAC
+    /// and no query) and what is stored. The digest of either is compared in constant time. Last, whether the credential is good now.
     ///
     /// # Errors
     /// [`VerifyError`]
     pub async fn verify(&self, text: &str) -> Result<StoredCredential, VerifyError> {
         let presented = Presented::parse(text).map_err(VerifyError::Malformed)?;
-        match self.keys.check_tag(&presented) {
+        let (kind, id) = (presented.kind(), presented.id());
+        let (found, source) = match self.cache.get(kind, id) {
+            Some(found) => (found, "cache"),
+            None => (self.look_up(&presented).await?, "batch"),
+        };
+        metrics::counter!("latchkey_verifications_total", "source" => source).increment(1);
+        // Nothing like it is stored, or another text has its ID: then what is remembered stays.
+        let stored = found.filter(|stored| self.keys.matches(&presented, &stored.digest)).ok_or(VerifyError::Forged)?;
+        match stored.judge(stored.read_at) {
+            Ok(()) => Ok(stored),
+            Err(ended) => Err(VerifyError::Ended(Box::new(stored), ended)),
+        }
+    }
+
+    /// What is stored of the ID of a text that was made here.
+    async fn look_up(&self, presented: &Presented) -> Result<Option<StoredCredential>, VerifyError> {
+        match self.keys.check_tag(presented) {
             Ok(()) => {}
             Err(TagError::Forged) => return Err(VerifyError::Forged),
             Err(TagError::UnknownGeneration) => {
@@ -101,21 +122,14 @@ impl<S: CredentialSource> Verifier<S> {
                 });
             }
         }
-        let lookups = match presented.kind() {
+        let (kind, id) = (presented.kind(), presented.id());
+        let lookups = match kind {
             CredentialKind::PersonalAccessToken => &self.personal_access_tokens,
             CredentialKind::EnvironmentToken => &self.environment_tokens,
         };
-        let stored = lookups
-            .find(presented.id())
-            .await
-            .map_err(|SourceUnavailable| VerifyError::Unavailable)?
-            .ok_or(VerifyError::Forged)?;
-        if !self.keys.matches(&presented, &stored.digest) {
-            return Err(VerifyError::Forged);
-        }
-        match stored.judge(stored.read_at) {
-            Ok(()) => Ok(stored),
-            Err(ended) => Err(VerifyError::Ended(Box::new(stored), ended)),
-        }
+        let mark = self.cache.mark(kind, id);
+        let found = lookups.find(id).await.map_err(|SourceUnavailable| VerifyError::Unavailable)?;
+        self.cache.put(kind, id, mark, found.clone());
+        Ok(found)
     }
 }

@@ -1,5 +1,8 @@
 //! Time, as a thing that is handed in.
 
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 use time::OffsetDateTime;
 
 /// Tells the time. Stored times are written by PostgreSQL; this serves what is judged in the process.
@@ -17,6 +20,15 @@ impl Clock for SystemClock {
     fn now(&self) -> OffsetDateTime {
         OffsetDateTime::now_utc()
     }
+}
+
+/// Time since the machine was started, in which it may have slept: `CLOCK_BOOTTIME`. Nobody sets it, and it goes on while a process
+/// is stopped and while the machine is.
+#[must_use]
+pub fn boot_time() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
 /// Whether something that expires at `expires_at` is expired at `now`. The only judge of expiry: the very second

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 pub use classes::default_classes;
 
 use super::{ServiceError, Standing};
+use crate::auth::Cache;
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     credential::Ended,
@@ -54,21 +55,23 @@ pub struct Environments {
     store: Store,
     standing: Standing,
     keys: Arc<SigningKeys>,
+    cache: Arc<Cache>,
     local: Option<(RunnerId, Arc<dyn Operations>)>,
     limits: EnvironmentLimits,
 }
 
 impl Environments {
-    /// On a store; commands are carried out in the environments of this server's own runner.
+    /// On a store; the tokens of what is deleted here, the cache forgets at once; commands are carried out in the environments of this server's own runner.
     #[must_use]
     pub fn new(
         store: Store,
         standing: Standing,
         keys: Arc<SigningKeys>,
+        cache: Arc<Cache>,
         local: Option<(RunnerId, Arc<dyn Operations>)>,
         limits: EnvironmentLimits,
     ) -> Self {
-        Self { store, standing, keys, local, limits }
+        Self { store, standing, keys, cache, local, limits }
     }
 
     /// Asks for an environment, and returns at once.
@@ -185,8 +188,13 @@ impl Environments {
         let change = self
             .store
             .environment_desire(actor.organization_id, creator(actor), id, desired, &self.limits, &event)
-            .await?;
-        changes::outcome(id, change)
+            .await;
+        match desired {
+            // Its tokens end with it: before anybody is told of it, whatever came of it.
+            DesiredPhase::Deleted => self.cache.forget_environment(id),
+            DesiredPhase::Running | DesiredPhase::Stopped => {}
+        }
+        changes::outcome(id, change?)
     }
 
     /// A page of the classes of the actor's organization, smallest first.

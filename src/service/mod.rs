@@ -1,6 +1,7 @@
 //! The use cases, one file a noun. They know neither protocol nor SQL; who acts is handed in, verified.
 
 mod audit_logs;
+mod credential_changes;
 mod credentials;
 mod environments;
 mod error;
@@ -13,6 +14,7 @@ mod tokens;
 mod users;
 
 pub use audit_logs::AuditLogs;
+pub use credential_changes::CredentialChanges;
 pub use credentials::StoredCredentials;
 pub use environments::{CreateEnvironment, Environments, default_classes};
 pub use error::{Internal, ServiceError};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ServiceError;
+use crate::auth::Cache;
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     ids::{PrincipalId, TokenId},
@@ -27,14 +28,15 @@ pub struct CreatedToken {
 pub struct Tokens {
     store: Store,
     keys: Arc<SigningKeys>,
+    cache: Arc<Cache>,
     limit: u32,
 }
 
 impl Tokens {
-    /// `limit` live tokens a principal, at the most.
+    /// `limit` live tokens a principal, at the most. What is revoked here, the cache forgets at once.
     #[must_use]
-    pub const fn new(store: Store, keys: Arc<SigningKeys>, limit: u32) -> Self {
-        Self { store, keys, limit }
+    pub const fn new(store: Store, keys: Arc<SigningKeys>, cache: Arc<Cache>, limit: u32) -> Self {
+        Self { store, keys, cache, limit }
     }
 
     /// Makes a token for the actor, or as an admin for a service account.
@@ -100,7 +102,12 @@ impl Tokens {
     /// [`ServiceError`]: not found for others' tokens.
     pub async fn delete(&self, actor: &Actor, id: TokenId, rpc: &'static str) -> Result<(), ServiceError> {
         let event = AuditEvent::of(actor, Action::TokenRevoke, rpc, subject(id));
-        match self.store.token_delete(id, scope(actor), &event).await? {
+        let outcome = self.store.token_delete(id, scope(actor), &event).await;
+        if !matches!(outcome, Ok(TokenDelete::NotFound)) {
+            // Before anybody is told of it; and if it is not known what came of it, it may have come to pass.
+            self.cache.forget_token(id.uuid());
+        }
+        match outcome? {
             TokenDelete::Revoked | TokenDelete::Already => Ok(()),
             TokenDelete::NotFound => Err(ServiceError::not_found("personal access token", id)),
         }

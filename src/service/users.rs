@@ -1,6 +1,9 @@
 //! Who the caller is, and who may act.
 
+use std::sync::Arc;
+
 use super::{Internal, ServiceError};
+use crate::auth::Cache;
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     credential::Ended,
@@ -24,13 +27,14 @@ pub struct Identity {
 #[derive(Debug, Clone)]
 pub struct Users {
     store: Store,
+    cache: Arc<Cache>,
 }
 
 impl Users {
-    /// On a store.
+    /// On a store. The tokens of who is suspended here, the cache forgets at once.
     #[must_use]
-    pub const fn new(store: Store) -> Self {
-        Self { store }
+    pub const fn new(store: Store, cache: Arc<Cache>) -> Self {
+        Self { store, cache }
     }
 
     /// Whom the actor was verified as.
@@ -85,7 +89,12 @@ impl Users {
         let action = if suspended { Action::UserSuspend } else { Action::UserUnsuspend };
         let event = AuditEvent::of(actor, action, rpc, Subject { subject_type: SubjectType::User, id: id.uuid() });
         let organization = actor.organization_id;
-        match self.store.user_suspend(organization, actor.principal_id, id, suspended, &event).await? {
+        let outcome = self.store.user_suspend(organization, actor.principal_id, id, suspended, &event).await;
+        if matches!(outcome, Ok(Suspension::Changed) | Err(_)) {
+            // Before anybody is told of it; and if it is not known what came of it, it may have come to pass.
+            self.cache.forget_principal(id);
+        }
+        match outcome? {
             Suspension::Changed | Suspension::Already => Ok(()),
             Suspension::LastAdmin => {
                 Err(ServiceError::Precondition("this is the last admin who can act; make another one first".to_owned()))

@@ -9,6 +9,7 @@ mod audit;
 mod audit_retention;
 mod columns;
 mod connect;
+mod credential_changes;
 mod credentials;
 mod environment_tokens;
 mod environments;
@@ -27,7 +28,11 @@ mod suspensions;
 mod tallies;
 mod tokens;
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use diesel_async::{
     AsyncPgConnection,
@@ -37,6 +42,7 @@ use tokio::time::Instant;
 
 pub use audit_retention::AuditDrop;
 pub use connect::{InvalidDatabaseUrl, StoreConfig};
+pub use credential_changes::{CredentialChange, CredentialNotifications};
 pub use environments::{EnvironmentChange, EnvironmentCreateError, PhaseWrite};
 pub use error::StoreError;
 pub use events::EventNotifications;
@@ -55,6 +61,8 @@ pub use tokens::{NewToken, TokenCreateError, TokenDelete, TokenScope};
 pub struct Store {
     pool: Pool<AsyncPgConnection>,
     config: StoreConfig,
+    /// Connections that were made before are used no more.
+    forgotten: Arc<Mutex<Instant>>,
 }
 
 impl Store {
@@ -63,7 +71,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Query`] when the pool cannot be built.
     pub fn new(config: StoreConfig) -> Result<Self, StoreError> {
-        Ok(Self { pool: connect::pool(&config, config.serving())?, config })
+        Ok(Self { pool: connect::pool(&config, config.serving())?, config, forgotten: now() })
     }
 
     /// The same as who logs in, not as the serving role: for the operator's commands.
@@ -73,11 +81,13 @@ impl Store {
     pub fn owning(config: StoreConfig) -> Result<Self, StoreError> {
         let mut config = config;
         config.deadline = OPERATOR_DEADLINE;
-        Ok(Self { pool: connect::pool(&config, config.owning())?, config })
+        Ok(Self { pool: connect::pool(&config, config.owning())?, config, forgotten: now() })
     }
 
-    /// Closes the connections that wait in the pool; new ones are made when they are needed.
-    fn forget_connections(&self) {
+    /// Nobody is given a connection any more that was made before now: those that wait are closed, and those in use when they come
+    /// back. New ones are made when they are needed.
+    pub fn forget_connections(&self) {
+        *self.forgotten.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.pool.retain(|_, _| false);
     }
 
@@ -88,7 +98,16 @@ impl Store {
     }
 
     async fn connection(&self, end: Instant) -> Result<Object<AsyncPgConnection>, StoreError> {
-        let got = async { self.pool.get().await.map_err(|error| StoreError::Unavailable(error.to_string())) };
+        let got = async {
+            loop {
+                let got = self.pool.get().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+                let forgotten = *self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
+                if Object::metrics(&got).created >= forgotten.into_std() {
+                    return Ok(got);
+                }
+                drop(Object::take(got));
+            }
+        };
         self.bounded(end, got).await?
     }
 
@@ -97,6 +116,10 @@ impl Store {
             .await
             .map_err(|_| StoreError::Unavailable(format!("no answer within {:?}", self.config.deadline)))
     }
+}
+
+fn now() -> Arc<Mutex<Instant>> {
+    Arc::new(Mutex::new(Instant::now()))
 }
 
 /// A connection on loan. Unless it is given back, it is closed: a caller that goes away leaves a query under way on it, or

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures::StreamExt;
+use tokio::time::Instant;
 
 use super::{Store, StoreError, connect};
 
@@ -17,6 +18,8 @@ pub struct Notification {
     pub channel: String,
     /// What was said.
     pub payload: String,
+    /// By which process of PostgreSQL's.
+    pub backend: i32,
 }
 
 /// A connection that listens.
@@ -47,21 +50,30 @@ impl Notifications {
     /// When the connection is lost: what was announced meanwhile is lost with it.
     pub async fn next(&mut self) -> Result<Notification, StoreError> {
         loop {
-            let told = {
-                let mut stream = std::pin::pin!(self.connection.notifications_stream());
-                tokio::time::timeout(SILENCE, stream.next()).await
-            };
-            match told {
-                Ok(Some(Ok(notification))) => {
-                    return Ok(Notification { channel: notification.channel, payload: notification.payload });
-                }
-                Ok(Some(Err(error))) => return Err(error.into()),
-                Ok(None) => return Err(StoreError::Unavailable("the listening connection was closed".to_owned())),
-                Err(_silence) => {}
+            if let Some(notification) = self.next_until(Instant::now() + SILENCE).await? {
+                return Ok(notification);
             }
             tokio::time::timeout(self.deadline, diesel::sql_query("SELECT 1").execute(&mut self.connection))
                 .await
                 .map_err(|_| StoreError::Unavailable("the listening connection does not answer".to_owned()))??;
         }
+    }
+
+    /// Waits for the next notification, but no longer than until then, and without a look whether the connection is still there.
+    pub(super) async fn next_until(&mut self, until: Instant) -> Result<Option<Notification>, StoreError> {
+        let mut stream = std::pin::pin!(self.connection.notifications_stream());
+        match tokio::time::timeout_at(until, stream.next()).await {
+            Ok(Some(Ok(told))) => {
+                Ok(Some(Notification { channel: told.channel, payload: told.payload, backend: told.process_id }))
+            }
+            Ok(Some(Err(error))) => Err(error.into()),
+            Ok(None) => Err(StoreError::Unavailable("the listening connection was closed".to_owned())),
+            Err(_elapsed) => Ok(None),
+        }
+    }
+
+    /// The connection, for a query of somebody who keeps to the deadline.
+    pub(super) const fn by_hand(&mut self) -> (Duration, &mut AsyncPgConnection) {
+        (self.deadline, &mut self.connection)
     }
 }

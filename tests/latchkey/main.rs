@@ -26,3 +26,4 @@ mod signing_keys;
 mod suspensions;
 mod tokens;
 mod tools;
+mod verification;

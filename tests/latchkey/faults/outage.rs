@@ -86,7 +86,7 @@ async fn becomes_unready(server: &TestServer) {
 #[tokio::test]
 async fn a_stopped_postgresql_is_said_and_its_return_is_noticed() {
     let database = TestDatabase::create_private().await;
-    let server = TestServer::start(&database).await;
+    let server = TestServer::without_memory(&database).await;
     let both = tokens(&server, &database).await;
     let mut api = server.api(&both.0).await;
     for round in 0..2 {
@@ -111,7 +111,7 @@ async fn a_stopped_postgresql_is_said_and_its_return_is_noticed() {
 #[tokio::test]
 async fn a_postgresql_that_answers_nothing_holds_nobody_up() {
     let database = TestDatabase::create_private().await;
-    let server = TestServer::start(&database).await;
+    let server = TestServer::without_memory(&database).await;
     let both = tokens(&server, &database).await;
     // Connections of all sorts are open before it stands still.
     futures::future::join_all((0..8).map(async |_| server.api(&both.0).await.whoami().await.unwrap())).await;
@@ -138,7 +138,7 @@ async fn a_postgresql_that_answers_nothing_holds_nobody_up() {
 #[tokio::test]
 async fn what_was_seen_when_postgresql_went_away_is_written_when_it_is_back() {
     let database = TestDatabase::create_private().await;
-    let server = TestServer::start(&database).await;
+    let server = TestServer::without_memory(&database).await;
     let token = server.user(&database, "dev@example.com").await;
     let revoked = server.token(&database, "dev@example.com", &[]).await;
     server.admin(&database, &["revoke-token", &token_id(&revoked)]).await.unwrap();

@@ -6,7 +6,7 @@ use tokio_postgres::types::ToSql;
 use super::TestDatabase;
 
 impl TestDatabase {
-    /// Puts a token's whole life 91 days back, so that it has expired.
+    /// Puts a token's whole life 91 days back, so that it has expired: whoever remembers it hears of that soon.
     pub async fn expire(&self, token_id: &str) {
         let mut superuser = self.superuser().await;
         let transaction = superuser.transaction().await.unwrap();
@@ -18,6 +18,7 @@ impl TestDatabase {
              revoked_at = revoked_at - {days} WHERE id = $1::text::uuid"
         );
         assert_eq!(transaction.execute(&update, &[&token_id]).await.unwrap(), 1);
+        transaction.batch_execute("NOTIFY latchkey_verification, 'all'").await.unwrap();
         transaction.commit().await.unwrap();
     }
 

@@ -46,6 +46,12 @@ pub struct TestServer {
 }
 
 impl TestServer {
+    /// Starts one that asks PostgreSQL about each request: another goes on for a while by what it remembers.
+    pub async fn without_memory(database: &TestDatabase) -> Self {
+        let options = ServerOptions { args: vec!["--revocation-bound=0".to_owned()], ..ServerOptions::default() };
+        Self::start_with(database, options).await
+    }
+
     /// Starts a server on a database, without environments.
     pub async fn start(database: &TestDatabase) -> Self {
         Self::start_with(database, ServerOptions::default()).await

@@ -137,7 +137,7 @@ async fn expired_tokens_are_shown_and_deleted_ones_are_not() {
 #[tokio::test]
 async fn a_use_is_seen_soon_and_never_a_refusal() {
     let database = TestDatabase::create().await;
-    let server = TestServer::start(&database).await;
+    let server = TestServer::without_memory(&database).await;
     let first = server.user(&database, "dev@example.com").await;
     let mut api = server.api(&first).await;
     let created = api.create_token("used").await;

@@ -1,0 +1,349 @@
+//! Credentials that were looked up, remembered as long as this server is sure to hear of what ends them.
+//!
+//! PostgreSQL tells of every change that verification would read. Whether it is heard is known by heartbeats, which come back the same
+//! way: an entry counts only if the last one that came back was sent less than the bound ago, by a clock that also runs while the
+//! process is stopped. Nothing else is needed: a connection that is lost, silent or cut, a process or a machine that stands still,
+//! all end in entries that do not count.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use quick_cache::sync::Cache as QuickCache;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::entries::{Entries, Map, Mark};
+use crate::domain::{
+    clock::boot_time,
+    credential::StoredCredential,
+    ids::{EnvironmentId, PrincipalId},
+    principal::Credential,
+    token::CredentialKind,
+};
+
+/// Environment tokens that are remembered: they live for an hour at the most.
+const ENVIRONMENT_TOKENS: usize = 10_000;
+
+/// A credential as it is stored; none of this ID where there is none.
+type Found = Option<StoredCredential>;
+type Memory = QuickCache<Uuid, Found>;
+
+/// Remembers credentials. Everybody in this process who ends one tells it to [forget](Self::forget_token), and so does whoever
+/// hears of it from PostgreSQL.
+pub struct Cache {
+    bound: Duration,
+    personal_access_tokens: Entries<Memory>,
+    environment_tokens: Entries<Memory>,
+    heard: Heard,
+}
+
+/// What is known by the last heartbeat that came back, in nanoseconds.
+#[derive(Debug, Default)]
+struct Heard {
+    /// When it was sent, since the machine was started; 0 for never.
+    sent: AtomicU64,
+    /// PostgreSQL's time at the start of the machine, since 1970.
+    epoch: AtomicU64,
+}
+
+impl Cache {
+    /// Remembers that many personal access tokens, each use of which is at most `bound` later than what it was looked up for; with a
+    /// bound of 0, none.
+    #[must_use]
+    pub fn new(bound: Duration, personal_access_tokens: usize) -> Self {
+        Self {
+            bound,
+            personal_access_tokens: Entries::new(QuickCache::new(personal_access_tokens)),
+            environment_tokens: Entries::new(QuickCache::new(ENVIRONMENT_TOKENS)),
+            heard: Heard::default(),
+        }
+    }
+
+    /// The longest that a credential may be of use after it has ended.
+    #[must_use]
+    pub const fn bound(&self) -> Duration {
+        self.bound
+    }
+
+    /// Credentials that are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.personal_access_tokens.map().len() + self.environment_tokens.map().len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How long ago the last heartbeat was sent that came back; none if none ever did.
+    #[must_use]
+    pub fn silence(&self) -> Option<Duration> {
+        let sent = Some(self.heard.sent.load(Ordering::Acquire)).filter(|sent| *sent > 0)?;
+        Some(boot_time().saturating_sub(Duration::from_nanos(sent)))
+    }
+
+    /// A heartbeat has come back that was sent at this time [since the machine was started](boot_time), when PostgreSQL's clock
+    /// showed about the other.
+    pub fn heard(&self, sent: Duration, postgres: OffsetDateTime) {
+        let epoch = postgres.unix_timestamp_nanos() - i128::try_from(sent.as_nanos()).unwrap_or_default();
+        self.heard.epoch.store(u64::try_from(epoch).unwrap_or_default(), Ordering::Release);
+        self.heard.sent.store(nanoseconds(sent), Ordering::Release);
+    }
+
+    /// PostgreSQL's time, if entries count now.
+    fn trusted_at(&self) -> Option<OffsetDateTime> {
+        let now = boot_time();
+        let sent = Some(self.heard.sent.load(Ordering::Acquire)).filter(|sent| *sent > 0)?;
+        if now.saturating_sub(Duration::from_nanos(sent)) >= self.bound {
+            return None;
+        }
+        let epoch = i128::from(self.heard.epoch.load(Ordering::Acquire));
+        let postgres = epoch + i128::try_from(now.as_nanos()).ok()?;
+        OffsetDateTime::from_unix_timestamp_nanos(postgres).ok()
+    }
+
+    /// What is remembered of an ID, as if it were read now; none if nothing is, or if it does not count now.
+    pub(super) fn get(&self, kind: CredentialKind, id: Uuid) -> Option<Found> {
+        let found = self.of(kind).get::<Found>(id)?;
+        // Afterwards: the process may have stood still in between.
+        let now = self.trusted_at()?;
+        Some(found.map(|stored| StoredCredential { read_at: now, ..stored }))
+    }
+
+    /// To be taken before an ID is looked up.
+    pub(super) fn mark(&self, kind: CredentialKind, id: Uuid) -> Mark {
+        self.of(kind).mark(id)
+    }
+
+    /// Remembers what a lookup found that took this mark.
+    pub(super) fn put(&self, kind: CredentialKind, id: Uuid, mark: Mark, found: Found) {
+        if !self.bound.is_zero() {
+            self.of(kind).put(id, mark, found);
+        }
+    }
+
+    const fn of(&self, kind: CredentialKind) -> &Entries<Memory> {
+        match kind {
+            CredentialKind::PersonalAccessToken => &self.personal_access_tokens,
+            CredentialKind::EnvironmentToken => &self.environment_tokens,
+        }
+    }
+
+    /// Forgets a token of either kind, and what was made from it.
+    pub fn forget_token(&self, id: Uuid) {
+        self.personal_access_tokens.forget::<Found>(id);
+        self.environment_tokens.forget::<Found>(id);
+        self.environment_tokens.forget_where(|found: &Found| {
+            found.as_ref().is_some_and(|stored| stored.credential.token_id().uuid() == id)
+        });
+    }
+
+    /// Forgets every token of a principal.
+    pub fn forget_principal(&self, id: PrincipalId) {
+        let is_theirs = |found: &Found| found.as_ref().is_some_and(|stored| stored.principal_id == id);
+        self.personal_access_tokens.forget_where(is_theirs);
+        self.environment_tokens.forget_where(is_theirs);
+    }
+
+    /// Forgets the tokens of an environment.
+    pub fn forget_environment(&self, id: EnvironmentId) {
+        self.environment_tokens.forget_where(|found: &Found| {
+            found.as_ref().is_some_and(|stored| match stored.credential {
+                Credential::EnvironmentToken { environment_id, .. } => environment_id == id,
+                Credential::PersonalAccessToken { .. } => false,
+            })
+        });
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.personal_access_tokens.clear::<Found>();
+        self.environment_tokens.clear::<Found>();
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Cache").field("bound", &self.bound).field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Map<Found> for Memory {
+    fn get(&self, id: Uuid) -> Option<Found> {
+        Self::get(self, &id)
+    }
+
+    fn put(&self, id: Uuid, value: Found) {
+        self.insert(id, value);
+    }
+
+    fn remove(&self, id: Uuid) {
+        Self::remove(self, &id);
+    }
+
+    fn remove_where(&self, is_meant: impl Fn(&Found) -> bool) {
+        self.retain(|_, found| !is_meant(found));
+    }
+
+    fn clear(&self) {
+        Self::clear(self);
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::domain::{
+        ids::{EnvironmentTokenId, OrganizationId, TokenId},
+        principal::{PrincipalKind, PrincipalStatus, Role},
+        token::Digest,
+    };
+
+    const NOW: OffsetDateTime = datetime!(2026-01-01 00:00:00 UTC);
+    const PERSONAL: CredentialKind = CredentialKind::PersonalAccessToken;
+    const ENVIRONMENT: CredentialKind = CredentialKind::EnvironmentToken;
+
+    fn stored(credential: Credential, principal_id: PrincipalId) -> StoredCredential {
+        StoredCredential {
+            credential,
+            digest: Digest::from_bytes([0; 32]),
+            expires_at: NOW,
+            revoked_at: None,
+            organization_id: OrganizationId::generate(),
+            principal_id,
+            kind: PrincipalKind::User,
+            role: Role::Member,
+            status: PrincipalStatus::Active,
+            read_at: NOW,
+        }
+    }
+
+    /// One that has heard from PostgreSQL this moment, and what it remembers: a token, and one for an environment made from it.
+    struct Known {
+        cache: Cache,
+        principal: PrincipalId,
+        token: TokenId,
+        environment: EnvironmentId,
+        environment_token: EnvironmentTokenId,
+    }
+
+    impl Known {
+        fn new(bound: Duration) -> Self {
+            let known = Self {
+                cache: Cache::new(bound, 100),
+                principal: PrincipalId::generate(),
+                token: TokenId::generate(),
+                environment: EnvironmentId::generate(),
+                environment_token: EnvironmentTokenId::generate(),
+            };
+            known.cache.heard(boot_time(), NOW);
+            known.put();
+            known
+        }
+
+        fn put(&self) {
+            let (cache, parent) = (&self.cache, self.token);
+            let token = Credential::PersonalAccessToken { id: parent, read_only: false };
+            let of_environment =
+                Credential::EnvironmentToken { id: self.environment_token, environment_id: self.environment, parent };
+            for (kind, id, credential) in
+                [(PERSONAL, parent.uuid(), token), (ENVIRONMENT, self.environment_token.uuid(), of_environment)]
+            {
+                let mark = cache.mark(kind, id);
+                cache.put(kind, id, mark, Some(stored(credential, self.principal)));
+            }
+        }
+
+        /// Whether it still knows the token, and the one for the environment.
+        fn knows(&self) -> (bool, bool) {
+            let token = self.cache.get(PERSONAL, self.token.uuid());
+            let of_environment = self.cache.get(ENVIRONMENT, self.environment_token.uuid());
+            (token.is_some(), of_environment.is_some())
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn what_is_forgotten_is_what_was_named_and_what_depends_on_it() {
+        type Forget = fn(&Known);
+        let cases: [(&str, Forget, (bool, bool)); 7] = [
+            ("nothing", |_| {}, (true, true)),
+            ("another token", |known| known.cache.forget_token(TokenId::generate().uuid()), (true, true)),
+            ("the token", |known| known.cache.forget_token(known.token.uuid()), (false, false)),
+            (
+                "the environment's token",
+                |known| known.cache.forget_token(known.environment_token.uuid()),
+                (true, false),
+            ),
+            ("the environment", |known| known.cache.forget_environment(known.environment), (true, false)),
+            ("the principal", |known| known.cache.forget_principal(known.principal), (false, false)),
+            ("everything", |known| known.cache.clear(), (false, false)),
+        ];
+        for (what, forget, left) in cases {
+            let known = Known::new(LONG);
+            forget(&known);
+            assert_eq!(known.knows(), left, "{what}");
+            known.put();
+            assert_eq!(known.knows(), (true, true), "{what} is looked up again");
+        }
+    }
+
+    #[test]
+    fn what_was_looked_up_before_it_was_forgotten_is_not_remembered_after_it() {
+        let known = Known::new(LONG);
+        let (id, environment_token) = (known.token.uuid(), known.environment_token.uuid());
+        type Forget<'a> = &'a dyn Fn();
+        let each: [Forget<'_>; 3] =
+            [&|| known.cache.forget_token(id), &|| known.cache.forget_principal(known.principal), &|| {
+                known.cache.clear()
+            }];
+        for forget in each {
+            let marks = (known.cache.mark(PERSONAL, id), known.cache.mark(ENVIRONMENT, environment_token));
+            forget();
+            let found =
+                Some(stored(Credential::PersonalAccessToken { id: known.token, read_only: false }, known.principal));
+            known.cache.put(PERSONAL, id, marks.0, found.clone());
+            known.cache.put(ENVIRONMENT, environment_token, marks.1, found);
+            assert_eq!(known.knows(), (false, false));
+        }
+    }
+
+    #[test]
+    fn nothing_counts_longer_than_the_bound_after_a_heartbeat() {
+        let a_while_ago = boot_time().checked_sub(Duration::from_secs(2)).unwrap();
+        for (bound, counts) in [(Duration::from_secs(1), false), (LONG, true)] {
+            let known = Known::new(bound);
+            known.cache.heard(a_while_ago, NOW);
+            assert_eq!(known.knows(), (counts, counts), "{bound:?}");
+        }
+        // A heartbeat that was never heard, and a bound of nothing.
+        let unheard = Cache::new(LONG, 100);
+        unheard.put(PERSONAL, Uuid::nil(), unheard.mark(PERSONAL, Uuid::nil()), None);
+        assert!(unheard.get(PERSONAL, Uuid::nil()).is_none());
+        let none = Known::new(Duration::ZERO);
+        assert_eq!(none.knows(), (false, false));
+        assert!(none.cache.is_empty());
+    }
+
+    #[test]
+    fn what_is_remembered_is_as_of_now_by_the_clock_of_postgresql() {
+        let known = Known::new(LONG);
+        let sent = boot_time().checked_sub(Duration::from_secs(2)).unwrap();
+        known.cache.heard(sent, NOW);
+        let read_at = known.cache.get(PERSONAL, known.token.uuid()).unwrap().unwrap().read_at;
+        let passed = read_at - NOW;
+        assert!(passed >= time::Duration::seconds(2) && passed < time::Duration::seconds(1000), "{passed}");
+    }
+}

@@ -1,0 +1,5 @@
+//! What the verifier remembers, and how soon it hears that it is true no more.
+
+mod bound;
+mod replicas;
+mod triggers;
