@@ -46,6 +46,16 @@ impl LocalServer {
         Self::start_with(ServerOptions { wrapper, ..ServerOptions::default() }).await
     }
 
+    /// Starts it as somebody, by a program that becomes the server in the end.
+    pub async fn start_by(starter: Starter, wrapper: Vec<String>) -> Self {
+        let options = |directory: &Path| {
+            let admin_wrapper = starter.words(directory);
+            let wrapper = [wrapper, admin_wrapper.clone()].concat();
+            ServerOptions { wrapper, admin_wrapper, ..ServerOptions::default() }
+        };
+        Self::start_as(options).await
+    }
+
     /// Starts it with more flags and variables.
     pub async fn start_with(more: ServerOptions) -> Self {
         Self::start_as(|_| more).await
@@ -207,6 +217,38 @@ impl LocalServer {
     pub fn add_stalling_repository(&self, name: &str) {
         self.git.add_repository(name, &[("README.md", "slow\n")]);
         self.git.set_manners(name, Manners::Silent);
+    }
+}
+
+/// Who starts a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Starter {
+    /// Whoever runs the tests.
+    Oneself,
+    /// Somebody who has no right of root's, where root runs the tests.
+    OrdinaryAccount,
+}
+
+impl Starter {
+    /// All that there are for whoever runs the tests.
+    pub fn all() -> Vec<Self> {
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root { vec![Self::Oneself, Self::OrdinaryAccount] } else { vec![Self::Oneself] }
+    }
+
+    /// The words before a server's program, whose files are in this directory.
+    fn words(self, directory: &Path) -> Vec<String> {
+        match self {
+            Self::Oneself => Vec::new(),
+            Self::OrdinaryAccount => {
+                // The one that the tests' PostgreSQL lets in as every role. `$1` is the program, and `$0` its copy where the
+                // account can read it; the data is there by then.
+                let program = directory.join("latchkey");
+                let script = r#"{ [ -e "$0" ] || cp "$1" "$0"; } && chown -R postgres: "${0%/*}/data" && shift &&
+                                exec setpriv --reuid=postgres --regid=postgres --clear-groups "$0" "$@""#;
+                ["sh", "-c", script, program.to_str().unwrap()].map(str::to_owned).to_vec()
+            }
+        }
     }
 }
 
