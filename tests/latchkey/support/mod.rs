@@ -20,6 +20,7 @@ mod rpc;
 pub mod server;
 pub mod small_disk;
 pub mod token_text;
+pub mod watch;
 
 pub use call::{Caller, WHOAMI, told};
 pub use cluster::connect;
