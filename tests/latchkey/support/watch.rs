@@ -40,7 +40,8 @@ pub struct Watch {
     /// The thread ends when this does.
     end: Option<OwnedFd>,
     namespace: PathBuf,
-    place: PathBuf,
+    /// The top of the file system, which stays when the directory that it is mounted on is removed.
+    top: fs::File,
     opened: Arc<Mutex<Vec<Opened>>>,
 }
 
@@ -55,24 +56,23 @@ impl Watch {
         let (tell, told) = mpsc::channel();
         let (seen, top) = (Arc::clone(&opened), place.to_owned());
         let thread = std::thread::spawn(move || {
-            let watching = mounted(&top);
-            tell.send(gettid()).unwrap();
+            let (watching, directory) = mounted(&top);
+            tell.send((gettid(), directory)).unwrap();
             watch(&watching, &end, &top, &seen);
         });
-        let namespace = PathBuf::from(format!("/proc/{}/task/{}", std::process::id(), told.recv().unwrap()));
-        Self { thread: Some(thread), end: Some(ended), namespace, place: place.to_owned(), opened }
+        let (thread_id, top) = told.recv().unwrap();
+        let namespace = PathBuf::from(format!("/proc/{}/task/{thread_id}/ns/mnt", std::process::id()));
+        Self { thread: Some(thread), end: Some(ended), namespace, top, opened }
     }
 
     /// The words before a program that run it where the file system is.
     pub fn words(&self) -> Vec<String> {
-        let namespace = self.namespace.join("ns/mnt");
-        vec!["nsenter".to_owned(), format!("--mount={}", namespace.display())]
+        vec!["nsenter".to_owned(), format!("--mount={}", self.namespace.display())]
     }
 
     /// A path below the top of the file system, for somebody who is not there.
     pub fn path(&self, below: impl AsRef<Path>) -> PathBuf {
-        let inside = self.place.join(below);
-        self.namespace.join("root").join(inside.strip_prefix("/").unwrap())
+        PathBuf::from(format!("/proc/self/fd/{}", self.top.as_raw_fd())).join(below)
     }
 
     /// What has been opened so far.
@@ -95,8 +95,8 @@ impl Drop for Watch {
     }
 }
 
-/// Mounts a file system in this thread's own mount namespace, and has the kernel ask about it.
-fn mounted(place: &Path) -> Fanotify {
+/// Mounts a file system in this thread's own mount namespace, and has the kernel ask about it. Gives the top of it as well.
+fn mounted(place: &Path) -> (Fanotify, fs::File) {
     let nothing = None::<&Path>;
     unshare(CloneFlags::CLONE_NEWNS).expect("watching takes root");
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
@@ -108,7 +108,7 @@ fn mounted(place: &Path) -> Fanotify {
     let mark = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM;
     let top = fs::File::open(place).unwrap();
     watching.mark(mark, MaskFlags::FAN_OPEN_PERM | MaskFlags::FAN_ONDIR, &top, nothing).unwrap();
-    watching
+    (watching, top)
 }
 
 /// Writes down who opens what, and lets them, until the other end of `end` is closed.
