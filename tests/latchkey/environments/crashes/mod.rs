@@ -4,5 +4,6 @@ mod barrier;
 mod machine;
 mod sandboxes;
 mod servers;
+mod wiping;
 
 use barrier::Barrier;
