@@ -2,7 +2,7 @@
 
 #![expect(clippy::print_stderr, reason = "a command line speaks through them")]
 
-use std::{ffi::OsString, io::Write, path::Path, process::ExitCode};
+use std::{ffi::OsString, io::Write, path::Path, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 use latchkey::{
@@ -59,6 +59,10 @@ fn main() -> ExitCode {
     })
 }
 
+/// How long what cannot be broken off may take when all else is over: a write to the disk, not the system's resolver, which
+/// environments can keep waiting as long as they like.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 fn block_on(work: impl Future<Output = Result<(), AppError>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -67,13 +71,15 @@ fn block_on(work: impl Future<Output = Result<(), AppError>>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(work) {
+    let code = match runtime.block_on(work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("latchkey: {}", redacted(&error.to_string()));
             ExitCode::FAILURE
         }
-    }
+    };
+    runtime.shutdown_timeout(LAST_WORDS);
+    code
 }
 
 /// Shows help where it was asked for, or else what is wrong with the command line: without a token that got into it.

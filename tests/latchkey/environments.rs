@@ -14,6 +14,7 @@ mod life;
 mod limits;
 mod lists;
 mod network;
+mod opened;
 mod public_url;
 mod reserve;
 mod scale;

@@ -11,6 +11,8 @@ mod impostors;
 mod liars;
 mod limits;
 mod neighbours;
+mod network;
+mod ordinary;
 mod rights;
 mod shares;
 mod system_calls;

@@ -33,6 +33,9 @@ use super::git_server::GitServer;
 pub(crate) const RESOURCES: Resources =
     Resources { cpu_millicores: 2000, memory_bytes: 2 << 30, processes: 256, disk_bytes: 1 << 30 };
 
+/// The variable that says where the server's program is.
+pub(crate) const PROGRAM: &str = "CARGO_BIN_EXE_latchkey";
+
 /// The machine.
 pub(crate) struct Machine {
     directory: TempDir,
@@ -54,7 +57,7 @@ impl Machine {
             data_dir: directory.path().to_owned(),
             account,
             server: None,
-            binary: env!("CARGO_BIN_EXE_latchkey").into(),
+            binary: program(),
             git_config: Some(git_config),
             own_addresses: Vec::new(),
             clone_timeout: Duration::from_secs(60),
@@ -100,6 +103,11 @@ impl Drop for Machine {
             }
         }
     }
+}
+
+/// The server's program: where Cargo has put it, unless whoever runs the tests has it elsewhere.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os(PROGRAM).map_or_else(|| env!("CARGO_BIN_EXE_latchkey").into(), PathBuf::from)
 }
 
 /// The first process of an environment's sandbox, if bubblewrap still holds its lock.

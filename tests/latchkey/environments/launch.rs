@@ -20,7 +20,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::support::{
-    LocalServer,
+    LocalServer, Starter,
     environments::{from_nothing, from_url},
     long_sleep, processes_with,
 };
@@ -105,9 +105,15 @@ fn with_numbers(script: &str) -> String {
 
 #[tokio::test]
 async fn a_sandbox_of_any_kind_is_launched_with_the_filter_and_nothing_of_the_servers() {
+    for starter in Starter::all() {
+        launched_with_nothing_of_the_servers(starter).await;
+    }
+}
+
+async fn launched_with_nothing_of_the_servers(starter: Starter) {
     let witness = Witness::new();
-    let starter = ["perl", "-e", &with_numbers(STARTER), "env", &witness.path(), "SECRET=hunter2"];
-    let local = LocalServer::start_in(starter.map(str::to_owned).to_vec()).await;
+    let words = ["perl", "-e", &with_numbers(STARTER), "env", &witness.path(), "SECRET=hunter2"];
+    let local = LocalServer::start_by(starter, words.map(str::to_owned).to_vec()).await;
     local.git.add_repository("owner/name", &[("README.md", "hello\n")]);
     let api = local.api_of_user("dev@example.com").await;
     let id = api.create_running(from_url("https://github.com/owner/name")).await;
@@ -164,13 +170,19 @@ fn kind(task: &str) -> &str {
 
 #[tokio::test]
 async fn the_terminal_of_whoever_started_the_server_is_not_reached() {
+    for starter in Starter::all() {
+        the_terminal_is_not_reached(starter).await;
+    }
+}
+
+async fn the_terminal_is_not_reached(starter: Starter) {
     let terminal = openpty(None, None).unwrap();
     for side in [&terminal.master, &terminal.slave] {
         rustix::io::fcntl_setfd(side, rustix::io::FdFlags::CLOEXEC).unwrap();
     }
     let name = ttyname(&terminal.slave).unwrap().display().to_string();
     let become_server = format!("exec setsid --ctty \"$0\" \"$@\" <{name}");
-    let local = LocalServer::start_in(["sh", "-c", &become_server].map(str::to_owned).to_vec()).await;
+    let local = LocalServer::start_by(starter, ["sh", "-c", &become_server].map(str::to_owned).to_vec()).await;
     let api = local.api_of_user("dev@example.com").await;
     let id = api.create_running(from_nothing()).await;
     assert_ne!(terminal_of(local.server().pid().cast_signed()), 0, "the server has a terminal");

@@ -4,7 +4,7 @@
 use std::{io::ErrorKind, net::TcpStream};
 
 use crate::support::{
-    Api, LocalServer,
+    Api, LocalServer, Starter,
     environments::{from_url, with_url},
     network::{NameServer, alone_with, asking_a_name_server, channel_inside, inside, listen_inside},
 };
@@ -29,8 +29,14 @@ async fn nobody_is_reached_at_an_address_that_is_not_public() {
         eprintln!("left out: only root can make the network that this needs");
         return;
     }
+    for starter in Starter::all() {
+        nobody_is_reached(starter).await;
+    }
+}
+
+async fn nobody_is_reached(starter: Starter) {
     let addresses = ["10.0.0.1/32", "169.254.169.254/32", "fd00:ec2::254/128"];
-    let local = LocalServer::start_in(alone_with(&addresses, &NAMES)).await;
+    let local = LocalServer::start_by(starter, alone_with(&addresses, &NAMES)).await;
     let server = local.server().pid();
     let https = [listen_inside(server, "0.0.0.0:443"), listen_inside(server, "[::]:80")];
     // They would notice.

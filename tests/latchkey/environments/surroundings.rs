@@ -5,7 +5,7 @@ use std::{fs, net::TcpStream, path::PathBuf};
 use latchkey::pb::supervisor::v1::ExecRequest;
 
 use crate::support::{
-    Api, LocalServer,
+    Api, LocalServer, Starter,
     environments::{from_nothing, with_url},
     network::{alone_with, channel_inside, inside, listen_inside},
 };
@@ -44,10 +44,16 @@ async fn nothing_that_listens_around_the_server_is_reached_from_inside() {
         eprintln!("left out: only root can make the network that this needs");
         return;
     }
+    for starter in Starter::all() {
+        nothing_that_listens_is_reached(starter).await;
+    }
+}
+
+async fn nothing_that_listens_is_reached(starter: Starter) {
     let addresses = ["10.0.0.1/32", "169.254.10.20/32", "169.254.169.254/32", "fd00::1/128", "fe80::20/128"];
     let mut wrapper = alone_with(&addresses, &[("10.0.0.1", "database.example")]);
     wrapper.extend(["env".to_owned(), format!("LATCHKEY_METRICS_LISTEN={METRICS}")]);
-    let local = LocalServer::start_in(wrapper).await;
+    let local = LocalServer::start_by(starter, wrapper).await;
     let server = local.server().pid();
     let token = local.user("dev@example.com").await;
     let channel = channel_inside(server, local.server().address()).await;
@@ -86,8 +92,15 @@ const ALL_THAT_IS_TOLD: &str = "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline /p
 
 #[tokio::test]
 async fn nothing_that_the_server_was_told_is_told_inside() {
+    for starter in Starter::all() {
+        nothing_is_told(starter).await;
+    }
+}
+
+async fn nothing_is_told(starter: Starter) {
     let variable = "hunter2-in-a-variable";
-    let local = LocalServer::start_in(vec!["env".to_owned(), format!("LATCHKEY_SOME_SECRET={variable}")]).await;
+    let wrapper = vec!["env".to_owned(), format!("LATCHKEY_SOME_SECRET={variable}")];
+    let local = LocalServer::start_by(starter, wrapper).await;
     let token = local.user("dev@example.com").await;
     let api = local.api(&token).await;
     let id = api.create_running(from_nothing()).await;

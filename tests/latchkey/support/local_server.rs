@@ -19,6 +19,7 @@ use super::{
     Api, ServerOptions, TestDatabase, TestServer,
     git_server::{GitServer, Manners},
     small_disk,
+    watch::Watch,
 };
 
 const RESERVE: &str = "--free-space-reserve";
@@ -46,6 +47,16 @@ impl LocalServer {
         Self::start_with(ServerOptions { wrapper, ..ServerOptions::default() }).await
     }
 
+    /// Starts it as somebody, by a program that becomes the server in the end.
+    pub async fn start_by(starter: Starter, wrapper: Vec<String>) -> Self {
+        let options = |directory: &Path| {
+            let admin_wrapper = starter.words(directory);
+            let wrapper = [wrapper, admin_wrapper.clone()].concat();
+            ServerOptions { wrapper, admin_wrapper, ..ServerOptions::default() }
+        };
+        Self::start_as(options).await
+    }
+
     /// Starts it with more flags and variables.
     pub async fn start_with(more: ServerOptions) -> Self {
         Self::start_as(|_| more).await
@@ -60,15 +71,25 @@ impl LocalServer {
     /// The same, with so many hundredths of the disk for root alone.
     pub async fn start_on_small_disk_with_part_of_root(bytes: u64, of_root: u8, args: &[&str]) -> Self {
         let options = |directory: &Path| {
-            let (image, place) = (directory.join("disk"), directory.join("data/environments"));
+            let (image, place) = (directory.join("disk"), place_for_environments(directory));
             small_disk::make(&image, bytes, of_root);
-            fs::create_dir(&place).unwrap();
-            // By this the server knows a directory that is not empty for its own.
-            fs::write(directory.join("data/runner-id"), RunnerId::generate().to_string()).unwrap();
             let args = args.iter().map(|arg| (*arg).to_owned()).collect();
             ServerOptions { args, wrapper: small_disk::mounted(&image, &place), ..ServerOptions::default() }
         };
         Self::start_as(options).await
+    }
+
+    /// The same, with environments where a watch sees who opens what.
+    pub async fn start_watched(starter: Starter) -> (Self, Watch) {
+        let mut watch = None;
+        let options = |directory: &Path| {
+            let watching = watch.insert(Watch::start(&place_for_environments(directory)));
+            let admin_wrapper = starter.words(directory);
+            let wrapper = [watching.words(), admin_wrapper.clone()].concat();
+            ServerOptions { wrapper, admin_wrapper, ..ServerOptions::default() }
+        };
+        let local = Self::start_as(options).await;
+        (local, watch.expect("it was started first"))
     }
 
     async fn start_as(more: impl FnOnce(&Path) -> ServerOptions) -> Self {
@@ -207,6 +228,47 @@ impl LocalServer {
     pub fn add_stalling_repository(&self, name: &str) {
         self.git.add_repository(name, &[("README.md", "slow\n")]);
         self.git.set_manners(name, Manners::Silent);
+    }
+}
+
+/// Where environments will be, for something to be mounted there first.
+fn place_for_environments(directory: &Path) -> PathBuf {
+    let place = directory.join("data/environments");
+    fs::create_dir(&place).unwrap();
+    // By this the server knows a directory that is not empty for its own.
+    fs::write(directory.join("data/runner-id"), RunnerId::generate().to_string()).unwrap();
+    place
+}
+
+/// Who starts a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Starter {
+    /// Whoever runs the tests.
+    Oneself,
+    /// Somebody who has no right of root's, where root runs the tests.
+    OrdinaryAccount,
+}
+
+impl Starter {
+    /// All that there are for whoever runs the tests.
+    pub fn all() -> Vec<Self> {
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root { vec![Self::Oneself, Self::OrdinaryAccount] } else { vec![Self::Oneself] }
+    }
+
+    /// The words before a server's program, whose files are in this directory.
+    fn words(self, directory: &Path) -> Vec<String> {
+        match self {
+            Self::Oneself => Vec::new(),
+            Self::OrdinaryAccount => {
+                // The one that the tests' PostgreSQL lets in as every role. `$1` is the program, and `$0` its copy where the
+                // account can read it; the data is there by then.
+                let program = directory.join("latchkey");
+                let script = r#"{ [ -e "$0" ] || { cp "$1" "$0" && chown -R postgres: "${0%/*}/data"; }; } && shift &&
+                                exec setpriv --reuid=postgres --regid=postgres --clear-groups "$0" "$@""#;
+                ["sh", "-c", script, program.to_str().unwrap()].map(str::to_owned).to_vec()
+            }
+        }
     }
 }
 

@@ -20,12 +20,13 @@ mod rpc;
 pub mod server;
 pub mod small_disk;
 pub mod token_text;
+pub mod watch;
 
 pub use call::{Caller, WHOAMI, told};
 pub use cluster::connect;
 pub use database::TestDatabase;
 pub use gitpod::{GITPOD, Gitpod, Ran};
-pub use local_server::{LocalServer, is_alive, long_sleep, processes_with, sandbox};
+pub use local_server::{LocalServer, Starter, is_alive, long_sleep, processes_with, sandbox};
 pub use private_cluster::PrivateCluster;
 pub use rpc::{Api, details, with_request_id};
 pub use server::{LATCHKEY, ServerOptions, TestServer};

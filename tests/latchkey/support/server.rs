@@ -34,6 +34,8 @@ pub struct ServerOptions {
     pub listen: Option<String>,
     /// A program, with its arguments, that becomes the server in the end.
     pub wrapper: Vec<String>,
+    /// The same of `latchkey admin`.
+    pub admin_wrapper: Vec<String>,
 }
 
 /// A running server. Killed with this value.
@@ -42,6 +44,7 @@ pub struct TestServer {
     address: String,
     data_dir: PathBuf,
     log: PathBuf,
+    admin_wrapper: Vec<String>,
     _own: Option<TempDir>,
 }
 
@@ -116,7 +119,7 @@ impl TestServer {
         let address = address.to_owned();
         // Whoever writes to a pipe that nobody reads stands still one day.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { child, address, data_dir, log: log.1, _own: own })
+        Ok(Self { child, address, data_dir, log: log.1, admin_wrapper: options.admin_wrapper, _own: own })
     }
 
     /// `HOST:PORT`.
@@ -173,7 +176,7 @@ impl TestServer {
 
     /// Runs `latchkey admin` beside it, on the same database. Returns what it printed, or what it complained of.
     pub async fn admin(&self, database: &TestDatabase, args: &[&str]) -> Result<String, String> {
-        admin(database, &self.data_dir, args).await
+        admin_by(&self.admin_wrapper, database, &self.data_dir, args).await
     }
 
     /// A user and a token of theirs with everything by default.
@@ -203,7 +206,18 @@ impl Drop for TestServer {
 
 /// Runs `latchkey admin` on a database. Returns what it printed, or what it complained of.
 pub async fn admin(database: &TestDatabase, data_dir: &Path, args: &[&str]) -> Result<String, String> {
-    let output = Command::new(LATCHKEY)
+    admin_by(&[], database, data_dir, args).await
+}
+
+async fn admin_by(
+    wrapper: &[String],
+    database: &TestDatabase,
+    data_dir: &Path,
+    args: &[&str],
+) -> Result<String, String> {
+    let mut words = wrapper.iter().map(String::as_str).chain([LATCHKEY]);
+    let output = Command::new(words.next().unwrap_or(LATCHKEY))
+        .args(words)
         .arg("admin")
         .args(args)
         .arg("--database-url")

@@ -110,8 +110,7 @@ impl Launcher {
             }
             Ok(Ok(None)) => Ok(None),
             Ok(Err(error)) => Err(storage(error)),
-            // Without a first process there is nothing but bubblewrap, which ends by itself.
-            Err(_) => Err(failed("the sandbox did not start in time").with_excerpt(&read_log(directory))),
+            Err(_) => Err(not_begun(directory)),
         }
     }
 
@@ -123,6 +122,21 @@ impl Launcher {
         resources: Option<&Resources>,
     ) -> Result<(), Failure> {
         self.start(directory, task, resources, None).await?;
+        self.done(directory).await
+    }
+
+    /// Starts a sandbox for a task of our own, without limits, and returns its first process; none if that is over already.
+    pub(super) async fn begin(&self, directory: &Directory, task: &Task) -> Result<Option<Process>, Failure> {
+        self.start(directory, task, None, None).await?;
+        match tokio::time::timeout(LAUNCH_TIMEOUT, first_process(directory)).await {
+            Ok(first) => first.map_err(storage),
+            Err(_) => Err(not_begun(directory)),
+        }
+    }
+
+    /// Waits until a task of our own is over, and has done what it was started for. As long as bubblewrap waits for it: if that
+    /// was killed, nobody knows how the task ends, nor whether it has.
+    pub(super) async fn done(&self, directory: &Directory) -> Result<(), Failure> {
         let ended = async {
             over(directory).await?;
             read_status(directory)
@@ -341,6 +355,11 @@ pub(super) fn read_log(directory: &Directory) -> String {
 
 pub(super) fn failed(message: impl AsRef<str>) -> Failure {
     Failure::new(FailureKind::SandboxFailed, message)
+}
+
+/// Without a first process there is nothing but bubblewrap, which ends by itself.
+fn not_begun(directory: &Directory) -> Failure {
+    failed("the sandbox did not start in time").with_excerpt(&read_log(directory))
 }
 
 fn not_ended(text: &str) -> Failure {

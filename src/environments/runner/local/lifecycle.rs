@@ -180,8 +180,7 @@ impl Slot {
         };
         // Ends with this function, however that ends; or with the next server.
         let process = KillOnDrop { process, launcher: shared.launcher.clone() };
-        let identity = process.process.identity().clone();
-        self.known().state.sandbox = Some(SandboxRecord { serves: false, identity, warning: None, allowance: None });
+        self.known().state.sandbox = Some(SandboxRecord::of_task(&process.process));
         self.save().await?;
         let over = tokio::select! {
             over = tokio::time::timeout(shared.setting.clone_timeout, process.process.gone()) => Ok(over),
@@ -287,12 +286,16 @@ impl Slot {
     }
 
     async fn stop(&mut self, shared: &Shared) -> Result<(), Failure> {
-        match &self.known().process {
-            Some(process) => {
-                // What is alive stays known until it is not: the next try begins here again.
-                let process = process.try_clone().map_err(storage)?;
-                shared.launcher.end(&self.directory, &process).await?;
-            }
+        let known = self.known();
+        // What is alive stays known until it is not: the next try begins here again.
+        let process = match (&known.process, &known.state.sandbox) {
+            (Some(process), _) => Some(process.try_clone().map_err(storage)?),
+            // Of a step that was broken off. It may live without bubblewrap, which holds the lock.
+            (None, Some(record)) => Process::adopt(&record.identity).map_err(storage)?,
+            (None, None) => None,
+        };
+        match process {
+            Some(process) => shared.launcher.end(&self.directory, &process).await?,
             None => shared.launcher.clear(&self.directory).await?,
         }
         let known = self.known();
@@ -348,10 +351,22 @@ impl Slot {
         self.known.as_ref().is_some_and(Known::serves)
     }
 
-    /// Empties the directories that are the sandbox's, in a sandbox.
-    pub(super) async fn wipe(&self, shared: &Shared) -> Result<(), Failure> {
+    /// Empties the directories that are the sandbox's, in a sandbox; nothing of that is left afterwards, however it ends.
+    pub(super) async fn wipe(&mut self, shared: &Shared) -> Result<(), Failure> {
         let directories = [places::WORKSPACE, places::HOME, places::RUN].map(str::to_owned).to_vec();
-        shared.launcher.run(&self.directory, &Task::Wipe(WipeTask { directories }), None).await
+        let begun = shared.launcher.begin(&self.directory, &Task::Wipe(WipeTask { directories })).await?;
+        let Some(process) = begun else { return shared.launcher.done(&self.directory).await };
+        let process = KillOnDrop { process, launcher: shared.launcher.clone() };
+        // Known to the next server as well: it may live without bubblewrap, and two must not remove the same.
+        self.known().state.sandbox = Some(SandboxRecord::of_task(&process.process));
+        if let Err(failure) = self.save().await {
+            // On a full disk, removing is what helps.
+            tracing::warn!(directory = %self.directory.path().display(), %failure, "removed without a record of who does");
+        }
+        let done = shared.launcher.done(&self.directory).await;
+        shared.launcher.end(&self.directory, &process.process).await?;
+        self.known().state.sandbox = None;
+        done
     }
 
     pub(super) async fn save(&mut self) -> Result<(), Failure> {

@@ -8,7 +8,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{allowance::Allowance, process::Identity};
+use super::{
+    allowance::Allowance,
+    process::{Identity, Process},
+};
 use crate::environments::runner::Checkout;
 
 /// The directories and files of one environment.
@@ -203,4 +206,11 @@ pub(super) struct SandboxRecord {
     /// What it may fill of the disk; a server that did not count began it if there is none.
     #[serde(default)]
     pub(super) allowance: Option<Allowance>,
+}
+
+impl SandboxRecord {
+    /// Of a sandbox that carries out a task of our own, to its end.
+    pub(super) fn of_task(first: &Process) -> Self {
+        Self { serves: false, identity: first.identity().clone(), warning: None, allowance: None }
+    }
 }

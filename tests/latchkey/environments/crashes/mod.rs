@@ -5,5 +5,6 @@ mod machine;
 mod sandboxes;
 mod servers;
 mod strays;
+mod wiping;
 
 use barrier::Barrier;

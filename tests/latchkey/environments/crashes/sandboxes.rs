@@ -116,27 +116,6 @@ async fn what_runs_without_its_bubblewrap_goes_on_and_is_under_control_still() {
 }
 
 #[tokio::test]
-async fn what_is_being_removed_is_removed_though_its_bubblewrap_is_killed() {
-    let local = LocalServer::start().await;
-    let api = local.api_of_user("dev@example.com").await;
-    let id = api.create_running(from_nothing()).await;
-    api.said(&id, "seq 60000 | xargs touch").await;
-    api.stop(&id).await.unwrap();
-    api.until(&id, EnvironmentPhase::Stopped).await;
-    api.delete(&id).await.unwrap();
-    let number = |line: &String| Pid::from_raw(line.split(':').next().unwrap().parse().unwrap());
-    let (bubblewrap, wiping) = eventually("it is removed", async || {
-        let bubblewrap = processes_with(&id).iter().find(|line| line.contains("\"wipe\"")).map(number)?;
-        Some((bubblewrap, local.sandbox_of(&id)?))
-    })
-    .await;
-    end(bubblewrap);
-    api.until_gone(&id).await;
-    local.is_gone(&id).await;
-    ends(wiping).await;
-}
-
-#[tokio::test]
 async fn what_dies_while_it_starts_is_stopped_and_says_so() {
     let local = LocalServer::start().await;
     let barrier = Barrier::before(&local, "UPDATE", "NEW.phase = 'running'").await;

@@ -1,6 +1,7 @@
 //! Repositories and Git servers that mean harm: each made for real, cloned by the real server, and judged by what a person
 //! sees of it.
 
+mod connecting;
 mod progress;
 mod protocol;
 mod redirects;
