@@ -17,6 +17,7 @@ mod privileges;
 mod readiness;
 mod refusal;
 mod signing_keys;
+mod strangers;
 mod trace;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};

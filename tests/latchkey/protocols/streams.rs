@@ -106,7 +106,10 @@ impl Stream {
                 },
                 None => {
                     assert_eq!((self.streamed, self.buffer.len()), (Streamed::Grpc, 0), "an end that says nothing");
-                    let status = self.trailers["grpc-status"].to_str().unwrap();
+                    // What has not even begun has its end in its head.
+                    let end =
+                        self.trailers.get("grpc-status").unwrap_or_else(|| &self.response.headers()["grpc-status"]);
+                    let status = end.to_str().unwrap();
                     return Err(code(&format!("grpc-status: {status}\r\n")));
                 }
             }
