@@ -47,7 +47,8 @@ async fn one_address_holds_a_hundred_streams_without_a_token_in_every_protocol()
         for (rpc, message) in [(WATCH, json!({})), (REFLECTION, json!({ "listServices": "*" }))] {
             // A token is no reason to hold more: it is not looked at.
             for headers in [&[][..], &[("authorization", "Bearer nonsense")]] {
-                let refused = streamed.open(server.address(), rpc, headers, &[message.clone()]).await.next().await;
+                let refused =
+                    streamed.open(server.address(), rpc, headers, std::slice::from_ref(&message)).await.next().await;
                 assert_eq!(refused, Err("resource_exhausted".to_owned()), "{streamed:?} {rpc}");
             }
         }
