@@ -135,7 +135,7 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// How long nothing may come of a body.
     pub body_silence: Duration,
-    /// How long nothing of a long answer may be taken.
+    /// How long nothing of an answer may be taken that is there; up to twice as long goes by before it is noticed.
     pub answer_silence: Duration,
     /// How long a silent HTTP/2 connection may leave a ping unanswered.
     pub keep_alive_timeout: Duration,
