@@ -213,7 +213,7 @@ async fn serve(
     let own_runner = operations.as_ref().map(|(runner, _)| *runner);
     let standing = Standing::new(store.clone());
     tasks.spawn(standing.clone().run(working.clone()));
-    let events = Events::new(store.clone(), standing.clone());
+    let events = Events::new(store.clone(), standing.clone(), recorder.clone());
     // Whoever watches is let go as soon as the server is told to end: it waits for requests under way.
     let watched = working.child_token();
     tasks.spawn({

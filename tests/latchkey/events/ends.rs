@@ -41,6 +41,9 @@ async fn whoever_is_no_admin_any_more_is_told_of_nothing_more() {
     let end = watch.end().await;
     assert_eq!(end.code(), Code::PermissionDenied, "{end}");
     assert!(end.message().contains("role"), "{end}");
+    let denied = "SELECT count(*) FROM audit_logs
+                  WHERE rpc = 'gitpod.v1.EventService/WatchEvents' AND action = 'permission_deny' AND outcome = 'denied'";
+    eventually("it is written down", async || (database.number(denied, &[]).await == 1).then_some(())).await;
 }
 
 #[tokio::test]
