@@ -1,9 +1,12 @@
 //! How streams of events end.
 
-use latchkey::pb::gitpod::v1::{DeletePersonalAccessTokenRequest, ResourceOperation::Create};
+use latchkey::pb::gitpod::v1::{
+    DeletePersonalAccessTokenRequest,
+    ResourceOperation::{Create, Delete, Update, UpdateStatus},
+};
 use tonic::{Code, transport::Endpoint};
 
-use super::watch::everything;
+use super::watch::{everything, of};
 use crate::support::{Api, ServerOptions, TestDatabase, TestServer, details, eventually, keys::token_id};
 
 #[tokio::test]
@@ -68,6 +71,48 @@ async fn a_server_that_ends_lets_go_and_the_next_one_tells_on() {
     let mut watch = next.api(&token).await.watch(everything()).await.unwrap();
     let environment = database.environment_of(&token_id(&token)).await;
     watch.tells(Create, &environment).await;
+}
+
+#[tokio::test]
+async fn whoever_watched_a_server_that_is_killed_misses_nothing_of_what_they_name() {
+    let database = TestDatabase::create().await;
+    let mut server = TestServer::start(&database).await;
+    let keys = server.keys();
+    let token = server.user(&database, "dev@example.com").await;
+    let id = token_id(&token);
+    let environment = async || database.environment_of(&id).await;
+    let (stays, goes, changes) = (environment().await, environment().await, environment().await);
+    let named = || of(&[&stays, &goes, &changes], &[]);
+    let mut watch = server.api(&token).await.watch(named()).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(watch.next().await.unwrap().0, UpdateStatus);
+    }
+    server.kill().await;
+    // Nobody is left to say why; that it is no end in good order, whoever watches is told all the same.
+    let end = watch.end().await;
+    assert!(matches!(end.code(), Code::Unknown | Code::Unavailable), "{end}");
+    // What happens now is announced to nobody.
+    let owner = database.owner().await;
+    let happens = format!(
+        "DELETE FROM environments WHERE id = '{goes}';
+         UPDATE environments SET status_version = status_version + 1 WHERE id = '{changes}'"
+    );
+    owner.batch_execute(&happens).await.unwrap();
+
+    let next =
+        TestServer::start_with(&database, ServerOptions { signing_keys: Some(keys), ..Default::default() }).await;
+    let mut watch = next.api(&token).await.watch(named()).await.unwrap();
+    let mut told = vec![];
+    for _ in 0..3 {
+        told.push(watch.next().await.unwrap());
+    }
+    told.sort_by(|(_, one), (_, other)| one.cmp(other));
+    let mut expected = vec![(UpdateStatus, stays.clone()), (Delete, goes), (UpdateStatus, changes)];
+    expected.sort_by(|(_, one), (_, other)| one.cmp(other));
+    assert_eq!(told, expected);
+    // From here on it goes on as ever.
+    owner.batch_execute(&format!("UPDATE environments SET name = 'renamed' WHERE id = '{stays}'")).await.unwrap();
+    watch.tells(Update, &stays).await;
 }
 
 #[tokio::test]
