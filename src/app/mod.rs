@@ -19,6 +19,8 @@ mod refusal;
 mod signing_keys;
 mod strangers;
 mod trace;
+#[cfg(test)]
+mod trickling;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
