@@ -29,6 +29,7 @@ mod json_lines;
 mod metadata;
 mod methods;
 mod native;
+mod own_code;
 mod page_query;
 mod retry;
 mod service;
