@@ -128,11 +128,17 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a connection may be without a request.
     pub idle_timeout: Duration,
-    /// How long the body of a request may take; that of a stream of public RPCs is not bounded in all.
+    /// Streams of public RPCs at once.
+    pub public_streams: usize,
+    /// Of these, those of one peer.
+    pub public_streams_of_peer: usize,
+    /// How long such a stream may last.
+    pub public_stream_life: Duration,
+    /// How long the body of a request may take, unless it is such a stream itself.
     pub body_timeout: Duration,
     /// How long nothing may come of a body.
     pub body_silence: Duration,
-    /// How long nothing of a long answer may be taken.
+    /// How long nothing of an answer may be taken that is there; up to twice as long goes by before it is noticed.
     pub answer_silence: Duration,
     /// How long a silent HTTP/2 connection may leave a ping unanswered.
     pub keep_alive_timeout: Duration,
@@ -161,6 +167,9 @@ impl Default for Limits {
             request_bytes: 256 * 1024,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(2 * 60),
+            public_streams: 1000,
+            public_streams_of_peer: 100,
+            public_stream_life: Duration::from_secs(60 * 60),
             body_timeout: Duration::from_secs(60),
             body_silence: Duration::from_secs(10),
             answer_silence: Duration::from_secs(30),

@@ -16,7 +16,7 @@ use tonic::Status;
 use tower::{Layer, Service};
 
 use crate::{
-    auth::policy::{self, Who},
+    auth::policy::{self, Streams, Who},
     config::Limits,
 };
 
@@ -24,12 +24,13 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BodyDeadlineLayer {
     whole: Duration,
+    public_stream: Duration,
     silence: Duration,
 }
 
 impl BodyDeadlineLayer {
     pub(super) const fn new(limits: &Limits) -> Self {
-        Self { whole: limits.body_timeout, silence: limits.body_silence }
+        Self { whole: limits.body_timeout, public_stream: limits.public_stream_life, silence: limits.body_silence }
     }
 }
 
@@ -41,8 +42,8 @@ impl<Inner> Layer<Inner> for BodyDeadlineLayer {
     }
 }
 
-/// Ends a request whose body stands still, or is not there in time, with DEADLINE_EXCEEDED. Streams of the public RPCs
-/// (reflection) may last, as long as something comes.
+/// Ends a request whose body stands still, or is not there in time, with DEADLINE_EXCEEDED. Where it is a stream of a public
+/// RPC (reflection) it may last as long as the answers, if something comes all the while.
 #[derive(Debug, Clone)]
 pub(super) struct BodyDeadlineService<Inner> {
     inner: Inner,
@@ -59,14 +60,16 @@ impl<Inner: Service<Request<Body>>> Service<Request<Body>> for BodyDeadlineServi
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let is_bounded = policy::of_path(request.uri().path()).is_none_or(|policy| policy.who != Who::Public);
-        let BodyDeadlineLayer { whole, silence } = self.layer;
+        let BodyDeadlineLayer { whole, public_stream, silence } = self.layer;
+        let policy = policy::of_path(request.uri().path());
+        let may_last = policy.is_some_and(|policy| policy.who == Who::Public && policy.streams == Streams::Both);
+        let whole = if may_last { public_stream } else { whole };
         let request = request.map(|body| {
             // Most bodies are there at once: no timer for those that are known to be empty.
             if body.is_end_stream() {
                 return body;
             }
-            let end = is_bounded.then(|| Instant::now() + whole);
+            let end = Instant::now() + whole;
             Body::new(DeadlineBody { body, end, silence, timer: Box::pin(tokio::time::sleep(silence)) })
         });
         self.inner.call(request)
@@ -76,7 +79,7 @@ impl<Inner: Service<Request<Body>>> Service<Request<Body>> for BodyDeadlineServi
 struct DeadlineBody {
     body: Body,
     /// When all of it must be there.
-    end: Option<Instant>,
+    end: Instant,
     /// How long nothing may come.
     silence: Duration,
     timer: Pin<Box<Sleep>>,
@@ -100,8 +103,7 @@ impl HttpBody for DeadlineBody {
                 .into())));
             }
         };
-        let next = Instant::now() + self.silence;
-        let next = self.end.map_or(next, |end| end.min(next));
+        let next = self.end.min(Instant::now() + self.silence);
         self.timer.as_mut().reset(next);
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
@@ -129,6 +131,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(3600);
     const SHORT: Duration = Duration::from_millis(30);
     const CREATE: &str = "/gitpod.v1.TokenService/CreatePersonalAccessToken";
+    const WATCH: &str = "/grpc.health.v1.Health/Watch";
     const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 
     /// How it goes to read a body that comes a byte at a time, with so much between.
@@ -150,7 +153,8 @@ mod tests {
             let read = request.into_body().collect().await;
             Ok::<_, Infallible>(Response::new(read.map(|body| body.to_bytes().len())))
         });
-        let limits = Limits { body_timeout: whole, body_silence: silence, ..Limits::default() };
+        let limits =
+            Limits { body_timeout: whole, body_silence: silence, public_stream_life: 10 * whole, ..Limits::default() };
         let request = Request::post(path).body(Body::from_stream(slowly)).unwrap();
         let Ok(response) = BodyDeadlineLayer::new(&limits).layer(reading).call(request).await;
         response.into_body().map_err(|error| Status::from_error(error.into()).code())
@@ -161,8 +165,10 @@ mod tests {
         let trickle = Duration::from_millis(2);
         assert_eq!(read(CREATE, usize::MAX, trickle, SHORT, LONG).await, Err(Code::DeadlineExceeded));
         assert_eq!(read(CREATE, 5, trickle, LONG, LONG).await, Ok(5), "slow, and in time");
-        // A stream of a public RPC may last.
+        // What nobody needs a token for is no exception, but where it is a stream it may last, and not for ever either.
+        assert_eq!(read(WATCH, usize::MAX, trickle, SHORT, LONG).await, Err(Code::DeadlineExceeded));
         assert_eq!(read(REFLECTION, 20, trickle, SHORT, LONG).await, Ok(20));
+        assert_eq!(read(REFLECTION, usize::MAX, trickle, SHORT, LONG).await, Err(Code::DeadlineExceeded));
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use super::readiness::Readiness;
+use super::{readiness::Readiness, strangers::Strangers};
 use crate::{
     config::Limits,
     connect::Connect,
@@ -54,6 +54,7 @@ const DESCRIPTORS: [&[u8]; 5] = [
 pub(super) fn connect<H: Health>(services: Services, health: HealthServer<H>, limits: &Limits) -> Connect {
     const MADE_HERE: &str = "the descriptors were made by build scripts";
     let request_bytes = limits.request_bytes;
+    let strangers = Strangers::new(limits);
     let reflection = || {
         DESCRIPTORS.iter().fold(tonic_reflection::server::Builder::configure(), |builder, descriptors| {
             builder.register_encoded_file_descriptor_set(descriptors)
@@ -71,9 +72,9 @@ pub(super) fn connect<H: Health>(services: Services, health: HealthServer<H>, li
             RunnerConfigurationServiceServer::new(runner_configuration).max_decoding_message_size(request_bytes),
         )
         .add_service(EnvironmentOpsServiceServer::new(operations).max_decoding_message_size(request_bytes))
-        .add_service(health)
-        .add_service(reflection().build_v1().expect(MADE_HERE))
-        .add_service(reflection().build_v1alpha().expect(MADE_HERE));
+        .add_service(strangers.bound(health))
+        .add_service(strangers.bound(reflection().build_v1().expect(MADE_HERE)))
+        .add_service(strangers.bound(reflection().build_v1alpha().expect(MADE_HERE)));
     Connect::new(routes, DESCRIPTORS).expect(MADE_HERE).with_message_limit(request_bytes)
 }
 

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use super::answer_body::AnswerBody;
+use super::answer_body::Answers;
 use crate::{auth::Peer, config::Limits, domain::exec::Held};
 
 /// How long to wait when the system has no more descriptors or memory for connections.
@@ -73,7 +73,7 @@ struct Patience {
     first: Duration,
     /// After that.
     idle: Duration,
-    /// While it takes nothing of a long answer.
+    /// While it takes nothing of an answer.
     answer: Duration,
 }
 
@@ -89,23 +89,25 @@ async fn connection<S>(
     S::Future: Send,
 {
     let activity = Activity::default();
+    let answers = Answers::default();
     let counted = {
-        let activity = activity.clone();
+        let (activity, answers) = (activity.clone(), answers.clone());
         hyper::service::service_fn(move |request: Request<Incoming>| {
             let under_way = activity.begin();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer.ip().to_canonical()));
-            let mut service = service.clone();
+            let (mut service, answers) = (service.clone(), answers.clone());
             async move {
                 let mut response = tower::ServiceExt::ready(&mut service).await?.call(request).await?;
                 let held = response.extensions_mut().remove::<Held>();
                 // Under way until the last of its answer is gone, or nobody wants it any more.
-                Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, (under_way, held), patience.answer)))
+                Ok::<_, Infallible>(response.map(|body| answers.begin(body, (under_way, held))))
             }
         })
     };
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), counted);
-    tokio::pin!(connection);
+    let giving_up = answers.give_up(patience.answer);
+    tokio::pin!(connection, giving_up);
     let mut is_ending = false;
     loop {
         tokio::select! {
@@ -116,9 +118,11 @@ async fn connection<S>(
                 return;
             }
             () = ending.cancelled(), if !is_ending => {}
-            () = activity.silence(patience), if !is_ending => {
+            never = &mut giving_up => match never {},
+            () = activity.silence(patience) => {
                 tracing::debug!(%peer, "a connection that says nothing is closed");
-                if !activity.has_begun() {
+                // Who takes nothing of what is left to be said does not get to know of a good order either.
+                if is_ending || !activity.has_begun() {
                     return;
                 }
             }
@@ -272,5 +276,56 @@ mod tests {
         let response = slow.await.unwrap().unwrap();
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "answer");
         connection.await.unwrap().expect("not broken off");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_takes_is_given_up_with_its_connection() {
+        let held = Arc::new(());
+        let service = {
+            let held = Arc::clone(&held);
+            tower::service_fn(move |_: Request<Body>| {
+                let held = Arc::clone(&held);
+                let answers = futures::stream::repeat_with(move || {
+                    let _holds = &held;
+                    Ok::<_, Infallible>(bytes::Bytes::from_static(b"a little more"))
+                });
+                async { Ok(Response::new(Body::from_stream(answers))) }
+            })
+        };
+        let short = Duration::from_millis(30);
+        let limits = Limits { answer_silence: short, idle_timeout: short, ..Limits::default() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { serve(listener, service, &limits, std::future::pending()).await });
+        let given_up = async || {
+            while Arc::strong_count(&held) > 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+
+        // Who does not read from the connection at all.
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        while Arc::strong_count(&held) < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        given_up().await;
+        // What had been sent can still be read, and then it is over.
+        let mut rest = vec![];
+        let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut rest).await;
+        assert!(rest.starts_with(b"HTTP/1.1 200") && !rest.ends_with(b"\r\n0\r\n\r\n"));
+
+        // Who does, and takes nothing of the answer, or not even its beginning: its connection is as lively as can be.
+        for window in [65_535, 0] {
+            let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            let (mut sender, connection) = builder.initial_stream_window_size(window).handshake(stream).await.unwrap();
+            let connection = tokio::spawn(connection);
+            let response = sender.send_request(request()).await.unwrap();
+            given_up().await;
+            // The other end of the connection is closed, whatever is left of the answer here.
+            let _ = connection.await.unwrap();
+            drop(response);
+        }
     }
 }

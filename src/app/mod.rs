@@ -17,7 +17,10 @@ mod privileges;
 mod readiness;
 mod refusal;
 mod signing_keys;
+mod strangers;
 mod trace;
+#[cfg(test)]
+mod trickling;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
@@ -213,7 +216,7 @@ async fn serve(
     let own_runner = operations.as_ref().map(|(runner, _)| *runner);
     let standing = Standing::new(store.clone());
     tasks.spawn(standing.clone().run(working.clone()));
-    let events = Events::new(store.clone(), standing.clone());
+    let events = Events::new(store.clone(), standing.clone(), recorder.clone());
     // Whoever watches is let go as soon as the server is told to end: it waits for requests under way.
     let watched = working.child_token();
     tasks.spawn({

@@ -24,6 +24,17 @@ pub enum Access {
     Write,
 }
 
+/// Of what a call may have more than one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Streams {
+    /// One request, one answer.
+    Nothing,
+    /// One request, and answers that may come for ever.
+    Answers,
+    /// Requests and answers that may come for ever.
+    Both,
+}
+
 /// The policy of an RPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
@@ -35,10 +46,16 @@ pub struct Policy {
     pub access: Access,
     /// Whether its request may hold a secret, which must not get into a URL.
     pub secret_in_request: bool,
+    /// Whether it may last.
+    pub streams: Streams,
 }
 
 const fn row(rpc: &'static str, who: Who, access: Access) -> Policy {
-    Policy { rpc, who, access, secret_in_request: false }
+    Policy { rpc, who, access, secret_in_request: false, streams: Streams::Nothing }
+}
+
+const fn stream(rpc: &'static str, who: Who, streams: Streams) -> Policy {
+    Policy { streams, ..row(rpc, who, Access::Read) }
 }
 
 /// Every RPC that is served.
@@ -57,17 +74,15 @@ pub const POLICIES: &[Policy] = &[
     row("gitpod.v1.RunnerService/GetRunner", Who::Caller, Access::Read),
     row("gitpod.v1.RunnerService/ListRunners", Who::Caller, Access::Read),
     Policy {
-        rpc: "gitpod.v1.RunnerService/ParseContextURL",
-        who: Who::Caller,
-        access: Access::Read,
         // Where somebody has pasted a password along, it must not get into the logs of proxies too.
         secret_in_request: true,
+        ..row("gitpod.v1.RunnerService/ParseContextURL", Who::Caller, Access::Read)
     },
     row("gitpod.v1.RunnerService/CheckAuthenticationForHost", Who::Caller, Access::Read),
     row("gitpod.v1.RunnerConfigurationService/GetEnvironmentClass", Who::Caller, Access::Read),
     row("gitpod.v1.RunnerConfigurationService/ListEnvironmentClasses", Who::Caller, Access::Read),
     row("gitpod.v1.IdentityService/GetAuthenticatedIdentity", Who::Caller, Access::Read),
-    row("gitpod.v1.EventService/WatchEvents", Who::Caller, Access::Read),
+    stream("gitpod.v1.EventService/WatchEvents", Who::Caller, Streams::Answers),
     row("gitpod.v1.EventService/ListAuditLogs", Who::Caller, Access::Read),
     row("gitpod.v1.EnvironmentService/CreateEnvironment", Who::Caller, Access::Write),
     row("gitpod.v1.EnvironmentService/GetEnvironment", Who::Caller, Access::Read),
@@ -87,17 +102,15 @@ pub const POLICIES: &[Policy] = &[
     row("gitpod.v1.EnvironmentService/ListEnvironmentClasses", Who::Caller, Access::Read),
     row("gitpod.v1.EnvironmentService/CreateEnvironmentAccessToken", Who::Caller, Access::Write),
     Policy {
-        rpc: "supervisor.v1.EnvironmentOpsService/Exec",
-        who: Who::EnvironmentHolder,
-        access: Access::Write,
         secret_in_request: true,
+        ..row("supervisor.v1.EnvironmentOpsService/Exec", Who::EnvironmentHolder, Access::Write)
     },
     row("supervisor.v1.EnvironmentOpsService/CancelExec", Who::EnvironmentHolder, Access::Write),
     // Balancers and people who explore have no token. Neither service tells anything of anybody.
     row("grpc.health.v1.Health/Check", Who::Public, Access::Read),
-    row("grpc.health.v1.Health/Watch", Who::Public, Access::Read),
-    row("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Who::Public, Access::Read),
-    row("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Who::Public, Access::Read),
+    stream("grpc.health.v1.Health/Watch", Who::Public, Streams::Answers),
+    stream("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Who::Public, Streams::Both),
+    stream("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Who::Public, Streams::Both),
     row("livez", Who::Public, Access::Read),
     row("readyz", Who::Public, Access::Read),
 ];
@@ -125,31 +138,30 @@ mod tests {
     use std::collections::BTreeSet;
 
     use prost::Message;
-    use prost_types::{FileDescriptorSet, method_options::IdempotencyLevel};
+    use prost_types::{FileDescriptorSet, MethodDescriptorProto, method_options::IdempotencyLevel};
 
     use super::*;
 
-    /// The full name and idempotency level of each RPC of the contract.
-    fn contract() -> Vec<(String, bool)> {
-        let set = FileDescriptorSet::decode(crate::pb::FILE_DESCRIPTOR_SET).unwrap();
-        let mut rpcs = Vec::new();
-        for file in set.file {
-            for service in file.service {
-                for method in service.method {
-                    let level = method.options.as_ref().map(|options| options.idempotency_level());
-                    rpcs.push((
-                        format!(
-                            "{}.{}/{}",
-                            file.package.as_deref().unwrap(),
-                            service.name.as_deref().unwrap(),
-                            method.name.as_deref().unwrap()
-                        ),
-                        level == Some(IdempotencyLevel::NoSideEffects),
-                    ));
+    /// Each RPC that descriptors have, with its full name.
+    fn methods(descriptors: &[u8]) -> Vec<(String, MethodDescriptorProto)> {
+        let mut methods = Vec::new();
+        for file in FileDescriptorSet::decode(descriptors).unwrap().file {
+            for service in &file.service {
+                for method in &service.method {
+                    methods.push((format!("{}.{}/{}", file.package(), service.name(), method.name()), method.clone()));
                 }
             }
         }
-        rpcs
+        methods
+    }
+
+    /// The full name of each RPC of the contract, and whether it says that it has no side effects.
+    fn contract() -> Vec<(String, bool)> {
+        let says = |method: &MethodDescriptorProto| {
+            let level = method.options.as_ref().map(|options| options.idempotency_level());
+            level == Some(IdempotencyLevel::NoSideEffects)
+        };
+        methods(crate::pb::FILE_DESCRIPTOR_SET).into_iter().map(|(rpc, method)| (rpc, says(&method))).collect()
     }
 
     #[test]
@@ -170,6 +182,27 @@ mod tests {
         for (rpc, no_side_effects) in contract() {
             let policy = of_path(&format!("/{rpc}")).unwrap();
             assert_eq!(no_side_effects, policy.access == Access::Read && !policy.secret_in_request, "{rpc}");
+        }
+    }
+
+    #[test]
+    fn whatever_may_last_is_known() {
+        for descriptors in [
+            crate::pb::FILE_DESCRIPTOR_SET,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ] {
+            for (rpc, method) in methods(descriptors) {
+                // Health has a newer RPC than the contract's, which is not served.
+                let Some(policy) = of_path(&format!("/{rpc}")) else { continue };
+                let streams = match (method.client_streaming(), method.server_streaming()) {
+                    (false, false) => Streams::Nothing,
+                    (false, true) => Streams::Answers,
+                    (true, true | false) => Streams::Both,
+                };
+                assert_eq!(policy.streams, streams, "{rpc}");
+            }
         }
     }
 

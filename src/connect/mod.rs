@@ -30,6 +30,7 @@ mod methods;
 mod native;
 #[cfg(test)]
 mod oracle;
+mod own_code;
 mod page_query;
 mod retry;
 mod service;

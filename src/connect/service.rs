@@ -27,7 +27,7 @@ use super::{
     framing::HEADER,
     json_lines::JsonLines,
     methods::{InvalidDescriptors, Methods},
-    native,
+    native, own_code,
     page_query::PageQuery,
     retry,
 };
@@ -197,7 +197,7 @@ impl Connect {
         let (code, extensions) = crossing.finish();
         let mut response = response.map(whole);
         response.extensions_mut().extend(extensions);
-        let code = code.unwrap_or_else(|| own_code(&response));
+        let Some(code) = code else { return own_code::mark(response) };
         response.extensions_mut().insert(code);
         response
     }
@@ -254,22 +254,6 @@ fn refused(status: StatusCode, (name, value): (header::HeaderName, HeaderValue))
     response.headers_mut().insert(name, value);
     response.extensions_mut().insert(Code::Unknown);
     response
-}
-
-/// The code of an answer that the engine gave itself, as far as its head tells.
-fn own_code(response: &Response<Body>) -> Code {
-    if let Some(code) = response.headers().get("grpc-status") {
-        return Code::from_bytes(code.as_bytes());
-    }
-    match response.status() {
-        StatusCode::BAD_REQUEST => Code::InvalidArgument,
-        StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
-        StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED => Code::Unimplemented,
-        StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
-        StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
-        StatusCode::INTERNAL_SERVER_ERROR => Code::Internal,
-        _ => Code::Unknown,
-    }
 }
 
 #[cfg(test)]
@@ -336,6 +320,43 @@ mod tests {
             let response = answer(content_type, Body::new(Full::new(Bytes::from_static(body)))).await;
             assert_eq!(response.extensions().get::<Marker>(), Some(&Marker(2)), "{content_type}");
             assert_eq!(response.extensions().get::<Code>(), Some(&Code::Ok), "{content_type}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_code_of_what_the_engine_refuses_is_known_and_the_answer_whole() {
+        // No gzip, no message, and more than a message.
+        for (content_type, body) in [
+            ("application/json", "{"),
+            ("application/grpc-web", "\u{1}\0\0\0\u{1}x"),
+            ("application/grpc-web+json", "\0\0\0\0\u{1}{"),
+            ("application/grpc+json", "\0\0\0\0\u{1}{"),
+            ("application/grpc-web", ""),
+            ("application/grpc-web", "\0\u{7f}\0\0\0"),
+            ("application/connect+json", "{}"),
+        ] {
+            let response = answer(content_type, Body::new(Full::from(body))).await;
+            let code = *response.extensions().get::<Code>().unwrap();
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await.unwrap();
+            let trailers = body.trailers().cloned();
+            let said = format!("{:?} {trailers:?} {}", parts.headers, String::from_utf8_lossy(&body.to_bytes()));
+            let number = i32::from(code);
+            let known = [
+                (Code::InvalidArgument, "invalid_argument"),
+                (Code::ResourceExhausted, "resource_exhausted"),
+                (Code::Unimplemented, "unimplemented"),
+                (Code::Internal, "internal"),
+            ];
+            let Some((_, name)) = known.into_iter().find(|(known, _)| *known == code) else {
+                panic!("{content_type} {code:?}: {said}")
+            };
+            let written = [
+                format!("grpc-status: {number}\r\n"),
+                format!("\"grpc-status\": \"{number}\""),
+                format!("\"code\":\"{name}\""),
+            ];
+            assert!(written.iter().any(|written| said.contains(written)), "{content_type} {code:?}: {said}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Who acts: users and service accounts, their roles, and the credential an act came with.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use time::OffsetDateTime;
 
@@ -104,6 +104,15 @@ impl Origin {
     #[must_use]
     pub fn of_operator() -> Self {
         Self { peer: None, user_agent: None, request_id: RequestId::generate() }
+    }
+}
+
+/// The network that one peer has most likely for itself: an IPv6 /64, or an IPv4 address.
+#[must_use]
+pub fn network(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 

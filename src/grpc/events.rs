@@ -43,7 +43,8 @@ impl EventService for EventApi {
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let caller = caller(&request)?;
         let filter = watch::event_filter(request.into_inner())?;
-        let watching = self.events.watch(caller.actor(), filter).await?;
+        let rpc = "gitpod.v1.EventService/WatchEvents";
+        let watching = self.events.watch(caller.actor(), filter, rpc).await?;
         let events = stream::unfold(Some(watching), |watching| async {
             let mut watching = watching?;
             match watching.next().await {

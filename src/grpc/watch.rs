@@ -20,6 +20,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// The most filters of one stream.
 const MAX_FILTERS: usize = 100;
+/// The most IDs in all of its filters: each event is compared with them, and what is named is looked up and told of first.
+const MAX_NAMES: usize = 100;
 
 /// The same, with a message that says nothing whenever there was none for a while.
 pub(super) fn kept_alive<E: Send + 'static>(
@@ -44,6 +46,12 @@ pub(super) fn event_filter(request: WatchEventsRequest) -> Result<EventFilter, S
     };
     if request.resource_type_filters.len() > MAX_FILTERS {
         let problem = format!("has {} filters, the most are {MAX_FILTERS}", request.resource_type_filters.len());
+        return Err(ServiceError::Invalid { field: "resource_type_filters", problem });
+    }
+    let names: usize =
+        request.resource_type_filters.iter().map(|filter| filter.resource_ids.len() + filter.creator_ids.len()).sum();
+    if names > MAX_NAMES {
+        let problem = format!("have {names} IDs in all, the most are {MAX_NAMES}");
         return Err(ServiceError::Invalid { field: "resource_type_filters", problem });
     }
     let conditions = request.resource_type_filters.iter().map(event_condition).collect::<Result<_, _>>()?;

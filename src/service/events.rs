@@ -9,8 +9,10 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{ServiceError, Standing};
+use super::{QueuedRecorder, ServiceError, Standing};
+use crate::auth::Recorder;
 use crate::domain::{
+    audit::{Action, Observation, Outcome},
     event::{Event, EventFilter, Operation},
     ids::PrincipalId,
     principal::Actor,
@@ -42,6 +44,7 @@ enum Feed {
 pub struct Events {
     store: Store,
     standing: Standing,
+    recorder: QueuedRecorder,
     feed: Arc<watch::Sender<Feed>>,
     places: Arc<Mutex<HashMap<PrincipalId, Weak<Semaphore>>>>,
 }
@@ -49,8 +52,8 @@ pub struct Events {
 impl Events {
     /// On a store; somebody has to [`run`](Self::run) it.
     #[must_use]
-    pub fn new(store: Store, standing: Standing) -> Self {
-        Self { store, standing, feed: Arc::new(watch::Sender::new(Feed::Away)), places: Arc::default() }
+    pub fn new(store: Store, standing: Standing, recorder: QueuedRecorder) -> Self {
+        Self { store, standing, recorder, feed: Arc::new(watch::Sender::new(Feed::Away)), places: Arc::default() }
     }
 
     /// Listens to PostgreSQL until it is told to stop. Whoever watches is told of that, and so of every time that something
@@ -89,7 +92,7 @@ impl Events {
     ///
     /// # Errors
     /// [`ServiceError`]: exhausted with too many at once.
-    pub async fn watch(&self, actor: &Actor, filter: EventFilter) -> Result<Watching, ServiceError> {
+    pub async fn watch(&self, actor: &Actor, filter: EventFilter, rpc: &'static str) -> Result<Watching, ServiceError> {
         let place = self.place(actor.principal_id)?;
         // From here on: whoever takes what comes first slowly is still held to it.
         let doubtful = Box::pin(self.standing.doubtful(actor));
@@ -112,8 +115,8 @@ impl Events {
                 first.push_back(is_there.unwrap_or_else(|| told(actor.principal_id, Operation::Delete)));
             }
         }
-        let (actor, feed) = (actor.clone(), self.feed.subscribe());
-        Ok(Watching { actor, filter, first, receiver, feed, doubtful, _place: place })
+        let (actor, feed, recorder) = (actor.clone(), self.feed.subscribe(), self.recorder.clone());
+        Ok(Watching { actor, rpc, filter, first, receiver, feed, doubtful, recorder, _place: place })
     }
 
     fn place(&self, principal: PrincipalId) -> Result<OwnedSemaphorePermit, ServiceError> {
@@ -148,12 +151,14 @@ impl Events {
 /// Somebody who watches.
 pub struct Watching {
     actor: Actor,
+    rpc: &'static str,
     filter: EventFilter,
     /// What comes before all that happens.
     first: VecDeque<Event>,
     receiver: broadcast::Receiver<Event>,
     feed: watch::Receiver<Feed>,
     doubtful: futures::future::BoxFuture<'static, ServiceError>,
+    recorder: QueuedRecorder,
     _place: OwnedSemaphorePermit,
 }
 
@@ -174,7 +179,10 @@ impl Watching {
             };
             let event = tokio::select! {
                 biased;
-                why = &mut self.doubtful => return Err(why),
+                why = &mut self.doubtful => {
+                    self.take_down(&why);
+                    return Err(why);
+                }
                 event = told => match event {
                     Ok(event) => event,
                     Err(broadcast::error::RecvError::Lagged(missed)) => return Err(behind(missed)),
@@ -188,6 +196,33 @@ impl Watching {
                 return Ok(event);
             }
         }
+    }
+}
+
+impl Watching {
+    /// Takes down that somebody who was let in was sent away, which whoever let them in does not see.
+    fn take_down(&self, why: &ServiceError) {
+        let (action, reason) = if matches!(why, ServiceError::Ended(_)) {
+            (Action::CredentialRefuse, "ended meanwhile")
+        } else if matches!(why, ServiceError::Denied(_)) {
+            (Action::PermissionDeny, "not allowed to this caller")
+        } else {
+            // An outage is nothing to log.
+            return;
+        };
+        let Actor { organization_id, principal_id, kind, credential, origin, .. } = &self.actor;
+        self.recorder.observe(Observation {
+            organization_id: Some(*organization_id),
+            principal: Some((*principal_id, *kind)),
+            token_id: Some(credential.token_id()),
+            action,
+            rpc: self.rpc,
+            outcome: Outcome::Denied,
+            reason,
+            peer: origin.peer,
+            user_agent: origin.user_agent.clone(),
+            request_id: origin.request_id,
+        });
     }
 }
 

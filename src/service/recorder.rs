@@ -7,7 +7,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -20,7 +20,7 @@ use crate::auth::{QueueFull, Recorder};
 use crate::domain::{
     audit::{Action, Observation, Outcome},
     ids::{OrganizationId, PrincipalId, TokenId},
-    principal::Origin,
+    principal::{Origin, network},
 };
 use crate::store::{Store, StoreError, TokenUse};
 
@@ -179,14 +179,6 @@ impl QueuedRecorder {
     fn has_room(&self) -> bool {
         let waiting = self.waiting();
         waiting.callers.len() + waiting.in_flight < ROOM
-    }
-}
-
-/// The network that one peer has most likely for itself: an IPv6 /64, or an IPv4 address.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer {
-        IpAddr::V4(_) => peer,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 

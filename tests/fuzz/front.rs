@@ -48,32 +48,22 @@ impl Front {
             let answering = async {
                 let Ok(response) = connect.call(request).await;
                 let (parts, mut body) = response.into_parts();
-                let mut said = Vec::new();
                 // A watch never ends; its first frames will do.
                 for _ in 0..4 {
                     match tokio::time::timeout(Duration::from_millis(20), body.frame()).await {
-                        Ok(Some(Ok(frame))) => said.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
+                        Ok(Some(Ok(_))) => {}
                         Ok(Some(Err(_)) | None) | Err(_) => break,
                     }
                 }
-                (parts, said)
+                parts
             };
-            let (parts, said) = tokio::time::timeout(SOON, answering).await.expect("answered in time");
+            let parts = tokio::time::timeout(SOON, answering).await.expect("answered in time");
             let code = *parts.extensions.get::<Code>().expect("every answer has a code");
             let is_error_of_http = parts.status.is_client_error() || parts.status.is_server_error();
             assert!(parts.status == 200 || is_error_of_http && code != Code::Ok, "{code:?}: {parts:?}");
-            Some(if code == Code::Unknown { said_at_the_end(&said).unwrap_or(code) } else { code })
+            Some(code)
         })
     }
-}
-
-/// The code that stands behind the messages: of gRPC-Web, and of streams of Connect's.
-fn said_at_the_end(body: &[u8]) -> Option<Code> {
-    let text = String::from_utf8_lossy(body);
-    if let Some((_, status)) = text.split_once("grpc-status: ") {
-        return status.split_once('\r').map(|(code, _)| Code::from_bytes(code.as_bytes()));
-    }
-    text.contains(r#"{"error":{"code":"invalid_argument""#).then_some(Code::InvalidArgument)
 }
 
 fn request(input: &[u8]) -> Option<Request<Full<Bytes>>> {

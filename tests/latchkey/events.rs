@@ -2,4 +2,5 @@
 
 mod ends;
 mod told;
+mod unread;
 mod watch;

@@ -4,3 +4,4 @@ mod browser;
 mod json;
 mod protobuf;
 mod script;
+mod watching;

@@ -11,4 +11,5 @@ mod limits;
 mod plain_json;
 mod refusals;
 mod spoken;
+mod strangers;
 mod streams;

@@ -1,13 +1,15 @@
 //! Users who may act no more, and may again.
 
 use latchkey::pb::{
-    gitpod::v1::{EnvironmentPhase, GetUserRequest, SetSuspendedRequest, UserStatus},
+    gitpod::v1::{
+        EnvironmentPhase, GetUserRequest, SetSuspendedRequest, UserStatus, WatchEventsRequest, WatchEventsResponse,
+    },
     supervisor::v1::ExecRequest,
 };
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 
 use crate::support::{
-    Api, LocalServer, TestDatabase, TestServer, details,
+    Api, LocalServer, SOON, TestDatabase, TestServer, details,
     environments::{from_nothing, operations, stopped},
     eventually, processes_with,
 };
@@ -29,6 +31,19 @@ fn assert_suspended<T: std::fmt::Debug>(answer: Result<T, Status>) {
     assert!(refused.message().contains("suspended"), "{refused}");
 }
 
+async fn watch(api: &Api) -> Streaming<WatchEventsResponse> {
+    api.events.clone().watch_events(WatchEventsRequest::default()).await.unwrap().into_inner()
+}
+
+/// Reads to the end of a watch.
+async fn end(mut watch: Streaming<WatchEventsResponse>) -> Result<(), Status> {
+    let reading = async {
+        while watch.message().await?.is_some() {}
+        Ok(())
+    };
+    tokio::time::timeout(SOON, reading).await.expect("it ends in time")
+}
+
 #[tokio::test]
 async fn all_that_a_suspended_user_had_under_way_ends() {
     let local = LocalServer::start().await;
@@ -48,6 +63,7 @@ async fn all_that_a_suspended_user_had_under_way_ends() {
     let mut sleeping = commands.clone();
     let command = tokio::spawn(async move { sleeping.exec(request).await });
     eventually("the command runs", async || (!processes_with(&marker).is_empty()).then_some(())).await;
+    let (watched, mut others_watch) = (watch(&user).await, watch(&other).await);
 
     set(&admin, &id, true).await.unwrap();
     // From the answer on, with every token, on every connection.
@@ -56,6 +72,7 @@ async fn all_that_a_suspended_user_had_under_way_ends() {
     let request = ExecRequest { command: "true".to_owned(), ..Default::default() };
     assert_suspended(commands.exec(request).await);
     assert_suspended(command.await.unwrap());
+    assert_suspended(end(watched).await);
     admin.until(&running, EnvironmentPhase::Stopped).await;
     assert_eq!(processes_with(&marker), Vec::<String>::new());
     assert_eq!(status_of(&admin, &id).await, UserStatus::Suspended);
@@ -64,6 +81,9 @@ async fn all_that_a_suspended_user_had_under_way_ends() {
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
     assert!(refused.message().contains("suspended"), "{refused}");
     assert_eq!(other.said(&others, "echo here").await, "here");
+    other.stop(&others).await.unwrap();
+    let told = others_watch.message().await.unwrap().unwrap();
+    assert_eq!(told.resource_id, others);
     let acts = "SELECT string_agg(action || ' ' || (subject_id = ANY (ARRAY[$1::text::uuid, $2::text::uuid])), ', ' ORDER BY action)
                 FROM audit_logs WHERE rpc = 'gitpod.v1.UserService/SetSuspended'";
     let both: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&id, &running];

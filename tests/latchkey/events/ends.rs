@@ -1,15 +1,12 @@
 //! How streams of events end.
 
-use latchkey::{
-    domain::ids::EnvironmentId,
-    pb::gitpod::v1::{
-        DeletePersonalAccessTokenRequest, ResourceOperation::Create, WatchEventsRequest,
-        watch_events_request::ResourceTypeFilter,
-    },
+use latchkey::pb::gitpod::v1::{
+    DeletePersonalAccessTokenRequest,
+    ResourceOperation::{Create, Delete, Update, UpdateStatus},
 };
 use tonic::{Code, transport::Endpoint};
 
-use super::watch::everything;
+use super::watch::{everything, of};
 use crate::support::{Api, ServerOptions, TestDatabase, TestServer, details, eventually, keys::token_id};
 
 #[tokio::test]
@@ -47,6 +44,9 @@ async fn whoever_is_no_admin_any_more_is_told_of_nothing_more() {
     let end = watch.end().await;
     assert_eq!(end.code(), Code::PermissionDenied, "{end}");
     assert!(end.message().contains("role"), "{end}");
+    let denied = "SELECT count(*) FROM audit_logs
+                  WHERE rpc = 'gitpod.v1.EventService/WatchEvents' AND action = 'permission_deny' AND outcome = 'denied'";
+    eventually("it is written down", async || (database.number(denied, &[]).await == 1).then_some(())).await;
 }
 
 #[tokio::test]
@@ -71,6 +71,48 @@ async fn a_server_that_ends_lets_go_and_the_next_one_tells_on() {
     let mut watch = next.api(&token).await.watch(everything()).await.unwrap();
     let environment = database.environment_of(&token_id(&token)).await;
     watch.tells(Create, &environment).await;
+}
+
+#[tokio::test]
+async fn whoever_watched_a_server_that_is_killed_misses_nothing_of_what_they_name() {
+    let database = TestDatabase::create().await;
+    let mut server = TestServer::start(&database).await;
+    let keys = server.keys();
+    let token = server.user(&database, "dev@example.com").await;
+    let id = token_id(&token);
+    let environment = async || database.environment_of(&id).await;
+    let (stays, goes, changes) = (environment().await, environment().await, environment().await);
+    let named = || of(&[&stays, &goes, &changes], &[]);
+    let mut watch = server.api(&token).await.watch(named()).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(watch.next().await.unwrap().0, UpdateStatus);
+    }
+    server.kill().await;
+    // Nobody is left to say why; that it is no end in good order, whoever watches is told all the same.
+    let end = watch.end().await;
+    assert!(matches!(end.code(), Code::Unknown | Code::Unavailable), "{end}");
+    // What happens now is announced to nobody.
+    let owner = database.owner().await;
+    let happens = format!(
+        "DELETE FROM environments WHERE id = '{goes}';
+         UPDATE environments SET status_version = status_version + 1 WHERE id = '{changes}'"
+    );
+    owner.batch_execute(&happens).await.unwrap();
+
+    let next =
+        TestServer::start_with(&database, ServerOptions { signing_keys: Some(keys), ..Default::default() }).await;
+    let mut watch = next.api(&token).await.watch(named()).await.unwrap();
+    let mut told = vec![];
+    for _ in 0..3 {
+        told.push(watch.next().await.unwrap());
+    }
+    told.sort_by(|(_, one), (_, other)| one.cmp(other));
+    let mut expected = vec![(UpdateStatus, stays.clone()), (Delete, goes), (UpdateStatus, changes)];
+    expected.sort_by(|(_, one), (_, other)| one.cmp(other));
+    assert_eq!(told, expected);
+    // From here on it goes on as ever.
+    owner.batch_execute(&format!("UPDATE environments SET name = 'renamed' WHERE id = '{stays}'")).await.unwrap();
+    watch.tells(Update, &stays).await;
 }
 
 #[tokio::test]
@@ -107,27 +149,30 @@ async fn nobody_is_told_anything_when_tokens_cannot_be_verified() {
 }
 
 #[tokio::test]
-async fn whoever_takes_slowly_what_comes_first_is_not_told_all_of_it_after_the_token_has_ended() {
+async fn whoever_takes_slowly_is_not_told_what_has_waited_after_the_token_has_ended() {
     let database = TestDatabase::create().await;
     let server = TestServer::start(&database).await;
     let token = server.user(&database, "dev@example.com").await;
-    // So many that what is told of them first does not fit into what is sent before anybody takes it.
-    let (filters, ids) = (60, 100);
-    let named = ResourceTypeFilter::default();
-    let named = (0..filters).map(|_| ResourceTypeFilter {
-        resource_ids: (0..ids).map(|_| EnvironmentId::generate().to_string()).collect(),
-        ..named.clone()
-    });
-    let request = WatchEventsRequest { resource_type_filters: named.collect(), ..everything() };
     let channel = Endpoint::from_shared(server.url()).unwrap().initial_stream_window_size(65_535);
     let slow = Api::over(channel.connect().await.unwrap(), Some(&format!("Bearer {token}")));
-    let mut slow = slow.watch(request).await.unwrap();
-    slow.next().await.unwrap();
+    let mut slow = slow.watch(everything()).await.unwrap();
     let mut quick = server.api(&token).await.watch(everything()).await.unwrap();
+    // So much that it does not fit into what is sent before anybody takes it; and not so much that it is lost.
+    let (environments, times) = (20, 190);
+    for _ in 0..environments {
+        database.environment_of(&token_id(&token)).await;
+    }
+    let owner = database.owner().await;
+    for _ in 0..times {
+        owner.batch_execute("UPDATE environments SET status_version = status_version + 1").await.unwrap();
+    }
+    for _ in 0..environments * (times + 1) {
+        quick.next().await.unwrap();
+    }
     server.admin(&database, &["revoke-token", &token_id(&token)]).await.unwrap();
     assert_eq!(quick.end().await.code(), Code::Unauthenticated);
 
-    let mut told = 1;
+    let mut told = 0;
     let end = loop {
         match slow.next().await {
             Ok(_) => told += 1,
@@ -135,5 +180,5 @@ async fn whoever_takes_slowly_what_comes_first_is_not_told_all_of_it_after_the_t
         }
     };
     assert_eq!(end.code(), Code::Unauthenticated, "{end}");
-    assert!(told < filters * ids / 2, "{told} were told");
+    assert!(told < environments * times, "{told} were told");
 }

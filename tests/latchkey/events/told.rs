@@ -149,6 +149,15 @@ async fn what_cannot_be_watched_is_refused_by_field() {
         resource_type_filters: vec![ResourceTypeFilter { resource_type, ..Default::default() }],
         ..everything()
     };
+    let naming = |filters: &[(usize, usize)]| {
+        let ids = |number| (0..number).map(|_| EnvironmentId::generate().to_string()).collect();
+        let filters = filters.iter().map(|(environments, creators)| ResourceTypeFilter {
+            resource_ids: ids(*environments),
+            creator_ids: ids(*creators),
+            ..Default::default()
+        });
+        WatchEventsRequest { resource_type_filters: filters.collect(), ..everything() }
+    };
     let many = vec!["x".to_owned(); 101];
     let ids = ResourceTypeFilter { resource_ids: many, ..Default::default() };
     for (request, field) in [
@@ -158,7 +167,11 @@ async fn what_cannot_be_watched_is_refused_by_field() {
         (of(&[], &["x"]), "resource_type_filters.creator_ids"),
         (typed(ResourceType::Runner.into()), "resource_type_filters.resource_type"),
         (typed(4711), "resource_type_filters.resource_type"),
-        (WatchEventsRequest { resource_type_filters: vec![ids], ..everything() }, "resource_type_filters.resource_ids"),
+        // However it is divided.
+        (WatchEventsRequest { resource_type_filters: vec![ids], ..everything() }, "resource_type_filters"),
+        (naming(&[(60, 0), (41, 0)]), "resource_type_filters"),
+        (naming(&[(0, 50), (51, 0)]), "resource_type_filters"),
+        (naming(&[(30, 30); 100]), "resource_type_filters"),
         (
             WatchEventsRequest { resource_type_filters: vec![ResourceTypeFilter::default(); 101], ..everything() },
             "resource_type_filters",
@@ -168,6 +181,7 @@ async fn what_cannot_be_watched_is_refused_by_field() {
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
         assert!(refused.message().starts_with(&format!("{field}: ")), "{refused}");
     }
+    api.watch(naming(&[(50, 25), (25, 0)])).await.unwrap().next().await.unwrap();
     // Without a type is of every type that there is, without a scope of the whole organization.
     api.watch(typed(0)).await.unwrap();
     let mut watch = api.watch(WatchEventsRequest::default()).await.unwrap();

@@ -163,6 +163,35 @@ def what_may_be_mended_is_asked_again():
     assert time.monotonic() - began >= 2
 
 
+def a_call_that_takes_too_long(token_id):
+    counting = Counting()
+    here = client(transport=counting, max_retries=1, timeout=0.5)
+    try:
+        here.users.pats.delete(personal_access_token_id=token_id)
+    except gitpod.APITimeoutError:
+        assert len(counting.requests) == 2, "it asks again as often as it was told to"
+        return
+    raise AssertionError("it was revoked")
+
+
+def what_is_mended_meanwhile(refused_once):
+    class Looking(Counting):
+        statuses = []
+
+        def handle_request(self, request):
+            response = super().handle_request(request)
+            self.statuses.append(response.status_code)
+            if response.status_code != 200:
+                assert response.headers["retry-after"] == "1", response.headers
+                open(refused_once, "w").close()
+            return response
+
+    looking = Looking()
+    who = client(transport=looking, max_retries=20).identity.get_authenticated_identity()
+    assert who.subject.principal == "PRINCIPAL_USER", who
+    assert looking.statuses[0] == 503, looking.statuses
+
+
 def a_time_out_is_the_clients_own():
     here = client(max_retries=0)
     try:

@@ -136,6 +136,25 @@ def a_deadline_ends_a_watch():
     )
 
 
+def events_come_as_they_happen(watching, created, deleted):
+    """As they happen. The files tell how far the client has come."""
+    here = client()
+    # What is named is told of at once, so that it is known that the stream has begun.
+    nowhere = "00000000-0000-7000-8000-000000000000"
+    filters = [{"resource_ids": [nowhere]}, {}]
+    request = event_pb2.WatchEventsRequest(organization=True, resource_type_filters=filters)
+
+    def watch():
+        operations = []
+        for event in here._server_stream(here.services.event.watch_events, request, "watch", 60):
+            operations.append(event.operation)
+            open([watching, created, deleted][len(operations) - 1], "w").close()
+        raise AssertionError(f"it ended by itself: {operations}")
+
+    refused(errors.AuthenticationRequiredError, watch, "revoked")
+    assert os.path.exists(deleted)
+
+
 def unavailable_is_not_tried_again():
     refused(errors.UnavailableError, lambda: list(client().environments().list()), "try again")
 

@@ -1,6 +1,7 @@
 // @gitpod/sdk 0.6.0, as a program of a user's uses it.
 
 const assert = require('node:assert/strict');
+const { writeFileSync } = require('node:fs');
 const { Gitpod } = require('@gitpod/sdk');
 
 const { BASE_URL: baseURL, TOKEN: bearerToken } = process.env;
@@ -84,6 +85,42 @@ const cases = {
     const here = client({ fetch: counting });
     await refused(Gitpod.InternalServerError, () => here.environments.createFromProject({ projectId: nowhere }));
     assert.equal(requests, 1);
+  },
+
+  async a_call_that_takes_too_long(personalAccessTokenId) {
+    let requests = 0;
+    const counting = (...request) => (requests++, fetch(...request));
+    const here = client({ fetch: counting, timeout: 500, maxRetries: 1 });
+    await refused(Gitpod.APIConnectionTimeoutError, () => here.users.pats.delete({ personalAccessTokenId }));
+    assert.equal(requests, 2, 'it asks again as often as it was told to');
+  },
+
+  async what_is_mended_meanwhile(refusedOnce) {
+    const statuses = [];
+    const looking = async (...request) => {
+      const response = await fetch(...request);
+      statuses.push(response.status);
+      if (response.status !== 200) {
+        assert.equal(response.headers.get('retry-after'), '1');
+        writeFileSync(refusedOnce, '');
+      }
+      return response;
+    };
+    const here = client({ fetch: looking, maxRetries: 20 });
+    const { subject } = await here.identity.getAuthenticatedIdentity({});
+    assert.equal(subject.principal, 'PRINCIPAL_USER');
+    assert.equal(statuses.at(0), 503, String(statuses));
+  },
+
+  async events_come_as_they_happen(watching, created, deleted) {
+    const events = (await client().events.watch({ organization: true }))[Symbol.asyncIterator]();
+    writeFileSync(watching, '');
+    assert.equal((await events.next()).value.operation, 'RESOURCE_OPERATION_CREATE');
+    writeFileSync(created, '');
+    assert.equal((await events.next()).value.operation, 'RESOURCE_OPERATION_DELETE');
+    writeFileSync(deleted, '');
+    // The token is revoked now. A stream that has begun can but break off: a line would be taken for an event.
+    await assert.rejects(events.next(), (error) => error instanceof TypeError && error.message === 'terminated');
   },
 };
 

@@ -1,10 +1,6 @@
 //! The clients that speak plain JSON: `gitpod-sdk` 0.7.0 for Python, and `@gitpod/sdk` for TypeScript. They put the size and the token
 //! of a page into the query alone, watch in JSON lines, and try again what failed unless they are told that it is of no use.
 
-use std::path::Path;
-
-use latchkey::pb::gitpod::v1::DeletePersonalAccessTokenRequest;
-
 use super::script::{
     Client::{self, Json, TypeScript},
     run,
@@ -59,29 +55,24 @@ async fn errors_arrive_as_each_clients_own_exceptions() {
 }
 
 #[tokio::test]
-async fn events_come_line_by_line_until_the_token_ends() {
+async fn a_time_out_of_a_call_is_the_clients_own_and_nothing_is_done_for_it() {
     let database = TestDatabase::create().await;
     let server = TestServer::start(&database).await;
     let token = server.user(&database, "dev@example.com").await;
-    let mut api = server.api(&token).await;
-    let watching = api.create_token("watches").await.token;
-    let directory = tempfile::tempdir().unwrap();
-    let files = ["watching", "created", "deleted"].map(|name| directory.path().join(name));
-    let there = async |file: &Path| {
-        eventually(&format!("{} is there", file.display()), async || file.exists().then_some(())).await;
-    };
-    let happening = async {
-        there(&files[0]).await;
-        database.environment_of(&token_id(&token)).await;
-        there(&files[1]).await;
-        database.owner().await.batch_execute("DELETE FROM environments").await.unwrap();
-        there(&files[2]).await;
-        let request = DeletePersonalAccessTokenRequest { personal_access_token_id: token_id(&watching) };
-        api.tokens.delete_personal_access_token(request).await.unwrap();
-    };
-    let url = server.url();
-    let arguments: Vec<&str> = files.iter().map(|file| file.to_str().unwrap()).collect();
-    tokio::join!(run(Json, "events_come_as_they_happen", &url, &watching, &arguments), happening);
+    let other = token_id(&server.token(&database, "dev@example.com", &[]).await);
+    // Revoking a token waits for its row.
+    let mut owner = database.owner().await;
+    let holding = owner.transaction().await.unwrap();
+    holding.execute("SELECT FROM personal_access_tokens FOR NO KEY UPDATE", &[]).await.unwrap();
+    for client in BOTH {
+        run(client, "a_call_that_takes_too_long", &server.url(), &token, &[&other]).await;
+    }
+    let superuser = database.superuser().await;
+    let waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("nobody waits", async || (superuser.execute(waiting, &[]).await.unwrap() == 0).then_some(())).await;
+    holding.rollback().await.unwrap();
+    let revoked = "SELECT count(*) FROM personal_access_tokens WHERE revoked_at IS NOT NULL";
+    assert_eq!(database.number(revoked, &[]).await, 0);
 }
 
 #[tokio::test]
@@ -93,4 +84,25 @@ async fn what_may_be_mended_is_asked_again_and_nothing_else() {
     let api = server.api(&token).await;
     eventually("it is noticed", async || api.clone().whoami().await.err()).await;
     run(Json, "what_may_be_mended_is_asked_again", &server.url(), &token, &[]).await;
+}
+
+#[tokio::test]
+async fn what_is_mended_meanwhile_comes_to_a_good_end() {
+    let database = TestDatabase::create_private().await;
+    let server = TestServer::start(&database).await;
+    let token = server.user(&database, "dev@example.com").await;
+    let api = server.api(&token).await;
+    for client in BOTH {
+        let directory = tempfile::tempdir().unwrap();
+        let refused = directory.path().join("refused");
+        database.cluster().stop().await;
+        eventually("it is noticed", async || api.clone().whoami().await.err()).await;
+        let mending = async {
+            eventually("it was refused", async || refused.exists().then_some(())).await;
+            database.cluster().start_again().await;
+        };
+        let url = server.url();
+        let arguments = [refused.to_str().unwrap()];
+        tokio::join!(run(client, "what_is_mended_meanwhile", &url, &token, &arguments), mending);
+    }
 }

@@ -106,7 +106,10 @@ impl Stream {
                 },
                 None => {
                     assert_eq!((self.streamed, self.buffer.len()), (Streamed::Grpc, 0), "an end that says nothing");
-                    let status = self.trailers["grpc-status"].to_str().unwrap();
+                    // What has not even begun has its end in its head.
+                    let end =
+                        self.trailers.get("grpc-status").unwrap_or_else(|| &self.response.headers()["grpc-status"]);
+                    let status = end.to_str().unwrap();
                     return Err(code(&format!("grpc-status: {status}\r\n")));
                 }
             }
@@ -218,4 +221,16 @@ async fn a_stream_is_logged_and_ends_with_its_token_in_every_protocol() {
     for mut stream in open {
         assert_eq!(stream.next().await, Err("unauthenticated".to_owned()), "{:?}", stream.streamed);
     }
+    // That each was sent away is seen as well, as it is of a command.
+    let ends = format!(
+        "SELECT count(*), count(DISTINCT request_id) FROM audit_logs
+         WHERE token_id = '{}' AND rpc = 'gitpod.v1.EventService/WatchEvents' AND action = 'credential_refuse'
+         AND outcome = 'denied' AND reason = 'ended meanwhile'",
+        token_id(&token)
+    );
+    eventually("each end is written down", || async {
+        let row = superuser.query_one(&ends, &[]).await.unwrap();
+        (row.get::<_, i64>(0) == 4 && row.get::<_, i64>(1) == 4).then_some(())
+    })
+    .await;
 }
