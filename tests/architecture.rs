@@ -11,8 +11,8 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("store", &["domain"]),
-    // The verifier and the recorder reach the store through traits of auth's own, which service implements; and what ends a
-    // credential makes the verifier's cache forget it.
+    // The verifier and the recorder reach the store through traits of auth's own, which service implements; what ends a
+    // credential makes the verifier's cache forget it; and whoever asks about tokens asks the same verifier.
     (
         "service",
         &[
@@ -21,6 +21,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "auth::Cache",
             "auth::CredentialSource",
             "auth::SourceUnavailable",
+            "auth::Verifier",
+            "auth::VerifyError",
             "auth::Recorder",
             "auth::QueueFull",
         ],

@@ -2,14 +2,14 @@
 
 use std::{io::Write, time::Duration};
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use time::Date;
 
 use super::{AppError, database::data_directory, operator::Operator, signing_keys};
 use crate::{
     config::DataArgs,
     domain::{
-        ids::{InvalidId, TokenId},
+        ids::{InvalidId, PrincipalId, TokenId},
         token::{CreateToken, CredentialKind, Generation, InvalidToken, Presented, SigningKeys},
     },
     embedded::{ClusterConfig, CommandSession, Role as DatabaseRole},
@@ -33,11 +33,24 @@ pub enum AdminCommand {
         #[arg(long)]
         admin: bool,
     },
-    /// Make a personal access token for a user, and print it alone
+    /// Add a service account: a principal that is a program of yours
+    CreateServiceAccount {
+        /// What people call it
+        #[arg(long)]
+        name: String,
+        /// May ask about the tokens of everybody in the organization: for services that are called with them
+        #[arg(long)]
+        service: bool,
+    },
+    /// Make a personal access token for a user or a service account, and print it alone
+    #[command(group = ArgGroup::new("holder").required(true))]
     CreateToken {
         /// The user's address
-        #[arg(long, value_name = "EMAIL")]
-        user: String,
+        #[arg(long, value_name = "EMAIL", group = "holder")]
+        user: Option<String>,
+        /// The service account's ID
+        #[arg(long, value_name = "ID", group = "holder")]
+        service_account: Option<PrincipalId>,
         /// What it is for, in 1 to 255 characters
         #[arg(long)]
         description: String,
@@ -147,12 +160,22 @@ async fn act(
             let id = operator.create_user(&email, name.as_deref().unwrap_or(&email), admin).await?;
             print(out, &format!("{id}\n"))
         }
-        AdminCommand::CreateToken { user, description, valid_for, read_only, tokens_per_user } => {
+        AdminCommand::CreateServiceAccount { name, service } => {
+            let id = operator.create_service_account(&name, service).await?;
+            print(out, &format!("{id}\n"))
+        }
+        AdminCommand::CreateToken { user, service_account, description, valid_for, read_only, tokens_per_user } => {
             let valid_for = time::Duration::try_from(valid_for).unwrap_or(time::Duration::MAX);
             let asked = CreateToken::new(&description, Some(valid_for), read_only)
                 .map_err(|error| AppError::Refused(format!("{} {error}", flag(&error))))?;
             let keys = signing_keys::for_command(data, &operator.store).await?;
-            let text = operator.create_token(&user, asked, tokens_per_user, &keys).await?;
+            let holder = match (&user, service_account) {
+                (Some(email), _) => operator.user(email).await?,
+                (None, Some(id)) => operator.service_account(id).await?,
+                // The arguments are held to one of the two.
+                (None, None) => return Err(AppError::Refused("name a user or a service account".to_owned())),
+            };
+            let text = operator.create_token(&holder, asked, tokens_per_user, &keys).await?;
             print(out, &format!("{}\n", text.expose()))
         }
         AdminCommand::ListTokens { user } => operator.list_tokens(user.as_deref(), out).await,

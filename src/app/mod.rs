@@ -39,8 +39,8 @@ use crate::{
         EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi, TokenApi, UserApi,
     },
     service::{
-        AuditLogs, CredentialChanges, Environments, Events, QueuedRecorder, Runners, Standing, StoredCredentials,
-        Tokens, Users, check_signing_keys,
+        AuditLogs, CredentialChanges, Environments, Events, Introspection, QueuedRecorder, Runners, Standing,
+        StoredCredentials, Tokens, Users, check_signing_keys,
     },
     store::{Store, StoreConfig},
     telemetry,
@@ -235,7 +235,9 @@ async fn serve(
         config.limits.environments,
     );
     let tokens = Tokens::new(store.clone(), Arc::clone(&keys), Arc::clone(&cache), config.limits.tokens_per_user);
-    let tokens = TokenApi::new(tokens);
+    let source = Arc::new(StoredCredentials::new(verifying.clone()));
+    let verifier = Arc::new(Verifier::start(Arc::clone(&keys), source, Arc::clone(&cache)));
+    let tokens = TokenApi::new(tokens, Introspection::new(Arc::clone(&verifier)));
     let services = http::Services {
         users: UserApi::new(Users::new(store.clone(), Arc::clone(&cache)), tokens.clone()),
         tokens,
@@ -254,8 +256,6 @@ async fn serve(
     let (readiness, health, draining) =
         // By the connections of verification: long lists, however many, do not make a server that can verify unready.
         readiness::watch(verifying.clone(), Arc::clone(&keys), missing, changes, &working, &mut tasks).await;
-    let source = Arc::new(StoredCredentials::new(verifying));
-    let verifier = Arc::new(Verifier::start(keys, source, cache));
 
     // From the outside in. Paths first: what is counted, permitted and called is one and the same. CORS: a browser that asks
     // whether it may call has no token yet, and does not call yet. Trace: refusals too are counted, and have a request ID.

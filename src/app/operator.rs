@@ -10,12 +10,15 @@ use crate::{
         audit::{Action, AuditActor, AuditEvent, Subject, SubjectType},
         ids::{OrganizationId, PrincipalId, TokenId},
         page::PageRequest,
-        principal::{Origin, PrincipalRecord, Role},
+        principal::{Origin, PrincipalKind, PrincipalRecord, Role},
         secret::Secret,
         text,
         token::{CreateToken, Generation, SigningKeys},
     },
-    store::{AuditDrop, MintError, NewToken, NewUser, Store, StoreError, TokenCreateError, TokenDelete, TokenScope},
+    store::{
+        AuditDrop, MintError, NewServiceAccount, NewToken, NewUser, Store, StoreError, TokenCreateError, TokenDelete,
+        TokenScope,
+    },
 };
 
 /// Does what the operator asked for, and logs it.
@@ -56,7 +59,27 @@ impl Operator {
         if self.store.user_create(&user, &event).await? { Ok(id) } else { Err(refused("belongs to a user already")) }
     }
 
-    async fn user(&self, email: &str) -> Result<PrincipalRecord, AppError> {
+    pub(super) async fn create_service_account(&self, name: &str, service: bool) -> Result<PrincipalId, AppError> {
+        text::line(name, 255).map_err(|problem| AppError::Refused(format!("--name {problem}")))?;
+        let id = PrincipalId::generate();
+        let role = if service { Role::Service } else { Role::Member };
+        let new = NewServiceAccount { id, organization_id: self.organization, name: name.to_owned(), role };
+        let command = "latchkey admin create-service-account";
+        let event = self.event(Action::ServiceAccountCreate, command, SubjectType::ServiceAccount, id.uuid());
+        self.store.service_account_create(&new, &event).await?;
+        Ok(id)
+    }
+
+    pub(super) async fn service_account(&self, id: PrincipalId) -> Result<PrincipalRecord, AppError> {
+        let found = self.store.principal_get(self.organization, id).await?;
+        found.filter(|found| found.kind == PrincipalKind::ServiceAccount).ok_or_else(|| {
+            AppError::Refused(format!(
+                "there is no service account {id}; add one with 'latchkey admin create-service-account --name NAME'"
+            ))
+        })
+    }
+
+    pub(super) async fn user(&self, email: &str) -> Result<PrincipalRecord, AppError> {
         self.store.user_by_email(self.organization, email).await?.ok_or_else(|| {
             AppError::Refused(format!(
                 "there is no user {email}; add one with 'latchkey admin create-user --email {email}'"
@@ -66,18 +89,17 @@ impl Operator {
 
     pub(super) async fn create_token(
         &self,
-        email: &str,
+        holder: &PrincipalRecord,
         asked: CreateToken,
         limit: u32,
         keys: &SigningKeys,
     ) -> Result<Secret, AppError> {
-        let user = self.user(email).await?;
         let id = TokenId::generate();
         let new = NewToken {
             id,
             organization_id: self.organization,
-            principal_id: user.id,
-            creator_id: user.id,
+            principal_id: holder.id,
+            creator_id: holder.id,
             created_by_token_id: None,
             asked,
             limit,
@@ -88,7 +110,8 @@ impl Operator {
             Ok((_, text)) => Ok(text),
             Err(TokenCreateError::Mint(MintError::Store(error))) => Err(error.into()),
             Err(TokenCreateError::Limit(limit)) => Err(AppError::Refused(format!(
-                "{email} has {limit} tokens that are neither revoked nor expired, the most there may be; revoke one first"
+                "{} has {limit} tokens that are neither revoked nor expired, the most there may be; revoke one first",
+                holder.email.as_ref().unwrap_or(&holder.name)
             ))),
             Err(error) => Err(AppError::Refused(error.to_string())),
         }

@@ -26,7 +26,7 @@ use crate::domain::{
     audit::{Action, Observation, Outcome},
     credential::StoredCredential,
     ids::{EnvironmentId, RequestId},
-    principal::{Actor, Credential, Origin},
+    principal::{Actor, Credential, Origin, Role},
 };
 
 /// The address of who is at the other end of the connection; set on each request by who accepts connections.
@@ -244,7 +244,14 @@ fn permit(policy: &Policy, stored: &StoredCredential, addressed: Option<Environm
                 Ok(())
             }
         }
-        (Who::Caller, Credential::EnvironmentToken { .. }) => {
+        (Who::Service, Credential::PersonalAccessToken { .. }) => {
+            if stored.role == Role::Service {
+                Ok(())
+            } else {
+                Err("only a service account that may ask about others' tokens calls this; ask your operator for one")
+            }
+        }
+        (Who::Caller | Who::Service, Credential::EnvironmentToken { .. }) => {
             Err("an environment token is good for the operations of its environment alone; use a personal access token")
         }
         (Who::EnvironmentHolder, Credential::PersonalAccessToken { .. }) => {

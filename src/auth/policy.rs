@@ -11,6 +11,8 @@ pub enum Who {
     Public,
     /// A principal with a personal access token.
     Caller,
+    /// A service account that may ask about others' tokens, with a personal access token.
+    Service,
     /// The holder of a token for the environment that the call concerns.
     EnvironmentHolder,
 }
@@ -58,12 +60,18 @@ const fn stream(rpc: &'static str, who: Who, streams: Streams) -> Policy {
     Policy { streams, ..row(rpc, who, Access::Read) }
 }
 
+const fn asking_about_tokens(rpc: &'static str) -> Policy {
+    Policy { secret_in_request: true, ..row(rpc, Who::Service, Access::Read) }
+}
+
 /// Every RPC that is served.
 pub const POLICIES: &[Policy] = &[
     row("gitpod.v1.TokenService/CreatePersonalAccessToken", Who::Caller, Access::Write),
     row("gitpod.v1.TokenService/GetPersonalAccessToken", Who::Caller, Access::Read),
     row("gitpod.v1.TokenService/ListPersonalAccessTokens", Who::Caller, Access::Read),
     row("gitpod.v1.TokenService/DeletePersonalAccessToken", Who::Caller, Access::Write),
+    asking_about_tokens("gitpod.v1.TokenService/IntrospectToken"),
+    asking_about_tokens("gitpod.v1.TokenService/BatchIntrospectTokens"),
     row("gitpod.v1.UserService/GetAuthenticatedUser", Who::Caller, Access::Read),
     row("gitpod.v1.UserService/GetUser", Who::Caller, Access::Read),
     row("gitpod.v1.UserService/SetSuspended", Who::Caller, Access::Write),

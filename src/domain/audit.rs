@@ -36,6 +36,8 @@ pub enum Action {
     EnvironmentExecCancel,
     /// A user was added.
     UserCreate,
+    /// A service account was added.
+    ServiceAccountCreate,
     /// A user may act no more, for now.
     UserSuspend,
     /// A user may act again.
@@ -56,7 +58,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::TokenCreate,
         Self::TokenRevoke,
         Self::EnvironmentCreate,
@@ -70,6 +72,7 @@ impl Action {
         Self::EnvironmentExec,
         Self::EnvironmentExecCancel,
         Self::UserCreate,
+        Self::ServiceAccountCreate,
         Self::UserSuspend,
         Self::UserUnsuspend,
         Self::GenerationActivate,
@@ -97,6 +100,7 @@ impl Action {
             Self::EnvironmentExec => "environment_exec",
             Self::EnvironmentExecCancel => "environment_exec_cancel",
             Self::UserCreate => "user_create",
+            Self::ServiceAccountCreate => "service_account_create",
             Self::UserSuspend => "user_suspend",
             Self::UserUnsuspend => "user_unsuspend",
             Self::GenerationActivate => "generation_activate",

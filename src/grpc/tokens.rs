@@ -5,23 +5,29 @@ use tonic::{Request, Response, Status};
 use super::{caller, convert};
 use crate::domain::token::{CreateToken, InvalidToken};
 use crate::pb::gitpod::v1::{
-    CreatePersonalAccessTokenRequest, CreatePersonalAccessTokenResponse, DeletePersonalAccessTokenRequest,
-    DeletePersonalAccessTokenResponse, GetPersonalAccessTokenRequest, GetPersonalAccessTokenResponse,
-    ListPersonalAccessTokensRequest, ListPersonalAccessTokensResponse, token_service_server::TokenService,
+    BatchIntrospectTokensRequest, BatchIntrospectTokensResponse, CreatePersonalAccessTokenRequest,
+    CreatePersonalAccessTokenResponse, DeletePersonalAccessTokenRequest, DeletePersonalAccessTokenResponse,
+    GetPersonalAccessTokenRequest, GetPersonalAccessTokenResponse, IntrospectTokenRequest, IntrospectTokenResponse,
+    ListPersonalAccessTokensRequest, ListPersonalAccessTokensResponse, TokenIntrospection,
+    token_service_server::TokenService,
 };
-use crate::service::{ServiceError, Tokens};
+use crate::service::{ActiveToken, Introspection, ServiceError, Tokens};
+
+/// Tokens of one batch.
+const BATCH: usize = 1000;
 
 /// Serves the use cases of tokens.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TokenApi {
     tokens: Tokens,
+    introspection: Introspection,
 }
 
 impl TokenApi {
     /// On use cases.
     #[must_use]
-    pub const fn new(tokens: Tokens) -> Self {
-        Self { tokens }
+    pub const fn new(tokens: Tokens, introspection: Introspection) -> Self {
+        Self { tokens, introspection }
     }
 
     pub(super) async fn create(
@@ -105,6 +111,44 @@ impl TokenService for TokenApi {
     ) -> Result<Response<DeletePersonalAccessTokenResponse>, Status> {
         self.delete(request, "gitpod.v1.TokenService/DeletePersonalAccessToken").await
     }
+
+    async fn introspect_token(
+        &self,
+        request: Request<IntrospectTokenRequest>,
+    ) -> Result<Response<IntrospectTokenResponse>, Status> {
+        let caller = caller(&request)?;
+        let token = &request.get_ref().token;
+        if token.is_empty() {
+            return Err(ServiceError::invalid("token", "must not be empty").into());
+        }
+        let found = self.introspection.introspect(caller.actor(), token).await?;
+        Ok(Response::new(IntrospectTokenResponse { introspection: Some(introspection(found)) }))
+    }
+
+    async fn batch_introspect_tokens(
+        &self,
+        request: Request<BatchIntrospectTokensRequest>,
+    ) -> Result<Response<BatchIntrospectTokensResponse>, Status> {
+        let caller = caller(&request)?;
+        let tokens = &request.get_ref().tokens;
+        if !(1..=BATCH).contains(&tokens.len()) {
+            return Err(ServiceError::invalid("tokens", format!("must be 1 to {BATCH}, not {}", tokens.len())).into());
+        }
+        let found = self.introspection.introspect_all(caller.actor(), tokens).await?;
+        let introspections = found.into_iter().map(introspection).collect();
+        Ok(Response::new(BatchIntrospectTokensResponse { introspections }))
+    }
+}
+
+fn introspection(found: Option<ActiveToken>) -> TokenIntrospection {
+    found.map_or_else(TokenIntrospection::default, |token| TokenIntrospection {
+        active: true,
+        token_id: token.token_id.to_string(),
+        subject: Some(convert::subject(token.identity.principal_id, token.identity.kind)),
+        organization_id: token.identity.organization_id.to_string(),
+        read_only: token.read_only,
+        expires_at: Some(convert::timestamp(token.expires_at)),
+    })
 }
 
 fn invalid(error: InvalidToken) -> ServiceError {

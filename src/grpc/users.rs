@@ -13,7 +13,7 @@ use crate::pb::gitpod::v1::{
 use crate::service::Users;
 
 /// Serves the use cases of users.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct UserApi {
     users: Users,
     tokens: TokenApi,

@@ -67,7 +67,9 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
-    pub(super) fn invalid(field: &'static str, problem: impl fmt::Display) -> Self {
+    /// A field of the request is not what it must be.
+    #[must_use]
+    pub fn invalid(field: &'static str, problem: impl fmt::Display) -> Self {
         Self::Invalid { field, problem: problem.to_string() }
     }
 

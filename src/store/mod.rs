@@ -50,7 +50,7 @@ pub use last_used::TokenUse;
 pub use migrations::{MigrateError, migrate};
 pub use mint::MintError;
 pub use notifications::{Notification, Notifications};
-pub use organizations::NewUser;
+pub use organizations::{NewServiceAccount, NewUser};
 pub use runners::NewClass;
 pub use signing_keys::{KeyState, SigningKeyRecord};
 pub use suspensions::Suspension;

@@ -33,6 +33,19 @@ pub struct NewUser {
     pub role: Role,
 }
 
+/// A service account to be added.
+#[derive(Debug, Clone)]
+pub struct NewServiceAccount {
+    /// Names it.
+    pub id: PrincipalId,
+    /// The organization it will belong to.
+    pub organization_id: OrganizationId,
+    /// What people call it.
+    pub name: String,
+    /// Member or service.
+    pub role: Role,
+}
+
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = principals, check_for_backend(diesel::pg::Pg))]
 struct PrincipalRow {
@@ -111,6 +124,26 @@ impl Store {
                 audit::insert(connection, event).await?;
             }
             Ok(added == 1)
+        })
+    }
+
+    /// Adds a service account.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn service_account_create(&self, new: &NewServiceAccount, event: &AuditEvent) -> Result<(), StoreError> {
+        writing!(self, async |connection| -> Result<(), StoreError> {
+            diesel::insert_into(principals::table)
+                .values((
+                    principals::id.eq(new.id.uuid()),
+                    principals::organization_id.eq(new.organization_id.uuid()),
+                    principals::kind.eq(columns::principal_kind_text(PrincipalKind::ServiceAccount)),
+                    principals::role.eq(columns::role_text(new.role)),
+                    principals::name.eq(&new.name),
+                ))
+                .execute(connection)
+                .await?;
+            audit::insert(connection, event).await
         })
     }
 

@@ -291,6 +291,20 @@ impl TokenService for Service {
         state.revoked.push(id);
         Ok(Response::new(DeletePersonalAccessTokenResponse {}))
     }
+
+    async fn introspect_token(
+        &self,
+        _: Request<IntrospectTokenRequest>,
+    ) -> Result<Response<IntrospectTokenResponse>, Status> {
+        Err(Status::unimplemented("never asked for"))
+    }
+
+    async fn batch_introspect_tokens(
+        &self,
+        _: Request<BatchIntrospectTokensRequest>,
+    ) -> Result<Response<BatchIntrospectTokensResponse>, Status> {
+        Err(Status::unimplemented("never asked for"))
+    }
 }
 
 #[tonic::async_trait]

@@ -1,6 +1,7 @@
 //! The life of a token: made, listed, used, revoked.
 
 mod creating;
+mod introspection;
 mod limit;
 mod listing;
 mod revoking;

@@ -1,0 +1,74 @@
+//! What services that are called with a token may know of it.
+
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+
+use super::{Identity, ServiceError, StoredCredentials};
+use crate::auth::{Verifier, VerifyError};
+use crate::domain::{
+    ids::TokenId,
+    principal::{Actor, Credential},
+};
+
+/// What is said of a token that is good now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActiveToken {
+    /// Names it.
+    pub token_id: TokenId,
+    /// Who acts with it.
+    pub identity: Identity,
+    /// Whether it may but read.
+    pub read_only: bool,
+    /// When it ends.
+    pub expires_at: OffsetDateTime,
+}
+
+/// The use case of asking about tokens.
+#[derive(Clone)]
+pub struct Introspection {
+    verifier: Arc<Verifier<StoredCredentials>>,
+}
+
+impl Introspection {
+    /// By the one verifier there is.
+    #[must_use]
+    pub const fn new(verifier: Arc<Verifier<StoredCredentials>>) -> Self {
+        Self { verifier }
+    }
+
+    /// A token of the actor's organization, if it is good now; none whatever is wrong with it. A token for an environment is
+    /// good for nothing but the operations of that, so it is none either.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: unavailable when it cannot be decided now.
+    pub async fn introspect(&self, actor: &Actor, text: &str) -> Result<Option<ActiveToken>, ServiceError> {
+        let stored = match self.verifier.verify(text).await {
+            Ok(stored) => stored,
+            Err(VerifyError::Malformed(_) | VerifyError::Forged | VerifyError::Ended(..)) => return Ok(None),
+            Err(error @ (VerifyError::KeyNotHere(_) | VerifyError::Unavailable)) => {
+                return Err(ServiceError::unavailable(
+                    "tokens cannot be verified right now; try again",
+                    error.reason(),
+                ));
+            }
+        };
+        let Credential::PersonalAccessToken { id, read_only } = stored.credential else { return Ok(None) };
+        let identity =
+            Identity { principal_id: stored.principal_id, kind: stored.kind, organization_id: stored.organization_id };
+        let active = ActiveToken { token_id: id, identity, read_only, expires_at: stored.expires_at };
+        Ok(Some(active).filter(|_| stored.organization_id == actor.organization_id))
+    }
+
+    /// The same for many, in their order.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: unavailable when it cannot be decided of one of them now.
+    pub async fn introspect_all(
+        &self,
+        actor: &Actor,
+        texts: &[String],
+    ) -> Result<Vec<Option<ActiveToken>>, ServiceError> {
+        futures::future::try_join_all(texts.iter().map(|text| self.introspect(actor, text))).await
+    }
+}
