@@ -117,6 +117,7 @@ async fn a_token_that_has_expired_is_called_so() {
     }
 
     database.expire(&token_id(&token)).await;
+    crate::support::Api::connect(&server.url(), Some(&token)).await.becomes_refused().await;
     let at = "SELECT to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') FROM personal_access_tokens
               WHERE id = $1::text::uuid";
     let expired = format!("token expired on {}", database.text(at, &[&token_id(&token)]).await);

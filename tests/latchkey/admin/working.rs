@@ -24,8 +24,7 @@ async fn makes_and_revokes(operator: &Operator, server: Option<&TestServer>, ema
 
     assert_eq!(operator.does(&["revoke-token", &first_id]).await, "");
     if let Some(server) = server {
-        // From the end of the command on.
-        let refused = server.api(&first).await.whoami().await.unwrap_err();
+        let refused = server.api(&first).await.becomes_refused().await;
         assert!(refused.message().starts_with("token revoked on "), "{refused:?}");
         assert!(takes(server, &second).await, "it was another");
     }
@@ -53,7 +52,7 @@ async fn works(operator: &Operator, keys: &Path, start: impl AsyncFn() -> TestSe
     assert!(takes(&server, &newer).await);
     let said = operator.does(&["revoke-generation", "2"]).await;
     assert_eq!(said, "revoked generation 2 and 1 tokens made with it\n");
-    let refused = server.api(&newer).await.whoami().await.unwrap_err();
+    let refused = server.api(&newer).await.becomes_refused().await;
     assert!(refused.message().starts_with("token revoked on "), "{refused:?}");
     assert!(takes(&server, &early).await && takes(&server, &late).await, "they were made with another key");
     assert_eq!(operator.lists_ids(&[]).await, [token_id(&late), token_id(&early)]);

@@ -96,7 +96,7 @@ async fn an_entry_says_it_all() {
     assert!(entry.created_at.is_some());
     // A refused one is seen by whoever has another token.
     server.admin(&database, &["revoke-token", &token_id(&token)]).await.unwrap();
-    assert_eq!(api.whoami().await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(api.becomes_refused().await.code(), Code::Unauthenticated);
     let mut api = server.api(&server.token(&database, "dev@example.com", &[]).await).await;
     let refusal = eventually("the refusal is in the log", async || {
         let entries = list(&mut api.clone(), Filter::default()).await.unwrap();

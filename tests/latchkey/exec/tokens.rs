@@ -6,6 +6,7 @@ use tonic::{Code, Status};
 use crate::support::{
     LocalServer,
     environments::{from_nothing, operations, stopped},
+    eventually,
 };
 
 /// Tries a token at the operations of an environment.
@@ -69,11 +70,12 @@ async fn a_token_dies_with_its_parent_its_environment_and_its_user() {
 
     let admin = local.database.owner().await;
     admin.execute("UPDATE principals SET status = 'suspended' WHERE email = 'dev@example.com'", &[]).await.unwrap();
-    let error = try_token(&local, &id, &sibling).await.unwrap_err();
+    let error = eventually("it is refused", async || try_token(&local, &id, &sibling).await.err()).await;
     assert_eq!(error.code(), Code::Unauthenticated, "{error}");
     assert!(error.message().contains("suspended"), "{error}");
     admin.execute("UPDATE principals SET status = 'active' WHERE email = 'dev@example.com'", &[]).await.unwrap();
-    assert_eq!(try_token(&local, &id, &sibling).await.unwrap(), "here\n");
+    let said = eventually("it is good again", async || try_token(&local, &id, &sibling).await.ok()).await;
+    assert_eq!(said, "here\n");
 
     let expired = "UPDATE environment_tokens SET created_at = now() - interval '2 hours',
                           expires_at = now() - interval '1 hour'";

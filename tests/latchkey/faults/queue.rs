@@ -73,7 +73,7 @@ async fn a_server_whose_queue_is_full_lets_nobody_through_until_there_is_room() 
     // Who is refused is told so: nothing is let through that would have to be seen. And the operator can act.
     assert_eq!(server.api(&forged()).await.whoami().await.unwrap_err().code(), Code::Unauthenticated);
     server.admin(&database, &["revoke-token", &token_id(&tokens[99])]).await.unwrap();
-    let revoked = server.api(&tokens[99]).await.whoami().await.unwrap_err();
+    let revoked = server.api(&tokens[99]).await.becomes_refused().await;
     assert!(revoked.message().starts_with("token revoked on "), "{revoked:?}");
     assert_eq!(http::get(server.address(), "/livez").await.0, 200);
 

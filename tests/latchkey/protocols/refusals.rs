@@ -52,6 +52,7 @@ async fn a_revoked_token_is_refused_in_every_protocol() {
         spoken.call_as(server.address(), &token, IDENTITY, json!({})).await.expect("good before");
     }
     server.admin(&database, &["revoke-token", &token_id(&token)]).await.unwrap();
+    server.api(&token).await.becomes_refused().await;
     for spoken in EVERY {
         let refused = spoken.call_as(server.address(), &token, IDENTITY, json!({})).await.unwrap_err();
         assert_eq!(refused.code, "unauthenticated", "{spoken:?}");

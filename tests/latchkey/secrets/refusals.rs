@@ -76,6 +76,7 @@ impl Run {
             self.answers.keep_text(&path.replace(&first, "…"), &answer);
         }
         self.local.database.suspend("dev@example.com", true).await;
+        self.local.api(&first).await.becomes_refused().await;
         for (path, token) in [(WHOAMI, &first), (OPERATIONS, &self.environment_token)] {
             let answer = caller.call_with_token(path, token).await;
             let refused = self.answers.keep_headers("suspended", answer).unwrap_err();

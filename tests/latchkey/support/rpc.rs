@@ -94,6 +94,14 @@ impl Api {
         self.tokens.create_personal_access_token(request).await.unwrap().into_inner()
     }
 
+    /// Waits until a credential that has been ended elsewhere is refused: servers hear of that soon.
+    pub async fn becomes_refused(&self) -> Status {
+        super::eventually("the credential is refused", async || {
+            self.clone().whoami().await.err().filter(|status| status.code() == tonic::Code::Unauthenticated)
+        })
+        .await
+    }
+
     /// Whether the token is good now: who it is, or why not.
     pub async fn whoami(&mut self) -> Result<String, Status> {
         let identity = self
