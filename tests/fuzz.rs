@@ -36,6 +36,8 @@ fn every_input_of_the_corpus_is_answered_as_its_name_says() {
             "Unimplemented" => "unimplemented",
             "DeadlineExceeded" => "deadline_exceeded",
             "NotFound" => "not_found",
+            "PermissionDenied" => "permission_denied",
+            "Unauthenticated" => "unauthenticated",
             "Internal" => "internal",
             "Unknown" => "unknown",
             "Ok" => "ok",

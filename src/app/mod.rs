@@ -1,4 +1,4 @@
-//! The composition root: everything is made here, and put in front of each other in the order that is written here.
+//! The composition root: everything is made here; `layers.rs` says in which order it is put in front of each other.
 
 pub mod admin;
 mod answer_body;
@@ -9,6 +9,7 @@ mod descriptors;
 mod environments;
 mod housekeeping;
 mod http;
+mod layers;
 mod listen;
 mod operator;
 mod paths;
@@ -30,10 +31,9 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
-use tower::Layer;
 
 use crate::{
-    auth::{AuthLayer, Cache, Verifier},
+    auth::{Cache, Verifier},
     config::Config,
     grpc::{
         EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi, TokenApi, UserApi,
@@ -49,6 +49,7 @@ use crate::{
 use prepare::Prepared;
 
 pub use database::{Database, FIRST_USER};
+pub use layers::in_front;
 pub use privileges::SUBCOMMAND as SERVE_PREPARED;
 pub use signing_keys::SigningKeyError;
 
@@ -257,20 +258,11 @@ async fn serve(
         // By the connections of verification: long lists, however many, do not make a server that can verify unready.
         readiness::watch(verifying.clone(), Arc::clone(&keys), missing, changes, &working, &mut tasks).await;
 
-    // From the outside in. Paths first: what is counted, permitted and called is one and the same. CORS: a browser that asks
-    // whether it may call has no token yet, and does not call yet. Trace: refusals too are counted, and have a request ID.
-    // Then auth, which reads headers alone. A refusal goes on, emptied, to where its protocol is known: in front of all
-    // protocols, behind nothing that reads bodies. Then the deadline for bodies, which nobody reads before; last the
-    // protocols, with the services behind them.
     let connect = http::connect(services, health, &config.limits);
     let errors = connect.errors();
     let service = http::router(connect, readiness);
-    let service = body_deadline::BodyDeadlineLayer::new(&config.limits).layer(service);
-    let service = refusal::RefusalLayer::new(errors).layer(service);
-    let service = AuthLayer::new(verifier, Arc::new(recorder)).layer(service);
-    let service = trace::TraceLayer.layer(service);
-    let service = cors::layer(&config.cors_allowed_origins).layer(service);
-    let service = paths::PathLayer.layer(service);
+    let recorder = Arc::new(recorder);
+    let service = in_front(service, errors, verifier, recorder, &config.limits, &config.cors_allowed_origins);
 
     if let Some(listener) = metrics_listener {
         let (limits, working) = (config.limits.clone(), working.clone());

@@ -1,0 +1,43 @@
+//! What every request passes on its way to the services. Here, and not where all is made, so that the same can be put in front
+//! of other services: a fuzzer's.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::body::Body;
+use http::{Request, Response};
+use tower::{Layer, Service};
+
+use super::{body_deadline, cors, paths, refusal, trace};
+use crate::{
+    auth::{AuthLayer, CredentialSource, Recorder, Verifier},
+    config::Limits,
+    connect::Errors,
+};
+
+/// Puts everything in front of the services that has nothing to do with what they are.
+///
+/// From the outside in. Paths first: what is counted, permitted and called is one and the same. CORS: a browser that asks
+/// whether it may call has no token yet, and does not call yet. Trace: refusals too are counted, and have a request ID.
+/// Then auth, which reads headers alone. A refusal goes on, emptied, to where its protocol is known: in front of all
+/// protocols, behind nothing that reads bodies. Then the deadline for bodies, which nobody reads before; last the
+/// protocols, with the services behind them.
+pub fn in_front<S, R, Inner>(
+    service: Inner,
+    errors: Errors,
+    verifier: Arc<Verifier<S>>,
+    recorder: Arc<R>,
+    limits: &Limits,
+    cors_allowed_origins: &[String],
+) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + use<S, R, Inner>
+where
+    S: CredentialSource,
+    R: Recorder,
+    Inner: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    let service = body_deadline::BodyDeadlineLayer::new(limits).layer(service);
+    let service = refusal::RefusalLayer::new(errors).layer(service);
+    let service = AuthLayer::new(verifier, recorder).layer(service);
+    let service = trace::TraceLayer.layer(service);
+    let service = cors::layer(cors_allowed_origins).layer(service);
+    paths::PathLayer.layer(service)
+}

@@ -1,0 +1,122 @@
+//! Tries with what is no token, counted for each peer. Whoever goes on trying is told to wait.
+//!
+//! It is asked only after a text was found to be no token: callers with good tokens never notice, whoever else comes from their
+//! address, and whoever proves to hold a token that is good no more has not guessed.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    num::NonZeroU32,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, MonotonicClock},
+    middleware::NoOpMiddleware,
+    state::keyed::HashMapStateStore,
+};
+
+use crate::domain::principal::network;
+
+/// Tries that a peer has at once; each second gives one back.
+const TRIES: NonZeroU32 = NonZeroU32::new(100).expect("it is more than nothing");
+/// Peers that are told apart; beyond them, all others count as one.
+const PEERS: usize = 100_000;
+/// How often those are looked for who have all their tries again.
+const SWEEP: Duration = Duration::from_secs(1);
+
+type Limiter<C> = RateLimiter<IpAddr, HashMapStateStore<IpAddr>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
+/// How often each peer has tried.
+pub(super) struct Guesses<C: Clock = MonotonicClock> {
+    limiter: Limiter<C>,
+    clock: C,
+    peers: usize,
+    swept_at: Mutex<Instant>,
+}
+
+impl Guesses {
+    pub(super) fn new() -> Self {
+        Self::with_clock(MonotonicClock, PEERS)
+    }
+}
+
+impl<C: Clock + Clone> Guesses<C> {
+    fn with_clock(clock: C, peers: usize) -> Self {
+        let quota = Quota::per_second(NonZeroU32::MIN).allow_burst(TRIES);
+        let limiter = RateLimiter::new(quota, HashMapStateStore::default(), clock.clone());
+        Self { limiter, clock, peers, swept_at: Mutex::new(Instant::now()) }
+    }
+
+    /// A peer has tried once more: how long it has to wait now, if it has tried too often.
+    pub(super) fn count(&self, peer: IpAddr) -> Option<Duration> {
+        let known =
+            if self.limiter.len() < self.peers || self.sweep() { network(peer) } else { Ipv4Addr::UNSPECIFIED.into() };
+        let wait = self.limiter.check_key(&known).err()?.wait_time_from(self.clock.now());
+        Some(wait)
+    }
+
+    /// Forgets those who have all their tries again, if it is time. Whether there is room for another then.
+    fn sweep(&self) -> bool {
+        if let Ok(mut swept_at) = self.swept_at.try_lock()
+            && swept_at.elapsed() >= SWEEP
+        {
+            *swept_at = Instant::now();
+            self.limiter.retain_recent();
+        }
+        self.limiter.len() < self.peers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use governor::clock::FakeRelativeClock;
+
+    use super::*;
+
+    fn spent(guesses: &Guesses<FakeRelativeClock>, peer: IpAddr) {
+        for _ in 0..TRIES.get() {
+            assert_eq!(guesses.count(peer), None);
+        }
+        assert!(guesses.count(peer).is_some());
+    }
+
+    #[test]
+    fn each_peer_has_tries_of_its_own_and_gets_them_back() {
+        let clock = FakeRelativeClock::default();
+        let guesses = Guesses::with_clock(clock.clone(), 10);
+        let peer = IpAddr::from([192, 0, 2, 1]);
+        spent(&guesses, peer);
+        let wait = guesses.count(peer).unwrap();
+        assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
+        assert_eq!(guesses.count(IpAddr::from([192, 0, 2, 2])), None);
+        clock.advance(wait);
+        assert_eq!(guesses.count(peer), None);
+        assert!(guesses.count(peer).is_some(), "one more, and no more");
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_peer() {
+        let guesses = Guesses::with_clock(FakeRelativeClock::default(), 10);
+        spent(&guesses, IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1)));
+        assert!(guesses.count(IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0xffff, 0, 0, 2))).is_some());
+        assert_eq!(guesses.count(IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 2, 0, 0, 0, 1))), None);
+    }
+
+    #[test]
+    fn peers_beyond_those_that_are_told_apart_are_one() {
+        let guesses = Guesses::with_clock(FakeRelativeClock::default(), 2);
+        let peer = |number| IpAddr::from([192, 0, 2, number]);
+        for number in 0..2 {
+            assert_eq!(guesses.count(peer(number)), None);
+        }
+        for number in 2..=101 {
+            assert_eq!(guesses.count(peer(number)), None);
+        }
+        assert!(guesses.count(peer(200)).is_some());
+        assert!(guesses.limiter.len() <= 3);
+    }
+}
