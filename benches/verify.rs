@@ -73,11 +73,15 @@ fn main() {
 
 async fn measure(options: &Options) {
     let postgres = Postgres::start().await;
-    let mut programs = vec![("this server".to_owned(), PathBuf::from(LATCHKEY))];
-    programs.extend(options.other.iter().map(|path| (path.display().to_string(), path.clone())));
+    let asks: &[&str] = &["--revocation-bound=0"];
+    let mut programs = vec![
+        ("this server".to_owned(), PathBuf::from(LATCHKEY), [].as_slice()),
+        ("this server, which remembers nothing".to_owned(), PathBuf::from(LATCHKEY), asks),
+    ];
+    programs.extend(options.other.iter().map(|path| (path.display().to_string(), path.clone(), [].as_slice())));
     let mut servers = Vec::new();
-    for (name, program) in programs {
-        servers.push((name, Server::start(&program, &postgres, &[]).await));
+    for (name, program, args) in programs {
+        servers.push((name, Server::start(&program, &postgres, args).await));
     }
     println!("filling the table: {} tokens", options.rows);
     let tokens = tokens::fill(&postgres, options.rows, options.tokens).await;

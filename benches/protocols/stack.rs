@@ -22,11 +22,12 @@ use latchkey::{
             environment_service_server::EnvironmentServiceServer, identity_service_server::IdentityServiceServer,
         },
     },
-    service::{Environments, Standing, StoredCredentials},
+    service::{CredentialChanges, Environments, Standing, StoredCredentials},
     store::{Store, StoreConfig},
 };
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::{Layer, Service};
 
@@ -56,16 +57,17 @@ impl Recorder for Silent {
 }
 
 impl Stack {
-    pub(super) async fn start(postgres: &Postgres) -> Self {
+    pub(super) async fn start(postgres: &Postgres, cached: bool) -> Self {
         let text = std::fs::read_to_string(postgres.directory().join("signing-keys")).unwrap();
         let keys: Arc<SigningKeys> = Arc::new(SigningKeys::parse(&text).unwrap());
+        let limits = Limits::default();
         let store = Store::new(StoreConfig::parse(&postgres.url(Role::Serving)).unwrap()).unwrap();
         let source = Arc::new(StoredCredentials::new(store.clone()));
-        // Each request is looked up: what the protocols cost is told in its light, not in that of a cache.
-        let cache = Arc::new(Cache::new(Duration::ZERO, 1));
+        let bound = if cached { limits.revocation_bound } else { Duration::ZERO };
+        let cache = Arc::new(Cache::new(bound, limits.cached_tokens));
+        tokio::spawn(CredentialChanges::new(Arc::clone(&cache), [store.clone()]).run(CancellationToken::new()));
         let auth =
             AuthLayer::new(Arc::new(Verifier::start(Arc::clone(&keys), source, Arc::clone(&cache))), Arc::new(Silent));
-        let limits = Limits::default();
         let environments =
             Environments::new(store.clone(), Standing::new(store), keys, cache, None, limits.environments);
         let environments = EnvironmentApi::new(environments, "http://localhost".into());
