@@ -12,7 +12,7 @@ use tonic::Code;
 use crate::support::{Api, ServerOptions, TestDatabase, TestServer, eventually, keys::token_id};
 
 /// A short one, so that tests need not wait for long.
-const BOUND: Duration = Duration::from_secs(1);
+pub(super) const BOUND: Duration = Duration::from_secs(1);
 
 /// Two servers with the same keys and bound.
 struct Pair {
@@ -28,7 +28,7 @@ struct Pair {
 const BACKENDS: &str =
     "SELECT coalesce(array_agg(pid), '{}') FROM pg_stat_activity WHERE application_name = 'latchkey'";
 const LISTENING: &str = "SELECT pid FROM pg_stat_activity WHERE application_name = 'latchkey' AND pid = ANY($1)
-                         AND query LIKE '%pg_notify%'";
+                         AND query = 'LISTEN latchkey_verification'";
 
 impl Pair {
     async fn start() -> Self {
@@ -40,8 +40,13 @@ impl Pair {
         let before: Vec<i32> = sql.query_one(BACKENDS, &[]).await.unwrap().get(0);
         let keys = Some(first.keys());
         let second = TestServer::start_with(&database, ServerOptions { signing_keys: keys, ..options }).await;
-        let mut backends: Vec<i32> = sql.query_one(BACKENDS, &[]).await.unwrap().get(0);
-        backends.retain(|backend| !before.contains(backend));
+        // Once it listens: then it has given up the connections with which it began.
+        let backends = eventually("the second server listens", async || {
+            let mut backends: Vec<i32> = sql.query_one(BACKENDS, &[]).await.unwrap().get(0);
+            backends.retain(|backend| !before.contains(backend));
+            sql.query_opt(LISTENING, &[&backends]).await.unwrap().map(|_| backends)
+        })
+        .await;
         let admin = first.admin_user(&database, "admin@example.com").await;
         Self { database, first, second, admin, backends }
     }
@@ -68,14 +73,19 @@ impl Pair {
 
     /// Revokes a token through the first server; when that was acknowledged.
     async fn revoke(&self, token: &str) -> Duration {
-        let request = DeletePersonalAccessTokenRequest { personal_access_token_id: token_id(token) };
-        self.first.api(&self.admin).await.tokens.delete_personal_access_token(request).await.unwrap();
-        boot_time()
+        revoke(&mut self.first.api(&self.admin).await, token).await
     }
 }
 
+/// Revokes a token; when that was acknowledged.
+pub(super) async fn revoke(api: &mut Api, token: &str) -> Duration {
+    let request = DeletePersonalAccessTokenRequest { personal_access_token_id: token_id(token) };
+    api.tokens.delete_personal_access_token(request).await.unwrap();
+    boot_time()
+}
+
 /// Asks without a pause until it is refused, and as long again: every call that began later than the bound was refused.
-async fn assert_refused_within_bound(api: &mut Api, revoked: Duration) {
+pub(super) async fn assert_refused_within_bound(api: &mut Api, revoked: Duration) {
     let mut is_refused = false;
     loop {
         let began = boot_time();
@@ -95,10 +105,6 @@ async fn assert_refused_within_bound(api: &mut Api, revoked: Duration) {
     assert!(is_refused);
 }
 
-fn signal(process: i32, signal: Signal) {
-    kill(Pid::from_raw(process), signal).unwrap();
-}
-
 /// A server's processes: one of root's is two.
 fn processes(server: &TestServer) -> Vec<i32> {
     let main = i32::try_from(server.pid()).unwrap();
@@ -111,8 +117,9 @@ struct Stopped(Vec<i32>);
 
 impl Stopped {
     fn new(processes: Vec<i32>) -> Self {
+        // One that has ended says nothing either.
         for process in &processes {
-            signal(*process, Signal::SIGSTOP);
+            let _ = kill(Pid::from_raw(*process), Signal::SIGSTOP);
         }
         Self(processes)
     }
@@ -133,7 +140,8 @@ async fn a_server_whose_listening_connection_is_cut_off_again_and_again() {
     let sql = pair.database.superuser().await;
     let cutting = async {
         loop {
-            let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_notify%' AND query NOT LIKE '%terminate%'";
+            let cut =
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'LISTEN latchkey_verification'";
             sql.batch_execute(cut).await.unwrap();
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
