@@ -2,7 +2,10 @@
 
 use std::{fs, time::Duration};
 
-use latchkey::{domain::clock::boot_time, pb::gitpod::v1::DeletePersonalAccessTokenRequest};
+use latchkey::{
+    domain::clock::boot_time,
+    pb::gitpod::v1::{DeletePersonalAccessTokenRequest, SetSuspendedRequest},
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -165,6 +168,29 @@ async fn a_server_to_which_nothing_is_told_any_more() {
     let revoked = pair.revoke(&token).await;
     assert_refused_within_bound(&mut api, revoked).await;
     drop(stopped);
+}
+
+#[tokio::test]
+async fn who_is_told_that_a_user_is_suspended_already_finds_it_so() {
+    let pair = Pair::start().await;
+    pair.first.user(&pair.database, "dev@example.com").await;
+    let token = pair.second.token(&pair.database, "dev@example.com", &[]).await;
+    let mut api = pair.second.api(&token).await;
+    let user_id = api.whoami().await.unwrap();
+    for suspended in [true, false] {
+        // The second one hears of nothing.
+        let stopped = Stopped::new(vec![pair.listening().await]);
+        for server in [&pair.first, &pair.second] {
+            let request = SetSuspendedRequest { user_id: user_id.clone(), suspended };
+            server.api(&pair.admin).await.users.set_suspended(request).await.unwrap();
+            if server.address() == pair.first.address() {
+                // It is remembered as it was, if anything is.
+                let _ = api.whoami().await;
+            }
+        }
+        assert_eq!(api.whoami().await.is_err(), suspended);
+        drop(stopped);
+    }
 }
 
 #[tokio::test]
