@@ -195,8 +195,9 @@ async fn serve(
     let metrics = telemetry::metrics();
     let mut serving = StoreConfig::parse(serving_url.expose())?;
     let store = Store::new(serving.clone())?;
-    // Connections of its own: nobody's long lists keep tokens from being verified.
-    serving.connections = 4;
+    // Connections of its own: nobody's long lists keep tokens from being verified. One more than there are batches under way at
+    // once, for heartbeats.
+    serving.connections = 5;
     let verifying = Store::new(serving)?;
     let missing = check_signing_keys(&store, &keys).await?;
     let cache = Arc::new(Cache::new(config.limits.revocation_bound, config.limits.cached_tokens));

@@ -2,8 +2,8 @@
 //!
 //! PostgreSQL tells of every change that verification would read. Whether it is heard is known by heartbeats, which come back the same
 //! way: an entry counts only if the last one that came back was sent less than the bound ago, by a clock that also runs while the
-//! process is stopped. Nothing else is needed: a connection that is lost, silent or cut, a process or a machine that stands still,
-//! all end in entries that do not count.
+//! process is stopped. Nothing else is needed: a connection that is lost, silent or cut, a process that stands still, a machine that sleeps,
+//! all end in entries that do not count. (A virtual machine whose clocks its host stops does not notice it.)
 
 use std::{
     fmt,
@@ -27,9 +27,29 @@ use crate::domain::{
 /// Environment tokens that are remembered: they live for an hour at the most.
 const ENVIRONMENT_TOKENS: usize = 10_000;
 
+/// How long it counts that there is nothing of an ID: rows that are added, such as those that an operator restores, are not told of.
+const NOTHING: Duration = Duration::from_secs(5);
+
 /// A credential as it is stored; none of this ID where there is none.
 type Found = Option<StoredCredential>;
-type Memory = QuickCache<Uuid, Found>;
+type Memory = QuickCache<Uuid, Remembered>;
+
+/// What a lookup found.
+#[derive(Debug, Clone)]
+enum Remembered {
+    Stored(StoredCredential),
+    /// Nothing, when it was remembered.
+    Nothing(Duration),
+}
+
+impl Remembered {
+    const fn stored(&self) -> Option<&StoredCredential> {
+        match self {
+            Self::Stored(stored) => Some(stored),
+            Self::Nothing(_) => None,
+        }
+    }
+}
 
 /// Remembers credentials. Everybody in this process who ends one tells it to [forget](Self::forget_token), and so does whoever
 /// hears of it from PostgreSQL.
@@ -95,24 +115,34 @@ impl Cache {
         self.heard.sent.store(nanoseconds(sent), Ordering::Release);
     }
 
-    /// PostgreSQL's time, if entries count now.
-    fn trusted_at(&self) -> Option<OffsetDateTime> {
+    /// PostgreSQL's time, if what was in memory after a heartbeat had come back that was sent at this time counts now; and now.
+    fn trusted_at(&self, sent: Duration) -> Option<(Duration, OffsetDateTime)> {
         let now = boot_time();
-        let sent = Some(self.heard.sent.load(Ordering::Acquire)).filter(|sent| *sent > 0)?;
-        if now.saturating_sub(Duration::from_nanos(sent)) >= self.bound {
+        if sent.is_zero() || now.saturating_sub(sent) >= self.bound {
             return None;
         }
         let epoch = i128::from(self.heard.epoch.load(Ordering::Acquire));
         let postgres = epoch + i128::try_from(now.as_nanos()).ok()?;
-        OffsetDateTime::from_unix_timestamp_nanos(postgres).ok()
+        Some((now, OffsetDateTime::from_unix_timestamp_nanos(postgres).ok()?))
     }
 
     /// What is remembered of an ID, as if it were read now; none if nothing is, or if it does not count now.
     pub(super) fn get(&self, kind: CredentialKind, id: Uuid) -> Option<Found> {
-        let found = self.of(kind).get::<Found>(id)?;
+        self.get_while(kind, id, || {})
+    }
+
+    /// The same; `meanwhile` is what happens while this stands still in the middle.
+    fn get_while(&self, kind: CredentialKind, id: Uuid, meanwhile: impl FnOnce()) -> Option<Found> {
+        // Before: of a heartbeat that comes back later, what is read now may know less.
+        let sent = Duration::from_nanos(self.heard.sent.load(Ordering::Acquire));
+        let found = self.of(kind).get::<Remembered>(id)?;
+        meanwhile();
         // Afterwards: the process may have stood still in between.
-        let now = self.trusted_at()?;
-        Some(found.map(|stored| StoredCredential { read_at: now, ..stored }))
+        let (now, read_at) = self.trusted_at(sent)?;
+        match found {
+            Remembered::Stored(stored) => Some(Some(StoredCredential { read_at, ..stored })),
+            Remembered::Nothing(since) => (now.saturating_sub(since) < NOTHING).then_some(None),
+        }
     }
 
     /// To be taken before an ID is looked up.
@@ -122,8 +152,13 @@ impl Cache {
 
     /// Remembers what a lookup found that took this mark.
     pub(super) fn put(&self, kind: CredentialKind, id: Uuid, mark: Mark, found: Found) {
+        self.put_at(kind, id, mark, found, boot_time());
+    }
+
+    fn put_at(&self, kind: CredentialKind, id: Uuid, mark: Mark, found: Found, now: Duration) {
         if !self.bound.is_zero() {
-            self.of(kind).put(id, mark, found);
+            let remembered = found.map_or(Remembered::Nothing(now), Remembered::Stored);
+            self.of(kind).put(id, mark, remembered);
         }
     }
 
@@ -136,24 +171,24 @@ impl Cache {
 
     /// Forgets a token of either kind, and what was made from it.
     pub fn forget_token(&self, id: Uuid) {
-        self.personal_access_tokens.forget::<Found>(id);
-        self.environment_tokens.forget::<Found>(id);
-        self.environment_tokens.forget_where(|found: &Found| {
-            found.as_ref().is_some_and(|stored| stored.credential.token_id().uuid() == id)
+        self.personal_access_tokens.forget::<Remembered>(id);
+        self.environment_tokens.forget::<Remembered>(id);
+        self.environment_tokens.forget_where(|found: &Remembered| {
+            found.stored().is_some_and(|stored| stored.credential.token_id().uuid() == id)
         });
     }
 
     /// Forgets every token of a principal.
     pub fn forget_principal(&self, id: PrincipalId) {
-        let is_theirs = |found: &Found| found.as_ref().is_some_and(|stored| stored.principal_id == id);
+        let is_theirs = |found: &Remembered| found.stored().is_some_and(|stored| stored.principal_id == id);
         self.personal_access_tokens.forget_where(is_theirs);
         self.environment_tokens.forget_where(is_theirs);
     }
 
     /// Forgets the tokens of an environment.
     pub fn forget_environment(&self, id: EnvironmentId) {
-        self.environment_tokens.forget_where(|found: &Found| {
-            found.as_ref().is_some_and(|stored| match stored.credential {
+        self.environment_tokens.forget_where(|found: &Remembered| {
+            found.stored().is_some_and(|stored| match stored.credential {
                 Credential::EnvironmentToken { environment_id, .. } => environment_id == id,
                 Credential::PersonalAccessToken { .. } => false,
             })
@@ -162,8 +197,8 @@ impl Cache {
 
     /// Forgets everything.
     pub fn clear(&self) {
-        self.personal_access_tokens.clear::<Found>();
-        self.environment_tokens.clear::<Found>();
+        self.personal_access_tokens.clear::<Remembered>();
+        self.environment_tokens.clear::<Remembered>();
     }
 }
 
@@ -173,12 +208,12 @@ impl fmt::Debug for Cache {
     }
 }
 
-impl Map<Found> for Memory {
-    fn get(&self, id: Uuid) -> Option<Found> {
+impl Map<Remembered> for Memory {
+    fn get(&self, id: Uuid) -> Option<Remembered> {
         Self::get(self, &id)
     }
 
-    fn put(&self, id: Uuid, value: Found) {
+    fn put(&self, id: Uuid, value: Remembered) {
         self.insert(id, value);
     }
 
@@ -186,7 +221,7 @@ impl Map<Found> for Memory {
         Self::remove(self, &id);
     }
 
-    fn remove_where(&self, is_meant: impl Fn(&Found) -> bool) {
+    fn remove_where(&self, is_meant: impl Fn(&Remembered) -> bool) {
         self.retain(|_, found| !is_meant(found));
     }
 
@@ -335,6 +370,30 @@ mod tests {
         let none = Known::new(Duration::ZERO);
         assert_eq!(none.knows(), (false, false));
         assert!(none.cache.is_empty());
+    }
+
+    #[test]
+    fn what_was_read_before_a_heartbeat_came_back_does_not_count_by_it() {
+        let known = Known::new(Duration::from_secs(1));
+        let id = known.token.uuid();
+        known.cache.heard(boot_time().checked_sub(Duration::from_secs(2)).unwrap(), NOW);
+        // Whoever reads stands still; meanwhile, it is heard that the token was revoked long ago, and then a heartbeat.
+        let read = known.cache.get_while(PERSONAL, id, || {
+            known.cache.forget_token(id);
+            known.cache.heard(boot_time(), NOW);
+        });
+        assert!(read.is_none(), "{read:?}");
+    }
+
+    #[test]
+    fn that_there_is_nothing_counts_for_a_while() {
+        let known = Known::new(LONG);
+        for (seconds, counts) in [(1, true), (6, false)] {
+            let id = Uuid::from_u128(7);
+            let since = boot_time().checked_sub(Duration::from_secs(seconds)).unwrap();
+            known.cache.put_at(PERSONAL, id, known.cache.mark(PERSONAL, id), None, since);
+            assert_eq!(known.cache.get(PERSONAL, id).is_some(), counts, "{seconds} s");
+        }
     }
 
     #[test]

@@ -70,6 +70,8 @@ identifiers! {
     RequestId;
     /// Names an audit entry.
     AuditEntryId;
+    /// Names a heartbeat, once, so that it is known again when it comes back.
+    HeartbeatId;
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one door through which identifiers are drawn")]

@@ -12,13 +12,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Cache;
-use crate::domain::clock::{Clock, SystemClock, boot_time};
+use crate::domain::{
+    clock::{Clock, SystemClock, boot_time},
+    ids::HeartbeatId,
+};
 use crate::store::{CredentialChange, Store, StoreError};
 
 /// How often a heartbeat is sent at the least.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Heartbeats in the time that one of them counts.
 const IN_BOUND: u32 = 5;
+/// How long none may come back before another connection is tried: longer than one may take to be sent.
+const UNHEARD: Duration = Duration::from_secs(10);
 /// How long to wait for PostgreSQL to come back before it is asked again.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Seconds that the machine's clock may differ from PostgreSQL's before that is worth a word.
@@ -74,24 +79,49 @@ impl CredentialChanges {
         }
         self.cache.clear();
         metrics::gauge!("latchkey_verification_listening").set(1.0);
-        let interval = HEARTBEAT.min(self.cache.bound() / IN_BOUND).max(HEARTBEAT / 10);
-        let mut number = 0;
+        let interval = interval(self.cache.bound());
+        let mut heard_at = Instant::now();
         loop {
-            number += 1;
-            let (sent, next) = (boot_time(), Instant::now() + interval);
-            let postgres = notifications.beat(number).await?;
-            self.compare_clocks(postgres);
-            while let Some(change) = notifications.next(next).await? {
+            let (name, sent, next) = (HeartbeatId::generate(), boot_time(), Instant::now() + interval);
+            let beat = store.credential_heartbeat(name);
+            tokio::pin!(beat);
+            let (mut is_under_way, mut is_awaited, give_up) = (true, true, heard_at + UNHEARD);
+            // Changes are heard of all the while, however long the heartbeat takes; the next one is sent when it has come back.
+            while (is_under_way || is_awaited || Instant::now() < next) && Instant::now() < give_up {
+                let until = if is_under_way || is_awaited { give_up } else { next };
+                let change = tokio::select! {
+                    beat = &mut beat, if is_under_way => {
+                        is_under_way = false;
+                        match beat {
+                            Ok(postgres) => self.compare_clocks(postgres),
+                            Err(error) => {
+                                is_awaited = false;
+                                tracing::debug!(%error, "no heartbeat can be sent");
+                            }
+                        }
+                        continue;
+                    }
+                    change = notifications.next(until) => change?,
+                };
                 match change {
-                    CredentialChange::Token(id) => self.cache.forget_token(id),
-                    CredentialChange::Principal(id) => self.cache.forget_principal(id),
-                    CredentialChange::Environment(id) => self.cache.forget_environment(id),
-                    CredentialChange::All => self.cache.clear(),
-                    CredentialChange::Heartbeat(heard) if heard == number => self.cache.heard(sent, postgres),
-                    CredentialChange::Heartbeat(_late) => {}
+                    Some(CredentialChange::Token(id)) => self.cache.forget_token(id),
+                    Some(CredentialChange::Principal(id)) => self.cache.forget_principal(id),
+                    Some(CredentialChange::Environment(id)) => self.cache.forget_environment(id),
+                    Some(CredentialChange::All) => self.cache.clear(),
+                    Some(CredentialChange::Heartbeat(heard, postgres)) if heard == name => {
+                        self.cache.heard(sent, postgres);
+                        (is_awaited, heard_at) = (false, Instant::now());
+                    }
+                    // Another server's, or one that came too late.
+                    Some(CredentialChange::Heartbeat(..)) | None => {}
                 }
             }
             self.tell();
+            if heard_at.elapsed() >= UNHEARD {
+                let unheard =
+                    "no heartbeat comes back; the database URL has to lead to PostgreSQL itself, not to a pooler";
+                return Err(StoreError::Unavailable(unheard.to_owned()));
+            }
         }
     }
 
@@ -116,6 +146,23 @@ impl CredentialChanges {
         metrics::gauge!("latchkey_verification_cache_entries").set(self.cache.len() as f64);
         if let Some(silence) = self.cache.silence() {
             metrics::gauge!("latchkey_verification_heartbeat_age_seconds").set(silence.as_secs_f64());
+        }
+    }
+}
+
+/// How often a heartbeat is sent: with a bound of nothing, for the clock alone.
+fn interval(bound: Duration) -> Duration {
+    if bound.is_zero() { HEARTBEAT } else { HEARTBEAT.min(bound / IN_BOUND) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heartbeats_come_every_second_or_five_times_in_the_bound() {
+        for (bound, expected) in [(0, 1000), (1, 200), (5, 1000), (86_400, 1000)] {
+            assert_eq!(interval(Duration::from_secs(bound)), Duration::from_millis(expected), "{bound} s");
         }
     }
 }

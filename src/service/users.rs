@@ -90,8 +90,9 @@ impl Users {
         let event = AuditEvent::of(actor, action, rpc, Subject { subject_type: SubjectType::User, id: id.uuid() });
         let organization = actor.organization_id;
         let outcome = self.store.user_suspend(organization, actor.principal_id, id, suspended, &event).await;
-        if matches!(outcome, Ok(Suspension::Changed) | Err(_)) {
-            // Before anybody is told of it; and if it is not known what came of it, it may have come to pass.
+        if matches!(outcome, Ok(Suspension::Changed | Suspension::Already) | Err(_)) {
+            // Before anybody is told of it, also if it was done elsewhere and has not been heard of here yet; and if it is not known
+            // what came of it, it may have come to pass.
             self.cache.forget_principal(id);
         }
         match outcome? {

@@ -1,13 +1,13 @@
 //! What ends credentials, or changes what they are good for, as PostgreSQL tells it to every server.
 
-use diesel::sql_types::{Integer, Text, Timestamptz};
+use diesel::sql_types::{Text, Timestamptz};
 use diesel_async::RunQueryDsl;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Notifications, Store, StoreError};
-use crate::domain::ids::{EnvironmentId, PrincipalId};
+use super::{Notifications, Store, StoreError, reading};
+use crate::domain::ids::{EnvironmentId, HeartbeatId, PrincipalId};
 
 /// Announces changes: see the migration.
 const CHANNEL: &str = "latchkey_verification";
@@ -23,23 +23,17 @@ pub enum CredentialChange {
     Environment(EnvironmentId),
     /// Of any.
     All,
-    /// Of none: a heartbeat of this connection's, by its number, has come back.
-    Heartbeat(u64),
+    /// Of none: some server's heartbeat of this name, and PostgreSQL's time when it was sent.
+    Heartbeat(HeartbeatId, OffsetDateTime),
 }
 
 /// A connection on which changes come, and heartbeats, in the order in which they were committed.
-pub struct CredentialNotifications {
-    notifications: Notifications,
-    /// The process of PostgreSQL's at the other end, once it has been asked: what it announces is from here, and nothing else is.
-    backend: Option<i32>,
-}
+pub struct CredentialNotifications(Notifications);
 
 #[derive(diesel::QueryableByName)]
 struct Beat {
     #[diesel(sql_type = Timestamptz)]
     now: OffsetDateTime,
-    #[diesel(sql_type = Integer)]
-    backend: i32,
 }
 
 impl Store {
@@ -48,8 +42,29 @@ impl Store {
     /// # Errors
     /// [`StoreError`]
     pub async fn listen_for_credential_changes(&self) -> Result<CredentialNotifications, StoreError> {
-        let notifications = self.listen(CHANNEL).await?;
-        Ok(CredentialNotifications { notifications, backend: None })
+        Ok(CredentialNotifications(self.listen(CHANNEL).await?))
+    }
+
+    /// Sends a heartbeat, which comes back to whoever listens after every change that was committed before. Its name is known to
+    /// nobody before that. Returns PostgreSQL's time.
+    ///
+    /// It is sent over a connection of the pool, as everything is looked up, and never over the one that listens: what comes back is
+    /// told by PostgreSQL of its own accord, as changes are. A pooler in between, which passes on what is told while it is asked, and
+    /// drops the rest, would bring back heartbeats and no changes. And if the pool leads to another PostgreSQL by now, none comes back.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn credential_heartbeat(&self, name: HeartbeatId) -> Result<OffsetDateTime, StoreError> {
+        let beat: Beat = reading!(self, |connection| {
+            diesel::sql_query(
+                "SELECT now, pg_notify($1, 'heartbeat ' || $2 || ' ' || (extract(epoch FROM now) * 1000000)::bigint)
+                 FROM clock_timestamp() AS now",
+            )
+            .bind::<Text, _>(CHANNEL)
+            .bind::<Text, _>(name.to_string())
+            .get_result(connection)
+        })?;
+        Ok(beat.now)
     }
 }
 
@@ -59,35 +74,7 @@ impl CredentialNotifications {
     /// # Errors
     /// When the connection is lost: what was announced meanwhile is lost with it.
     pub async fn next(&mut self, until: Instant) -> Result<Option<CredentialChange>, StoreError> {
-        loop {
-            let Some(notification) = self.notifications.next_until(until).await? else { return Ok(None) };
-            match notification.payload.strip_prefix("heartbeat ") {
-                None => return Ok(Some(read(&notification.payload))),
-                Some(number) => {
-                    let is_own = self.backend == Some(notification.backend);
-                    if let Some(number) = number.parse().ok().filter(|_| is_own) {
-                        return Ok(Some(CredentialChange::Heartbeat(number)));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Sends a heartbeat, which comes back after every change that was committed before. Returns PostgreSQL's time.
-    ///
-    /// # Errors
-    /// When the connection is lost.
-    pub async fn beat(&mut self, number: u64) -> Result<OffsetDateTime, StoreError> {
-        let query =
-            diesel::sql_query("SELECT clock_timestamp() AS now, pg_backend_pid() AS backend, pg_notify($1, $2)")
-                .bind::<Text, _>(CHANNEL)
-                .bind::<Text, _>(format!("heartbeat {number}"));
-        let (deadline, connection) = self.notifications.by_hand();
-        let beat: Beat = tokio::time::timeout(deadline, query.get_result(connection))
-            .await
-            .map_err(|_| StoreError::Unavailable("the listening connection does not answer".to_owned()))??;
-        self.backend = Some(beat.backend);
-        Ok(beat.now)
+        Ok(self.0.next_until(until).await?.map(|notification| read(&notification.payload)))
     }
 }
 
@@ -97,9 +84,16 @@ fn read(payload: &str) -> CredentialChange {
         "token" => id.parse().ok().map(CredentialChange::Token),
         "principal" => id.parse().ok().map(CredentialChange::Principal),
         "environment" => id.parse().ok().map(CredentialChange::Environment),
+        "heartbeat" => heartbeat(id),
         _ => None,
     });
     read.unwrap_or(CredentialChange::All)
+}
+
+fn heartbeat(text: &str) -> Option<CredentialChange> {
+    let (name, microseconds) = text.split_once(' ')?;
+    let at = i128::from(microseconds.parse::<i64>().ok()?) * 1000;
+    Some(CredentialChange::Heartbeat(name.parse().ok()?, OffsetDateTime::from_unix_timestamp_nanos(at).ok()?))
 }
 
 #[cfg(test)]
@@ -112,7 +106,11 @@ mod tests {
         assert_eq!(read(&format!("token {id}")), CredentialChange::Token(id));
         assert_eq!(read(&format!("principal {id}")), CredentialChange::Principal(id.into()));
         assert_eq!(read(&format!("environment {id}")), CredentialChange::Environment(id.into()));
-        for other in ["all".to_owned(), String::new(), "token".to_owned(), "token x".to_owned(), format!("key {id}")] {
+        let at = OffsetDateTime::UNIX_EPOCH + time::Duration::microseconds(1_500_000);
+        assert_eq!(read(&format!("heartbeat {id} 1500000")), CredentialChange::Heartbeat(id.into(), at));
+        let bad = ["all", "", "token", "token x", "heartbeat", "heartbeat x 1"].map(str::to_owned);
+        let far = format!("heartbeat {id} {}", i64::MAX);
+        for other in bad.into_iter().chain([format!("key {id}"), format!("heartbeat {id}"), far]) {
             assert_eq!(read(&other), CredentialChange::All, "{other}");
         }
     }

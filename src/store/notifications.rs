@@ -18,8 +18,6 @@ pub struct Notification {
     pub channel: String,
     /// What was said.
     pub payload: String,
-    /// By which process of PostgreSQL's.
-    pub backend: i32,
 }
 
 /// A connection that listens.
@@ -63,17 +61,10 @@ impl Notifications {
     pub(super) async fn next_until(&mut self, until: Instant) -> Result<Option<Notification>, StoreError> {
         let mut stream = std::pin::pin!(self.connection.notifications_stream());
         match tokio::time::timeout_at(until, stream.next()).await {
-            Ok(Some(Ok(told))) => {
-                Ok(Some(Notification { channel: told.channel, payload: told.payload, backend: told.process_id }))
-            }
+            Ok(Some(Ok(told))) => Ok(Some(Notification { channel: told.channel, payload: told.payload })),
             Ok(Some(Err(error))) => Err(error.into()),
             Ok(None) => Err(StoreError::Unavailable("the listening connection was closed".to_owned())),
             Err(_elapsed) => Ok(None),
         }
-    }
-
-    /// The connection, for a query of somebody who keeps to the deadline.
-    pub(super) const fn by_hand(&mut self) -> (Duration, &mut AsyncPgConnection) {
-        (self.deadline, &mut self.connection)
     }
 }

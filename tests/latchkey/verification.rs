@@ -1,5 +1,6 @@
 //! What the verifier remembers, and how soon it hears that it is true no more.
 
 mod bound;
+mod pooler;
 mod replicas;
 mod triggers;

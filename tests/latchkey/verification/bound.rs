@@ -2,7 +2,10 @@
 
 use std::{fs, time::Duration};
 
-use latchkey::{domain::clock::boot_time, pb::gitpod::v1::DeletePersonalAccessTokenRequest};
+use latchkey::{
+    domain::clock::boot_time,
+    pb::gitpod::v1::{DeletePersonalAccessTokenRequest, SetSuspendedRequest},
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -12,7 +15,7 @@ use tonic::Code;
 use crate::support::{Api, ServerOptions, TestDatabase, TestServer, eventually, keys::token_id};
 
 /// A short one, so that tests need not wait for long.
-const BOUND: Duration = Duration::from_secs(1);
+pub(super) const BOUND: Duration = Duration::from_secs(1);
 
 /// Two servers with the same keys and bound.
 struct Pair {
@@ -28,7 +31,7 @@ struct Pair {
 const BACKENDS: &str =
     "SELECT coalesce(array_agg(pid), '{}') FROM pg_stat_activity WHERE application_name = 'latchkey'";
 const LISTENING: &str = "SELECT pid FROM pg_stat_activity WHERE application_name = 'latchkey' AND pid = ANY($1)
-                         AND query LIKE '%pg_notify%'";
+                         AND query = 'LISTEN latchkey_verification'";
 
 impl Pair {
     async fn start() -> Self {
@@ -40,8 +43,13 @@ impl Pair {
         let before: Vec<i32> = sql.query_one(BACKENDS, &[]).await.unwrap().get(0);
         let keys = Some(first.keys());
         let second = TestServer::start_with(&database, ServerOptions { signing_keys: keys, ..options }).await;
-        let mut backends: Vec<i32> = sql.query_one(BACKENDS, &[]).await.unwrap().get(0);
-        backends.retain(|backend| !before.contains(backend));
+        // Once it listens: then it has given up the connections with which it began.
+        let backends = eventually("the second server listens", async || {
+            let mut backends: Vec<i32> = sql.query_one(BACKENDS, &[]).await.unwrap().get(0);
+            backends.retain(|backend| !before.contains(backend));
+            sql.query_opt(LISTENING, &[&backends]).await.unwrap().map(|_| backends)
+        })
+        .await;
         let admin = first.admin_user(&database, "admin@example.com").await;
         Self { database, first, second, admin, backends }
     }
@@ -68,14 +76,19 @@ impl Pair {
 
     /// Revokes a token through the first server; when that was acknowledged.
     async fn revoke(&self, token: &str) -> Duration {
-        let request = DeletePersonalAccessTokenRequest { personal_access_token_id: token_id(token) };
-        self.first.api(&self.admin).await.tokens.delete_personal_access_token(request).await.unwrap();
-        boot_time()
+        revoke(&mut self.first.api(&self.admin).await, token).await
     }
 }
 
+/// Revokes a token; when that was acknowledged.
+pub(super) async fn revoke(api: &mut Api, token: &str) -> Duration {
+    let request = DeletePersonalAccessTokenRequest { personal_access_token_id: token_id(token) };
+    api.tokens.delete_personal_access_token(request).await.unwrap();
+    boot_time()
+}
+
 /// Asks without a pause until it is refused, and as long again: every call that began later than the bound was refused.
-async fn assert_refused_within_bound(api: &mut Api, revoked: Duration) {
+pub(super) async fn assert_refused_within_bound(api: &mut Api, revoked: Duration) {
     let mut is_refused = false;
     loop {
         let began = boot_time();
@@ -107,8 +120,8 @@ struct Stopped(Vec<i32>);
 
 impl Stopped {
     fn new(processes: Vec<i32>) -> Self {
+        // One that has ended says nothing either.
         for process in &processes {
-            // A connection may have ended meanwhile, and its process with it.
             let _ = kill(Pid::from_raw(*process), Signal::SIGSTOP);
         }
         Self(processes)
@@ -130,7 +143,8 @@ async fn a_server_whose_listening_connection_is_cut_off_again_and_again() {
     let sql = pair.database.superuser().await;
     let cutting = async {
         loop {
-            let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_notify%' AND query NOT LIKE '%terminate%'";
+            let cut =
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'LISTEN latchkey_verification'";
             sql.batch_execute(cut).await.unwrap();
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -154,6 +168,29 @@ async fn a_server_to_which_nothing_is_told_any_more() {
     let revoked = pair.revoke(&token).await;
     assert_refused_within_bound(&mut api, revoked).await;
     drop(stopped);
+}
+
+#[tokio::test]
+async fn who_is_told_that_a_user_is_suspended_already_finds_it_so() {
+    let pair = Pair::start().await;
+    pair.first.user(&pair.database, "dev@example.com").await;
+    let token = pair.second.token(&pair.database, "dev@example.com", &[]).await;
+    let mut api = pair.second.api(&token).await;
+    let user_id = api.whoami().await.unwrap();
+    for suspended in [true, false] {
+        // The second one hears of nothing.
+        let stopped = Stopped::new(vec![pair.listening().await]);
+        for server in [&pair.first, &pair.second] {
+            let request = SetSuspendedRequest { user_id: user_id.clone(), suspended };
+            server.api(&pair.admin).await.users.set_suspended(request).await.unwrap();
+            if server.address() == pair.first.address() {
+                // It is remembered as it was, if anything is.
+                let _ = api.whoami().await;
+            }
+        }
+        assert_eq!(api.whoami().await.is_err(), suspended);
+        drop(stopped);
+    }
 }
 
 #[tokio::test]
