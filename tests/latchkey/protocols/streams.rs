@@ -243,3 +243,25 @@ async fn a_stream_is_logged_and_ends_with_its_token_in_every_protocol() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn while_nothing_happens_something_comes_that_says_nothing_in_every_protocol() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let authorization = format!("Bearer {}", server.user(&database, "dev@example.com").await);
+    let (address, headers) = (server.address(), [("authorization", authorization.as_str())]);
+    // All at once: each is silent for as long as it may be.
+    let streams = EVERY.map(async |streamed| {
+        let mut stream = streamed.open(address, WATCH_EVENTS, &headers, &[json!({})]).await;
+        assert_eq!(stream.next().await, Ok(json!({})), "{streamed:?}");
+    });
+    let lines = async {
+        let headers = [headers[0], ("accept", "application/jsonl")];
+        let request = Spoken::ConnectJson.request(&format!("/{WATCH_EVENTS}"), b"{}", &headers);
+        let mut response = Spoken::ConnectJson.send(address, request).await;
+        assert_eq!(response.headers()["content-type"], "application/jsonl");
+        let first = tokio::time::timeout(SOON, response.frame()).await.expect("something comes in time").unwrap();
+        assert_eq!(first.unwrap().into_data().unwrap(), " ", "half a line, which the next event makes whole");
+    };
+    tokio::join!(futures::future::join_all(streams), lines);
+}
