@@ -16,6 +16,7 @@ use tower::{Layer, Service};
 
 use super::{
     caller::Caller,
+    guesses::Guesses,
     headers,
     policy::{self, Access, Policy, Who},
     recorder::{QueueFull, Recorder},
@@ -37,18 +38,23 @@ pub struct Peer(pub IpAddr);
 pub struct AuthLayer<S, R> {
     verifier: Arc<Verifier<S>>,
     recorder: Arc<R>,
+    guesses: Arc<Guesses>,
 }
 
 impl<S, R> AuthLayer<S, R> {
     /// Verifies with one and tells the other.
-    pub const fn new(verifier: Arc<Verifier<S>>, recorder: Arc<R>) -> Self {
-        Self { verifier, recorder }
+    pub fn new(verifier: Arc<Verifier<S>>, recorder: Arc<R>) -> Self {
+        Self { verifier, recorder, guesses: Arc::new(Guesses::new()) }
     }
 }
 
 impl<S, R> Clone for AuthLayer<S, R> {
     fn clone(&self) -> Self {
-        Self { verifier: Arc::clone(&self.verifier), recorder: Arc::clone(&self.recorder) }
+        Self {
+            verifier: Arc::clone(&self.verifier),
+            recorder: Arc::clone(&self.recorder),
+            guesses: Arc::clone(&self.guesses),
+        }
     }
 }
 
@@ -213,7 +219,11 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
                     user_agent: origin.user_agent,
                     request_id: origin.request_id,
                 });
-                Refusal::stranger()
+                let wait = origin.peer.and_then(|peer| self.guesses.count(peer));
+                wait.map_or_else(Refusal::stranger, |retry_after| {
+                    metrics::counter!("latchkey_refusals_total", "reason" => "too many tries").increment(1);
+                    Refusal::TooManyTries { retry_after }
+                })
             }
         }
     }

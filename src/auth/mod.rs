@@ -6,6 +6,7 @@
 mod cache;
 mod caller;
 mod entries;
+mod guesses;
 mod headers;
 mod layer;
 mod lookups;

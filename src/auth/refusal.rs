@@ -12,6 +12,11 @@ pub enum Refusal {
     Unauthenticated(String),
     /// A good credential, but not for this.
     PermissionDenied(String),
+    /// No credential, and not for the first time.
+    TooManyTries {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// It cannot be decided now.
     Unavailable {
         /// Why.

@@ -67,6 +67,13 @@ impl From<Refusal> for Status {
             Refusal::PermissionDenied(message) => {
                 Self::with_error_details(Code::PermissionDenied, message, info("DENIED"))
             }
+            Refusal::TooManyTries { retry_after } => {
+                let mut details = info("TOO_MANY_TRIES");
+                details.set_retry_info(Some(retry_after));
+                let message =
+                    "too much that is no token has come from your address; come again later, with one that is whole";
+                Self::with_error_details(Code::ResourceExhausted, message, details)
+            }
             Refusal::Unavailable { message, retry_after } => unavailable(message, retry_after),
         }
     }
