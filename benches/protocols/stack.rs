@@ -68,8 +68,14 @@ impl Stack {
         tokio::spawn(CredentialChanges::new(Arc::clone(&cache), [store.clone()]).run(CancellationToken::new()));
         let auth =
             AuthLayer::new(Arc::new(Verifier::start(Arc::clone(&keys), source, Arc::clone(&cache))), Arc::new(Silent));
-        let environments =
-            Environments::new(store.clone(), Standing::new(store), keys, cache, None, limits.environments);
+        let environments = Environments::new(
+            store.clone(),
+            Standing::new(store, limits.revocation_bound),
+            keys,
+            cache,
+            None,
+            limits.environments,
+        );
         let environments = EnvironmentApi::new(environments, "http://localhost".into());
         let routes =
             Routes::new(IdentityServiceServer::new(IdentityApi).max_decoding_message_size(limits.request_bytes))

@@ -19,10 +19,11 @@ use crate::domain::{
 };
 use crate::store::{Store, StoreError};
 
-/// How often they are looked up.
+/// How often they are looked up, or twice in the bound if that is more often.
 const EVERY: Duration = Duration::from_secs(2);
-/// How long a credential that has ended may still be of use.
-const BOUND: Duration = Duration::from_secs(5);
+/// The shortest bound that is kept here, and so the one for a bound of 0: a call can be looked up when it comes, and what is under
+/// way only now and then.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// What is known of one credential.
 #[derive(Debug, Clone)]
@@ -42,19 +43,22 @@ type Watched = HashMap<Key, Weak<watch::Sender<Known>>>;
 #[derive(Clone)]
 pub struct Standing {
     store: Store,
+    /// How long a credential that has ended may still be of use.
+    bound: Duration,
     watched: Arc<Mutex<Watched>>,
 }
 
 impl Standing {
-    /// On a store; somebody has to [`run`](Self::run) it.
+    /// On a store; somebody has to [`run`](Self::run) it. Streams end within the bound after their credential, and within
+    /// a second if the bound is 0.
     #[must_use]
-    pub fn new(store: Store) -> Self {
-        Self { store, watched: Arc::default() }
+    pub fn new(store: Store, bound: Duration) -> Self {
+        Self { store, bound: bound.max(SHORTEST), watched: Arc::default() }
     }
 
     /// Looks now and then, until it is told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(EVERY);
+        let mut ticks = tokio::time::interval(EVERY.min(self.bound / 2));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             for kind in [CredentialKind::PersonalAccessToken, CredentialKind::EnvironmentToken] {
@@ -137,7 +141,7 @@ impl Standing {
     /// all the while. It is looked up from this call on, however late somebody asks what became of it.
     pub(super) fn doubtful(&self, actor: &Actor) -> impl Future<Output = ServiceError> + Send + use<> {
         let known = self.know(key(actor.credential));
-        let (since, seen_as) = (Instant::now(), actor.role);
+        let (since, seen_as, bound) = (Instant::now(), actor.role, self.bound);
         async move {
             let mut changes = known.subscribe();
             loop {
@@ -149,7 +153,7 @@ impl Standing {
                 if role.is_some_and(|role| role != seen_as) {
                     return ServiceError::Denied("your role has changed; watch again".to_owned());
                 }
-                if tokio::time::timeout_at(at.max(since) + BOUND, changes.changed()).await.is_err() {
+                if tokio::time::timeout_at(at.max(since) + bound, changes.changed()).await.is_err() {
                     let message = "tokens cannot be verified right now; watch again";
                     return ServiceError::unavailable(message, "PostgreSQL has not told of it in time");
                 }

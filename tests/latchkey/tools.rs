@@ -24,8 +24,11 @@ const SERVICES: [&str; 11] = [
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tool {
     Grpcurl,
-    /// In this protocol.
-    BufCurl(&'static str),
+    BufCurl {
+        protocol: &'static str,
+        /// What the base URL has after the host.
+        base: &'static str,
+    },
 }
 
 impl Tool {
@@ -33,7 +36,7 @@ impl Tool {
         let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
         let program = match self {
             Self::Grpcurl => tools.join("venv/bin/grpcurl"),
-            Self::BufCurl(_) => tools.join("buf"),
+            Self::BufCurl { .. } => tools.join("buf"),
         };
         assert!(program.exists(), "{} is missing: run 'make tools'", program.display());
         program
@@ -54,8 +57,9 @@ impl Tool {
         let listed = match self {
             Self::Grpcurl => self.run(&["-plaintext", server.address(), "list"]).await,
             // Its reflection goes over the protocol that it was told to speak.
-            Self::BufCurl(protocol) => {
-                let list = ["--http2-prior-knowledge", "--list-services", &server.url()];
+            Self::BufCurl { protocol, base } => {
+                let url = format!("{}{base}", server.url());
+                let list = ["--http2-prior-knowledge", "--list-services", &url];
                 self.run(&[&["curl", "--protocol", protocol][..], &list].concat()).await
             }
         };
@@ -69,17 +73,20 @@ impl Tool {
         let (header, request) = (format!("authorization: Bearer {token}"), request.to_string());
         let mut args = match self {
             Self::Grpcurl => vec!["-plaintext", "-d", &request],
-            Self::BufCurl(protocol) => {
+            Self::BufCurl { protocol, .. } => {
                 vec!["curl", "--protocol", protocol, "--http2-prior-knowledge", "-d", &request]
             }
         };
         if !token.is_empty() {
             args.extend(["-H", &header]);
         }
-        let url = format!("{}/{rpc}", server.url());
-        match self {
-            Self::Grpcurl => args.extend([server.address(), rpc]),
-            Self::BufCurl(_) => args.push(&url),
+        let url = match self {
+            Self::Grpcurl => None,
+            Self::BufCurl { base, .. } => Some(format!("{}{base}/{rpc}", server.url())),
+        };
+        match &url {
+            None => args.extend([server.address(), rpc]),
+            Some(url) => args.push(url),
         }
         self.run(&args).await.map(|answer| serde_json::from_str(&answer).unwrap())
     }
@@ -88,7 +95,7 @@ impl Tool {
     fn complains_of(self, complaint: &str, grpcurl: &str, buf: &str) -> bool {
         match self {
             Self::Grpcurl => complaint.contains(&format!("Code: {grpcurl}")),
-            Self::BufCurl(_) => complaint.contains(&format!("\"code\": \"{buf}\"")),
+            Self::BufCurl { .. } => complaint.contains(&format!("\"code\": \"{buf}\"")),
         }
     }
 }
@@ -154,8 +161,10 @@ async fn grpcurl_needs_reflection_alone() {
 }
 
 #[tokio::test]
-async fn buf_curl_needs_reflection_alone_in_every_protocol() {
+async fn buf_curl_needs_reflection_alone_in_every_protocol_under_every_base_url() {
     for protocol in ["grpc", "grpcweb", "connect"] {
-        explore(Tool::BufCurl(protocol)).await;
+        for base in ["", "/api"] {
+            explore(Tool::BufCurl { protocol, base }).await;
+        }
     }
 }

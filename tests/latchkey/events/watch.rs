@@ -1,8 +1,13 @@
 //! Somebody who watches.
 
-use latchkey::pb::gitpod::v1::{
-    ResourceOperation, ResourceType, WatchEventsRequest, WatchEventsResponse,
-    watch_events_request::{ResourceTypeFilter, Scope},
+use std::time::Duration;
+
+use latchkey::{
+    domain::clock::boot_time,
+    pb::gitpod::v1::{
+        ResourceOperation, ResourceType, WatchEventsRequest, WatchEventsResponse,
+        watch_events_request::{ResourceTypeFilter, Scope},
+    },
 };
 use tonic::{Status, Streaming};
 
@@ -75,5 +80,13 @@ impl Watch {
                 return end;
             }
         }
+    }
+
+    /// The same. It comes within the bound after what brings it about was acknowledged.
+    pub(super) async fn end_within(&mut self, bound: Duration, acknowledged: Duration) -> Status {
+        let end = self.end().await;
+        let took = boot_time().saturating_sub(acknowledged);
+        assert!(took < bound, "{took:?}: {end}");
+        end
     }
 }

@@ -59,14 +59,17 @@ async fn module(uri: Uri) -> impl IntoResponse {
 }
 
 #[tokio::test]
-async fn a_page_of_an_allowed_origin_does_all_that_clients_do_in_each_protocol() {
+async fn a_page_of_an_allowed_origin_does_all_that_clients_do_in_each_protocol_under_every_base_url() {
     let database = TestDatabase::create().await;
     let pages = Pages::start(&database).await;
     let args = vec!["--cors-allowed-origin".to_owned(), pages.origin.clone()];
     let server = TestServer::start_with(&database, ServerOptions { args, ..Default::default() }).await;
     let token = server.user(&database, "dev@example.com").await;
     let environment = database.environment_of(&token_id(&token)).await;
-    run(Browser, "works", &server.url(), &token, &[&pages.origin, &environment]).await;
+    for base in ["", "/api"] {
+        let base = format!("{}{base}", server.url());
+        run(Browser, "works", &base, &token, &[&pages.origin, &environment]).await;
+    }
 }
 
 #[tokio::test]

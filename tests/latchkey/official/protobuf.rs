@@ -58,6 +58,9 @@ async fn an_outage_arrives_as_unavailable() {
     database.cluster().stop().await;
     eventually("it is noticed", async || api.clone().whoami().await.err()).await;
     run(Protobuf, "unavailable_is_not_tried_again", &server.url(), &token, &[]).await;
+    // All that was asked over HTTP with its statuses: the test's own client speaks gRPC, whose status is always 200.
+    let asked = server.log().lines().filter(|line| line.contains("answered status=503")).count();
+    assert_eq!(asked, 1, "{}", server.log());
     database.cluster().start_again().await;
     eventually("all is well again", async || api.clone().whoami().await.ok()).await;
 }

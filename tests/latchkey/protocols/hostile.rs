@@ -126,6 +126,7 @@ async fn envelopes_that_are_cut_off_or_claim_too_much_are_refused_and_the_connec
     let token = server.user(&database, "dev@example.com").await;
     let over = u32::try_from(LIMIT + 1).unwrap().to_be_bytes();
     let over = [&[0], over.as_slice(), b"{}"].concat();
+    let claims = Claims::begin(&server);
     for spoken in BY_POST.into_iter().filter(|spoken| !spoken.is_connect()) {
         let mut connection = Connection::open(server.address(), &token, spoken).await;
         for (body, codes) in [
@@ -157,6 +158,7 @@ async fn envelopes_that_are_cut_off_or_claim_too_much_are_refused_and_the_connec
             connection.assert_goes_on(&format!("{content_type} {body:.9?}")).await;
         }
     }
+    claims.assert_were_not_believed();
 }
 
 #[tokio::test]
@@ -223,9 +225,40 @@ fn zstd(blocks: usize) -> Vec<u8> {
 
 /// The most memory that a server has had so far, with the processes that it has started.
 fn most_memory(pid: u32) -> u64 {
+    most("VmHWM:", pid)
+}
+
+/// The same, with what it has asked for and not written to.
+fn most_asked_for(pid: u32) -> u64 {
+    most("VmPeak:", pid)
+}
+
+fn most(what: &str, pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap_or("0 kB");
     let own: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    own * 1024 + children.split_whitespace().map(|child| most_memory(child.parse().unwrap())).sum::<u64>()
+    own * 1024 + children.split_whitespace().map(|child| most(what, child.parse().unwrap())).sum::<u64>()
+}
+
+/// What a server takes while it is told of messages of 4 GiB, which never come.
+pub(super) struct Claims<'a> {
+    server: &'a TestServer,
+    memory: u64,
+    asked_for: u64,
+}
+
+impl<'a> Claims<'a> {
+    /// From now on.
+    pub(super) fn begin(server: &'a TestServer) -> Self {
+        Self { server, memory: most_memory(server.pid()), asked_for: most_asked_for(server.pid()) }
+    }
+
+    pub(super) fn assert_were_not_believed(&self) {
+        let memory = most_memory(self.server.pid()) - self.memory;
+        assert!(memory < MODEST, "{memory} bytes more");
+        // The allocator keeps 64 MiB in reserve for each thread that it meets.
+        let asked_for = most_asked_for(self.server.pid()) - self.asked_for;
+        assert!(asked_for < u64::from(u32::MAX) / 2, "{asked_for} bytes more were asked for");
+    }
 }

@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::json;
 
-use super::spoken::{BY_POST, Spoken};
+use super::{
+    hostile::Claims,
+    spoken::{BY_POST, Spoken},
+};
 use crate::support::{TestDatabase, TestServer};
 
 const CREATE: &str = "gitpod.v1.TokenService/CreatePersonalAccessToken";
@@ -39,11 +42,12 @@ async fn a_message_may_have_as_many_bytes_as_the_limit_in_every_protocol() {
 }
 
 #[tokio::test]
-async fn a_length_that_is_only_claimed_is_refused_before_anything_follows() {
+async fn a_length_that_is_only_claimed_is_refused_before_anything_follows_or_is_allocated() {
     let database = TestDatabase::create().await;
     let server = TestServer::start(&database).await;
     let token = server.user(&database, "dev@example.com").await;
     let authorization = format!("Bearer {token}");
+    let claims = Claims::begin(&server);
     for spoken in BY_POST.into_iter().filter(|spoken| !spoken.is_connect()) {
         let headers = [("authorization", authorization.as_str())];
         let request = spoken.request(&format!("/{CREATE}"), b"", &headers);
@@ -52,6 +56,7 @@ async fn a_length_that_is_only_claimed_is_refused_before_anything_follows() {
         let refused = spoken.answer_to(server.address(), request).await.unwrap_err();
         assert_eq!(refused.code, "resource_exhausted", "{spoken:?}: {refused:?}");
     }
+    claims.assert_were_not_believed();
 }
 
 #[tokio::test]

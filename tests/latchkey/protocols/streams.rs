@@ -1,15 +1,19 @@
 //! Streams in every protocol: each message as soon as it is there.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use latchkey::domain::clock::boot_time;
 use serde_json::{Value, json};
 
 use super::spoken::{Spoken, framed, from_protobuf, to_protobuf, types};
 use crate::support::{SOON, TestDatabase, TestServer, eventually, token_text::token_id};
 
 pub(super) const WATCH: &str = "grpc.health.v1.Health/Watch";
+const WATCH_EVENTS: &str = "gitpod.v1.EventService/WatchEvents";
 
 /// A protocol, with its codec, as it has streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +26,9 @@ pub(super) enum Streamed {
 
 pub(super) const EVERY: [Streamed; 4] =
     [Streamed::ConnectJson, Streamed::ConnectProto, Streamed::GrpcWeb, Streamed::Grpc];
+
+/// How late a stream may end after its token.
+const BOUND: Duration = Duration::from_secs(5);
 
 /// A stream of answers.
 pub(super) struct Stream {
@@ -197,8 +204,7 @@ async fn a_stream_is_logged_and_ends_with_its_token_in_every_protocol() {
     for streamed in EVERY {
         let headers = [("authorization", authorization.as_str())];
         let message = json!({ "environmentId": nowhere });
-        let rpc = "gitpod.v1.EventService/WatchEvents";
-        let mut stream = streamed.open(server.address(), rpc, &headers, &[message]).await;
+        let mut stream = streamed.open(server.address(), WATCH_EVENTS, &headers, &[message]).await;
         assert_eq!(stream.next().await.unwrap()["operation"], "RESOURCE_OPERATION_DELETE", "{streamed:?}");
         open.push(stream);
     }
@@ -218,8 +224,11 @@ async fn a_stream_is_logged_and_ends_with_its_token_in_every_protocol() {
     })
     .await;
     server.admin(&database, &["revoke-token", &token_id(&token).to_string()]).await.unwrap();
+    let revoked = boot_time();
     for mut stream in open {
         assert_eq!(stream.next().await, Err("unauthenticated".to_owned()), "{:?}", stream.streamed);
+        let took = boot_time().saturating_sub(revoked);
+        assert!(took < BOUND, "{:?}: {took:?}", stream.streamed);
     }
     // That each was sent away is seen as well, as it is of a command.
     let ends = format!(
@@ -233,4 +242,26 @@ async fn a_stream_is_logged_and_ends_with_its_token_in_every_protocol() {
         (row.get::<_, i64>(0) == 4 && row.get::<_, i64>(1) == 4).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn while_nothing_happens_something_comes_that_says_nothing_in_every_protocol() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let authorization = format!("Bearer {}", server.user(&database, "dev@example.com").await);
+    let (address, headers) = (server.address(), [("authorization", authorization.as_str())]);
+    // All at once: each is silent for as long as it may be.
+    let streams = EVERY.map(async |streamed| {
+        let mut stream = streamed.open(address, WATCH_EVENTS, &headers, &[json!({})]).await;
+        assert_eq!(stream.next().await, Ok(json!({})), "{streamed:?}");
+    });
+    let lines = async {
+        let headers = [headers[0], ("accept", "application/jsonl")];
+        let request = Spoken::ConnectJson.request(&format!("/{WATCH_EVENTS}"), b"{}", &headers);
+        let mut response = Spoken::ConnectJson.send(address, request).await;
+        assert_eq!(response.headers()["content-type"], "application/jsonl");
+        let first = tokio::time::timeout(SOON, response.frame()).await.expect("something comes in time").unwrap();
+        assert_eq!(first.unwrap().into_data().unwrap(), " ", "half a line, which the next event makes whole");
+    };
+    tokio::join!(futures::future::join_all(streams), lines);
 }
