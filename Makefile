@@ -46,4 +46,4 @@ clippy:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 unit-and-integration-tests:
-	$(CARGO) test --locked --no-fail-fast
+	@CARGO='$(CARGO)' .ci/run-tests

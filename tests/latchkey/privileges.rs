@@ -8,7 +8,7 @@ use nix::unistd::{Uid, User};
 use crate::support::{
     LocalServer, TestServer,
     environments::{from_nothing, from_url},
-    eventually, is_alive,
+    eventually, is_alive, left_out,
 };
 
 fn uid(account: &str) -> u32 {
@@ -35,7 +35,7 @@ fn server_process(server: &TestServer) -> i32 {
 macro_rules! only_root {
     () => {
         if !Uid::effective().is_root() {
-            eprintln!("left out: only root has the rights of root to give up");
+            left_out("only root has the rights of root to give up");
             return;
         }
     };

@@ -6,7 +6,7 @@ use tonic::Code;
 use crate::support::{
     Api, LocalServer,
     environments::{from_nothing, of_class, status},
-    eventually,
+    eventually, left_out,
 };
 
 /// A server with an environment of somebody who does nothing special.
@@ -55,7 +55,7 @@ impl Neighbourhood {
     /// Waits until a control group's file shows that a hog was held; where there are no such groups, nobody shows it.
     async fn held(&self, hog: &str, file: &str, shows: impl Fn(&str) -> bool) {
         if self.local.control_group(hog, file).is_none() {
-            eprintln!("left out: there is no control group with {file}");
+            left_out(&format!("there is no control group with {file}"));
             return;
         }
         eventually(file, async || self.local.control_group(hog, file).filter(|text| shows(text)).map(drop)).await;
@@ -158,7 +158,7 @@ async fn a_hog_of_the_disk_is_stopped() {
 #[tokio::test]
 async fn without_control_groups_the_limits_are_weaker_and_that_is_said() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("left out: hiding the control groups takes root");
+        left_out("hiding the control groups takes root");
         return;
     }
     let hide = "mount -t tmpfs -o ro none /sys/fs/cgroup && exec \"$0\" \"$@\"";

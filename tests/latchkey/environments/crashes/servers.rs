@@ -15,7 +15,7 @@ use crate::support::{
     environments::{from_nothing, from_url, status},
     eventually,
     git_server::Manners,
-    is_alive, processes_with,
+    is_alive, left_out, processes_with,
 };
 
 #[tokio::test]
@@ -296,7 +296,7 @@ async fn what_a_start_was_trying_out_is_removed_by_the_next_one() {
     assert!(started.is_err());
     let name = |line: &str| line.split_once("/latchkey/").map(|(_, name)| name.to_owned());
     let Some(group) = text.lines().find_map(name) else {
-        eprintln!("left out: there is no control group");
+        left_out("there is no control group");
         return;
     };
     assert!(local.control_group(&group, "cgroup.procs").is_some(), "it is left of the one that was killed");

@@ -13,7 +13,7 @@ use super::{
 use crate::support::{
     Api, LocalServer,
     environments::{from_nothing, from_url, of_class, status},
-    eventually,
+    eventually, left_out,
 };
 
 const MEBIBYTE: i64 = 1 << 20;
@@ -60,7 +60,7 @@ async fn what_would_fill_the_memory_of_the_machine_ends_at_that_of_the_class() {
     let limited = api.create_running(from_nothing()).await;
     let warning = status(&api.get(&limited).await.unwrap()).warning_message.join("\n");
     if warning.contains("memory") {
-        eprintln!("left out: {warning}");
+        left_out(&warning);
         return;
     }
     let class = local.database.class_with(64 * MEBIBYTE, 256 * MEBIBYTE).await;
