@@ -28,7 +28,7 @@ pub use cluster::connect;
 pub use database::TestDatabase;
 pub use gitpod::{GITPOD, Gitpod, Ran};
 pub(crate) use left_out::left_out;
-pub use local_server::{LocalServer, Starter, is_alive, long_sleep, processes_with, sandbox};
+pub use local_server::{LocalServer, Starter, is_alive, long_sleep, processes_around, processes_with, sandbox};
 pub use private_cluster::PrivateCluster;
 pub use rpc::{Api, details, with_request_id};
 pub use server::{LATCHKEY, ServerOptions, TestServer};
