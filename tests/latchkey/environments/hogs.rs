@@ -1,5 +1,7 @@
 //! Hogs of every kind: each is held by the limits of its class, while other environments and the API go on.
 
+use std::time::Duration;
+
 use latchkey::pb::gitpod::v1::{DeletePersonalAccessTokenRequest, EnvironmentPhase, ListEnvironmentsRequest};
 use tonic::Code;
 
@@ -8,6 +10,14 @@ use crate::support::{
     environments::{from_nothing, of_class, status},
     eventually, left_out,
 };
+
+/// How long anybody waits for an answer while a hog hogs, at most: what is promised is that the others are not held up, and this
+/// is many times what an answer takes.
+const ANSWER: Duration = Duration::from_secs(5);
+
+async fn soon<T>(what: &str, answer: impl Future<Output = T>) -> T {
+    tokio::time::timeout(ANSWER, answer).await.unwrap_or_else(|_| panic!("{what} took longer than {ANSWER:?}"))
+}
 
 /// A server with an environment of somebody who does nothing special.
 struct Neighbourhood {
@@ -32,23 +42,25 @@ impl Neighbourhood {
         id
     }
 
-    /// Does what people do, several times.
+    /// Does what people do, several times, and is answered soon.
     async fn goes_on(&self) {
         let mut api = self.api.clone();
         for round in 0..5 {
-            let made = api.create_token(&format!("round {round}")).await;
+            let made = soon("a new token", api.create_token(&format!("round {round}"))).await;
             let id = made.personal_access_token.unwrap().id;
-            let mut holder = self.local.api(&made.token).await;
-            let me = holder.whoami().await.unwrap();
-            assert_eq!(me, api.whoami().await.unwrap());
+            let mut holder = soon("a connection", self.local.api(&made.token)).await;
+            let me = soon("a token's first use", holder.whoami()).await.unwrap();
+            assert_eq!(me, soon("a token's use", api.whoami()).await.unwrap());
             let request = DeletePersonalAccessTokenRequest { personal_access_token_id: id };
-            api.tokens.delete_personal_access_token(request).await.unwrap();
-            assert_eq!(holder.whoami().await.unwrap_err().code(), Code::Unauthenticated);
-            let listed = api.environments.list_environments(ListEnvironmentsRequest::default()).await.unwrap();
-            assert_eq!(listed.into_inner().environments.len(), 1);
+            soon("a revocation", api.tokens.delete_personal_access_token(request)).await.unwrap();
+            let refused = soon("a refusal", holder.whoami()).await.unwrap_err();
+            assert_eq!(refused.code(), Code::Unauthenticated);
+            let list = api.environments.list_environments(ListEnvironmentsRequest::default());
+            assert_eq!(soon("a list", list).await.unwrap().into_inner().environments.len(), 1);
             let command =
                 format!("seq 1000 | sort -rn | head -n 1 > file; echo {round} >> file; cat file; (echo child)");
-            assert_eq!(self.api.said(&self.environment, &command).await, format!("1000\n{round}\nchild"));
+            let said = soon("a command", self.api.said(&self.environment, &command)).await;
+            assert_eq!(said, format!("1000\n{round}\nchild"));
         }
     }
 
