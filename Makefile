@@ -50,4 +50,4 @@ fuzz-lock:
 	$(CARGO) metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null
 
 unit-and-integration-tests:
-	$(CARGO) test --locked --no-fail-fast
+	@CARGO='$(CARGO)' .ci/run-tests

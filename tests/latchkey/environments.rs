@@ -10,6 +10,7 @@ mod hogs;
 mod hostile;
 mod input;
 mod launch;
+mod liars;
 mod life;
 mod limits;
 mod lists;

@@ -8,7 +8,7 @@ use nix::unistd::{Uid, User};
 use crate::support::{
     LocalServer, TestServer,
     environments::{from_nothing, from_url},
-    eventually, is_alive,
+    eventually, is_alive, left_out,
 };
 
 fn uid(account: &str) -> u32 {
@@ -19,23 +19,17 @@ fn field<'a>(status: &'a str, name: &str) -> &'a str {
     status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim_start_matches(':').trim()
 }
 
-/// The process that serves: the child of the one that was started.
+/// The process that serves, which is not the one that was started.
 fn server_process(server: &TestServer) -> i32 {
-    let pid = server.pid();
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    let is_server = |pid: &i32| {
-        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("serve-prepared"))
-    };
-    let mut found = children.split_whitespace().map(|pid| pid.parse().unwrap()).filter(is_server);
-    let server = found.next().expect("there is a process that serves");
-    assert_eq!(found.next(), None);
-    server
+    let serving = server.serving().as_raw();
+    assert_ne!(serving, server.pid().cast_signed(), "there is a process that serves");
+    serving
 }
 
 macro_rules! only_root {
     () => {
         if !Uid::effective().is_root() {
-            eprintln!("left out: only root has the rights of root to give up");
+            left_out("only root has the rights of root to give up");
             return;
         }
     };

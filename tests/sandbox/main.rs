@@ -20,6 +20,7 @@ mod system_calls;
 #[path = "../support"]
 mod support {
     pub(crate) mod git_server;
+    pub(crate) mod left_out;
     pub(crate) mod machine;
     pub(crate) mod outside;
 }
@@ -28,7 +29,7 @@ mod support {
 fn is_root() -> bool {
     let is_root = nix::unistd::geteuid().is_root();
     if !is_root {
-        eprintln!("left out: only root can do what this needs");
+        support::left_out::left_out("only root can do what this needs");
     }
     is_root
 }

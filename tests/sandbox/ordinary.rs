@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, env, fs, os::unix::process::CommandExt, process
 
 use nix::unistd::geteuid;
 
+use crate::support::left_out::left_out;
 use crate::support::machine::{PROGRAM, program};
 
 /// An account that nothing else on a machine has: what the kernel counts for one is this test's alone.
@@ -21,7 +22,7 @@ const INCOMPLETE: [&str; 5] = [
 #[test]
 fn an_ordinary_account_keeps_environments_apart_as_well() {
     if !geteuid().is_root() {
-        eprintln!("left out: it is an ordinary account already that runs these tests");
+        left_out("it is an ordinary account already that runs these tests");
         return;
     }
     let directory = tempfile::Builder::new().prefix("latchkey-ordinary-").tempdir().unwrap();

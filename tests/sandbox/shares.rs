@@ -6,6 +6,7 @@ use latchkey::{
 };
 use nix::libc;
 
+use crate::support::left_out::left_out;
 use crate::support::machine::{Machine, exec, running};
 
 /// Takes one more of something as long as it gets it, and keeps it all; by system calls, in perl.
@@ -78,7 +79,7 @@ async fn what_the_kernel_counts_for_all_sandboxes_is_not_used_up_by_one() {
 #[tokio::test]
 async fn what_each_sandbox_may_have_is_not_for_all_of_them_together() {
     if !may_raise_limits() {
-        eprintln!("left out: only who may raise limits can make them for each");
+        left_out("only who may raise limits can make them for each");
         return;
     }
     let machine = Machine::new().await;

@@ -57,6 +57,8 @@ fn refused() -> Vec<(&'static str, i64, &'static str)> {
         ("sethostname", libc::SYS_sethostname, "$tmp, 4"),
         ("mbind", libc::SYS_mbind, "0, 0, 0, 0, 0, 0"),
         ("set_mempolicy", libc::SYS_set_mempolicy, "0, 0, 0"),
+        ("get_mempolicy", libc::SYS_get_mempolicy, "0, 0, 0, 0, 0xff"),
+        ("kcmp", libc::SYS_kcmp, "$self, $self, 99, 0, 0"),
         ("move_pages", libc::SYS_move_pages, "0, 0, 0, 0, 0, 0"),
         // Standard input is no terminal: the kernel would say so.
         ("TIOCSTI", libc::SYS_ioctl, "0, 0x5412, $tmp"),

@@ -1,13 +1,23 @@
 //! Hogs of every kind: each is held by the limits of its class, while other environments and the API go on.
 
+use std::time::Duration;
+
 use latchkey::pb::gitpod::v1::{DeletePersonalAccessTokenRequest, EnvironmentPhase, ListEnvironmentsRequest};
 use tonic::Code;
 
 use crate::support::{
     Api, LocalServer,
     environments::{from_nothing, of_class, status},
-    eventually,
+    eventually, left_out,
 };
+
+/// How long anybody waits for an answer while a hog hogs, at most: what is promised is that the others are not held up, and this
+/// is many times what an answer takes.
+const ANSWER: Duration = Duration::from_secs(5);
+
+async fn soon<T>(what: &str, answer: impl Future<Output = T>) -> T {
+    tokio::time::timeout(ANSWER, answer).await.unwrap_or_else(|_| panic!("{what} took longer than {ANSWER:?}"))
+}
 
 /// A server with an environment of somebody who does nothing special.
 struct Neighbourhood {
@@ -32,30 +42,32 @@ impl Neighbourhood {
         id
     }
 
-    /// Does what people do, several times.
+    /// Does what people do, several times, and is answered soon.
     async fn goes_on(&self) {
         let mut api = self.api.clone();
         for round in 0..5 {
-            let made = api.create_token(&format!("round {round}")).await;
+            let made = soon("a new token", api.create_token(&format!("round {round}"))).await;
             let id = made.personal_access_token.unwrap().id;
-            let mut holder = self.local.api(&made.token).await;
-            let me = holder.whoami().await.unwrap();
-            assert_eq!(me, api.whoami().await.unwrap());
+            let mut holder = soon("a connection", self.local.api(&made.token)).await;
+            let me = soon("a token's first use", holder.whoami()).await.unwrap();
+            assert_eq!(me, soon("a token's use", api.whoami()).await.unwrap());
             let request = DeletePersonalAccessTokenRequest { personal_access_token_id: id };
-            api.tokens.delete_personal_access_token(request).await.unwrap();
-            assert_eq!(holder.whoami().await.unwrap_err().code(), Code::Unauthenticated);
-            let listed = api.environments.list_environments(ListEnvironmentsRequest::default()).await.unwrap();
-            assert_eq!(listed.into_inner().environments.len(), 1);
+            soon("a revocation", api.tokens.delete_personal_access_token(request)).await.unwrap();
+            let refused = soon("a refusal", holder.whoami()).await.unwrap_err();
+            assert_eq!(refused.code(), Code::Unauthenticated);
+            let list = api.environments.list_environments(ListEnvironmentsRequest::default());
+            assert_eq!(soon("a list", list).await.unwrap().into_inner().environments.len(), 1);
             let command =
                 format!("seq 1000 | sort -rn | head -n 1 > file; echo {round} >> file; cat file; (echo child)");
-            assert_eq!(self.api.said(&self.environment, &command).await, format!("1000\n{round}\nchild"));
+            let said = soon("a command", self.api.said(&self.environment, &command)).await;
+            assert_eq!(said, format!("1000\n{round}\nchild"));
         }
     }
 
     /// Waits until a control group's file shows that a hog was held; where there are no such groups, nobody shows it.
     async fn held(&self, hog: &str, file: &str, shows: impl Fn(&str) -> bool) {
         if self.local.control_group(hog, file).is_none() {
-            eprintln!("left out: there is no control group with {file}");
+            left_out(&format!("there is no control group with {file}"));
             return;
         }
         eventually(file, async || self.local.control_group(hog, file).filter(|text| shows(text)).map(drop)).await;
@@ -158,7 +170,7 @@ async fn a_hog_of_the_disk_is_stopped() {
 #[tokio::test]
 async fn without_control_groups_the_limits_are_weaker_and_that_is_said() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("left out: hiding the control groups takes root");
+        left_out("hiding the control groups takes root");
         return;
     }
     let hide = "mount -t tmpfs -o ro none /sys/fs/cgroup && exec \"$0\" \"$@\"";

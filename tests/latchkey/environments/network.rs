@@ -6,6 +6,7 @@ use std::{io::ErrorKind, net::TcpStream};
 use crate::support::{
     Api, LocalServer, Starter,
     environments::{from_url, with_url},
+    left_out,
     network::{NameServer, alone_with, asking_a_name_server, channel_inside, inside, listen_inside},
 };
 use latchkey::pb::{gitpod::v1::EnvironmentPhase, supervisor::v1::ExecRequest};
@@ -26,7 +27,7 @@ const NAMES: [(&str, &str); 9] = [
 #[tokio::test]
 async fn nobody_is_reached_at_an_address_that_is_not_public() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("left out: only root can make the network that this needs");
+        left_out("only root can make the network that this needs");
         return;
     }
     for starter in Starter::all() {
@@ -108,7 +109,7 @@ async fn nobody_is_reached(starter: Starter) {
 #[tokio::test]
 async fn a_name_that_changes_its_mind_gains_nothing() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("left out: only root can make the network that this needs");
+        left_out("only root can make the network that this needs");
         return;
     }
     let wrapper = [alone_with(&["10.0.0.1/32"], &[]), asking_a_name_server()].concat();

@@ -20,7 +20,7 @@ use tonic::Code;
 use crate::support::{
     Api, LATCHKEY, LocalServer, ServerOptions, TestServer,
     environments::{from_nothing, from_url, status},
-    eventually, small_disk,
+    eventually, left_out, small_disk,
 };
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -67,7 +67,7 @@ async fn ended(api: &Api, id: &str) -> String {
 #[tokio::test]
 async fn below_the_reserve_who_writes_ends_nothing_begins_and_tokens_live_and_die() {
     if let Some(reason) = small_disk::missing() {
-        eprintln!("left out: {reason}");
+        left_out(reason);
         return;
     }
     let local = LocalServer::start_on_small_disk(160 * MEBIBYTE, &["--free-space-reserve", "32MiB"]).await;
@@ -117,7 +117,7 @@ async fn below_the_reserve_who_writes_ends_nothing_begins_and_tokens_live_and_di
 #[tokio::test]
 async fn who_takes_room_without_writing_is_not_mistaken_for_who_writes_the_same_again_and_again() {
     if let Some(reason) = small_disk::missing() {
-        eprintln!("left out: {reason}");
+        left_out(reason);
         return;
     }
     let local = LocalServer::start_on_small_disk(160 * MEBIBYTE, &["--free-space-reserve", "32MiB"]).await;
@@ -167,7 +167,7 @@ async fn api_of_first_user(server: &TestServer) -> Api {
 #[tokio::test]
 async fn a_disk_that_is_filled_in_an_instant_with_postgresql_on_it_is_survived() {
     if let Some(reason) = small_disk::missing() {
-        eprintln!("left out: {reason}");
+        left_out(reason);
         return;
     }
     let (_directory, options, _) = on_small_disk();
@@ -206,7 +206,7 @@ async fn a_disk_that_is_filled_in_an_instant_with_postgresql_on_it_is_survived()
 #[tokio::test]
 async fn a_server_comes_up_on_a_disk_that_was_filled_while_there_was_none() {
     if let Some(reason) = small_disk::missing() {
-        eprintln!("left out: {reason}");
+        left_out(reason);
         return;
     }
     let (_directory, options, image) = on_small_disk();
@@ -265,7 +265,7 @@ impl Drop for Filler {
 #[tokio::test]
 async fn environments_are_deleted_from_a_disk_that_others_keep_full_to_the_last_byte() {
     if let Some(reason) = small_disk::missing() {
-        eprintln!("left out: {reason}");
+        left_out(reason);
         return;
     }
     let reserve = ["--free-space-reserve", "8MiB"];

@@ -1,6 +1,10 @@
 //! A hundred environments at once.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::BTreeMap,
+    fs,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
 use latchkey::pb::gitpod::v1::{EnvironmentPhase, ListEnvironmentsRequest, PaginationRequest};
@@ -9,11 +13,13 @@ use super::limits::flags;
 use crate::support::{
     Api, LocalServer,
     environments::{from_url, status},
-    eventually,
+    eventually, processes_around,
 };
 
 const ENVIRONMENTS: usize = 100;
 const USERS: usize = 4;
+/// How long it may take until all of them run, on two cores: what is promised, and many times what it takes.
+const ALL_RUN_WITHIN: Duration = Duration::from_secs(60);
 
 /// How many of a user's environments are in which phase.
 async fn phases(api: &Api) -> BTreeMap<EnvironmentPhase, usize> {
@@ -46,18 +52,22 @@ async fn all(apis: &[Api], phase: EnvironmentPhase) {
 async fn a_hundred_environments_at_once_run_stop_and_go_and_nothing_is_left() {
     let local = LocalServer::start_with(flags(&["--running-per-user", "50"])).await;
     local.git.add_repository("owner/small", &[("README.md", "small\n")]);
-    let mounts = || fs::read_to_string("/proc/self/mounts").unwrap().matches("latchkey").count();
-    let mounts_before = mounts();
     let mut apis = Vec::new();
     for number in 0..USERS {
         apis.push(local.api_of_user(&format!("dev{number}@example.com")).await);
     }
+    let begun = Instant::now();
     let created = join_all((0..ENVIRONMENTS).map(async |number| {
         let api = &apis[number % USERS];
         (api, api.create(from_url("https://github.com/owner/small")).await.unwrap().id)
     }))
     .await;
     all(&apis, EnvironmentPhase::Running).await;
+    let took = begun.elapsed();
+    assert!(took < ALL_RUN_WITHIN, "it took {took:?}");
+    // Or what is looked for in the end could not be found.
+    let directory = local.data_dir().parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(processes_around(&directory).len() > ENVIRONMENTS);
     let said = join_all(created.iter().map(async |(api, id)| api.said(id, "cat README.md").await)).await;
     assert!(said.iter().all(|said| said == "small"), "{said:?}");
 
@@ -74,5 +84,7 @@ async fn a_hundred_environments_at_once_run_stop_and_go_and_nothing_is_left() {
     let left: Vec<_> = fs::read_dir(local.data_dir().join("environments")).unwrap().flatten().collect();
     // What all environments share, and the lock.
     assert!(left.iter().all(|entry| entry.file_name().to_str().unwrap().parse::<uuid::Uuid>().is_err()), "{left:?}");
-    assert_eq!(mounts(), mounts_before);
+    let around = processes_around(&directory);
+    let is_server = |line: &String| line.contains(" serve");
+    assert!(around.iter().all(is_server), "processes or mounts are left: {around:?}");
 }

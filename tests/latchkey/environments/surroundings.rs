@@ -7,6 +7,7 @@ use latchkey::pb::supervisor::v1::ExecRequest;
 use crate::support::{
     Api, LocalServer, Starter,
     environments::{from_nothing, with_url},
+    left_out,
     network::{alone_with, channel_inside, inside, listen_inside},
 };
 
@@ -41,7 +42,7 @@ fn reach(destinations: &[String]) -> String {
 #[tokio::test]
 async fn nothing_that_listens_around_the_server_is_reached_from_inside() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("left out: only root can make the network that this needs");
+        left_out("only root can make the network that this needs");
         return;
     }
     for starter in Starter::all() {

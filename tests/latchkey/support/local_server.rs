@@ -57,6 +57,11 @@ impl LocalServer {
         Self::start_as(options).await
     }
 
+    /// Starts it as somebody.
+    pub async fn start_of(starter: Starter) -> Self {
+        Self::start_by(starter, Vec::new()).await
+    }
+
     /// Starts it with more flags and variables.
     pub async fn start_with(more: ServerOptions) -> Self {
         Self::start_as(|_| more).await
@@ -146,6 +151,12 @@ impl LocalServer {
         self.server.as_mut().expect("it runs").kill().await;
     }
 
+    /// Ends the process that serves as `kill -9` does: where root has started it, the child of whoever was started, who then
+    /// ends as well.
+    pub async fn kill_server(&mut self) {
+        self.server.as_mut().expect("it runs").kill_server().await;
+    }
+
     /// Asks the server to end, and waits until it has.
     pub async fn stop(&mut self) {
         assert!(self.server.as_mut().expect("it runs").stop().await);
@@ -191,13 +202,13 @@ impl LocalServer {
         control_groups(environment).into_iter().find_map(|group| fs::read_to_string(group.join(file)).ok())
     }
 
-    /// Checks that nothing of an environment runs: no process, no control group.
+    /// Checks that nothing of an environment runs: no process, no mount, no control group.
     pub fn is_at_rest(&self, environment: &str) {
-        assert_eq!(processes_with(environment), Vec::<String>::new());
+        assert_eq!(processes_around(environment), Vec::<String>::new());
         assert_eq!(control_groups(environment), Vec::<PathBuf>::new());
     }
 
-    /// Checks that nothing is left of an environment: no file, no process, no control group, no row.
+    /// Checks that nothing is left of an environment: no file, no process, no mount, no control group, no row.
     pub async fn is_gone(&self, environment: &str) {
         assert!(!self.directory_of(environment).exists(), "files are left of {environment}");
         self.is_at_rest(environment);
@@ -340,6 +351,23 @@ fn control_groups(environment: &str) -> Vec<PathBuf> {
     let places = hierarchies.iter().flat_map(|top| own.iter().map(|path| top.join(path)));
     let groups: BTreeSet<PathBuf> = places.map(|path| path.join("latchkey").join(environment)).collect();
     groups.into_iter().filter(|path| path.exists()).collect()
+}
+
+/// Every living process of this machine that has to do with an environment, or with another directory of a name that no other
+/// has: in its command line, in what is mounted where it is, or in its control groups. A mount has no name of its own, and is
+/// seen by those who have it.
+pub fn processes_around(name: &str) -> Vec<String> {
+    let entries = fs::read_dir("/proc").unwrap();
+    let found = entries.flatten().filter_map(|entry| {
+        let pid = entry.file_name().to_string_lossy().parse().ok()?;
+        // What ends meanwhile, or is nobody's business of whoever runs the tests, is not read.
+        let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
+        let signs = ["cmdline", "mountinfo", "cgroup"];
+        let sign = signs.into_iter().find(|file| String::from_utf8_lossy(&read(file)).contains(name))?;
+        let line = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
+        is_alive(Pid::from_raw(pid)).then(|| format!("{pid}: {line} (by its {sign})"))
+    });
+    found.collect()
 }
 
 /// Every living process of this machine that has `text` in its command line.

@@ -167,6 +167,25 @@ impl TestServer {
         self.child.kill().await.unwrap();
     }
 
+    /// The process that serves: where root has started it, the child of the one that was started.
+    pub fn serving(&self) -> nix::unistd::Pid {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let serves = |pid: &u32| {
+            fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("serve-prepared"))
+        };
+        let mut found = children.split_whitespace().map(|pid| pid.parse().unwrap()).filter(serves);
+        let server = found.next().unwrap_or(pid);
+        assert_eq!(found.next(), None);
+        nix::unistd::Pid::from_raw(server.cast_signed())
+    }
+
+    /// Ends the process that serves as `kill -9` does, and waits until whoever was started has ended as well.
+    pub async fn kill_server(&mut self) {
+        nix::sys::signal::kill(self.serving(), nix::sys::signal::Signal::SIGKILL).unwrap();
+        tokio::time::timeout(SOON, self.child.wait()).await.expect("it ends in time").unwrap();
+    }
+
     /// Asks it to end, and waits until it has. Returns whether it says that all went well.
     pub async fn stop(&mut self) -> bool {
         let pid = nix::unistd::Pid::from_raw(self.pid().cast_signed());

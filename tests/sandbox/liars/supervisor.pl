@@ -30,7 +30,6 @@ if ($task =~ m{^\{"clone".*"https://github.com/owner/([a-z]+)"}) {
 exit 1 unless $task =~ /^\{"serve"/;
 
 sub text { local $/; open(my $file, "<", $_[0]) or return ""; return scalar(<$file>) // "" }
-my ($once, $ever) = (text("/workspace/once"), text("/workspace/ever"));
 my $path = "/run/latchkey/supervisor.sock";
 unlink($path);
 my ($listener, $connection);
@@ -40,11 +39,15 @@ $SIG{PIPE} = "IGNORE";
 $SIG{CHLD} = "IGNORE";
 while (accept($connection, $listener)) {
     next if fork;
+    # Each connection is told what is there by then, and what it says is kept.
+    my ($once, $ever) = (text("/workspace/once"), text("/workspace/ever"));
+    open(my $heard, ">", "/workspace/heard-$$") or die;
     my $taken = sub {
         my ($bytes, $length) = ("", $_[0]);
         while (length($bytes) < $length) {
             sysread($connection, $bytes, $length - length($bytes), length($bytes)) or exit;
         }
+        syswrite($heard, $bytes);
         return $bytes;
     };
     $taken->(24);
@@ -56,7 +59,7 @@ while (accept($connection, $listener)) {
     }
     # What else comes is of no interest, but must go somewhere.
     if (!fork) {
-        while (sysread($connection, my $bytes, 65536)) { }
+        while (sysread($connection, my $bytes, 65536)) { syswrite($heard, $bytes) }
         exit;
     }
     syswrite($connection, $once);

@@ -50,8 +50,10 @@ const REFUSED: &[&[i64]] = &[
         libc::SYS_acct, libc::SYS_syslog, libc::SYS_fanotify_init, libc::SYS_vhangup, libc::SYS_sethostname,
         libc::SYS_setdomainname,
     ],
-    // Which memory of the machine's is whose.
+    // Which memory of the machine's is whose, and which of the kernel's own objects two processes share (their order among
+    // its addresses as well).
     &[
+        libc::SYS_get_mempolicy, libc::SYS_kcmp,
         libc::SYS_mbind, libc::SYS_set_mempolicy, libc::SYS_set_mempolicy_home_node, libc::SYS_migrate_pages,
         libc::SYS_move_pages,
     ],
@@ -79,7 +81,7 @@ const PUNCH_HOLE: u32 = 2;
 /// Where the low half of a system call's second argument is, in what the kernel tells of it.
 const SECOND_ARGUMENT: u32 = if cfg!(target_endian = "little") { 24 } else { 28 };
 
-// Not refused: ptrace, process_vm_readv and process_vm_writev. Debuggers are of use inside an environment, they see no process
+// Not refused: ptrace, process_vm_readv, process_vm_writev and pidfd_getfd, which asks for the same right. Debuggers are of use inside an environment, they see no process
 // of another one (PID namespaces), and the supervisor is closed to them, as it is not dumpable. This filter holds for what a
 // debugger makes its debuggee do.
 

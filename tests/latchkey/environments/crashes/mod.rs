@@ -1,6 +1,7 @@
 //! Ends without a warning, of the server, of a sandbox and of the machine.
 
 mod barrier;
+mod death;
 mod machine;
 mod sandboxes;
 mod servers;
@@ -8,3 +9,4 @@ mod strays;
 mod wiping;
 
 use barrier::Barrier;
+use death::Death;

@@ -7,13 +7,13 @@ use nix::{
 };
 use tonic::Code;
 
-use super::Barrier;
+use super::{Barrier, Death};
 use crate::support::{
     Api, LocalServer,
-    environments::{from_nothing, from_url},
+    environments::{from_nothing, from_url, status},
     eventually,
     git_server::Manners,
-    is_alive, long_sleep, processes_with,
+    is_alive, left_out, long_sleep, processes_around, processes_with,
 };
 
 /// The bubblewrap that waits for an environment's sandbox.
@@ -135,41 +135,145 @@ async fn what_dies_while_it_starts_is_stopped_and_says_so() {
 
 #[tokio::test]
 async fn a_command_ends_with_the_sandbox_or_the_server_and_is_not_done_twice() {
-    let mut local = LocalServer::start().await;
-    let token = local.user("dev@example.com").await;
-    let api = local.api(&token).await;
+    Death::each(async |death| {
+        let mut local = death.awaits().await;
+        let token = local.user("dev@example.com").await;
+        let api = local.api(&token).await;
+        let id = api.create_running(from_nothing()).await;
+        let sleep = long_sleep(&id);
+        let request = ExecRequest { command: format!("echo once >> done; {sleep}"), ..Default::default() };
+        let run = async |api: &Api| {
+            let mut operations = api.operations_of(&id).await;
+            let request = request.clone();
+            let running = tokio::spawn(async move { operations.exec(request).await });
+            // The shell has the same words in its own line, before it has done anything.
+            let sleeps = || processes_with(&sleep).iter().any(|line| line.contains(": sleep"));
+            eventually("the command runs", async || sleeps().then_some(())).await;
+            // In a tuple: what is awaited is not the end.
+            (running,)
+        };
+
+        let (running,) = run(&api).await;
+        death.comes_to(&mut local).await;
+        // The client's own word for a connection that broke.
+        assert!(running.await.unwrap().is_err());
+        eventually("the command ends", async || processes_with(&sleep).is_empty().then_some(())).await;
+        local.start_again().await;
+        let api = local.api(&token).await;
+        assert_eq!(api.said(&id, "cat done").await, "once");
+
+        let (running,) = run(&api).await;
+        end(local.sandbox_of(&id).expect("it runs"));
+        assert_eq!(running.await.unwrap().unwrap_err().code(), Code::Unavailable);
+        let failure = api.until_failed(&id).await;
+        assert!(failure.contains("ended unexpectedly"), "{failure}");
+        assert_eq!(processes_with(&sleep), Vec::<String>::new());
+        api.start(&id).await.unwrap();
+        api.until(&id, EnvironmentPhase::Running).await;
+        assert_eq!(api.said(&id, "cat done").await, "once\nonce");
+        api.delete_whole(&id).await;
+        local.is_gone(&id).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_has_nothing_of_an_environment_but_its_mounts_is_found() {
+    if !nix::unistd::geteuid().is_root() {
+        left_out("only root gets into another's mounts");
+        return;
+    }
+    let local = LocalServer::start().await;
+    let api = local.api_of_user("dev@example.com").await;
     let id = api.create_running(from_nothing()).await;
-    let sleep = long_sleep(&id);
-    let request = ExecRequest { command: format!("echo once >> done; {sleep}"), ..Default::default() };
-    let run = async |api: &Api| {
-        let mut operations = api.operations_of(&id).await;
-        let request = request.clone();
-        let running = tokio::spawn(async move { operations.exec(request).await });
-        // The shell has the same words in its own line, before it has done anything.
-        let sleeps = || processes_with(&sleep).iter().any(|line| line.contains(": sleep"));
-        eventually("the command runs", async || sleeps().then_some(())).await;
-        // In a tuple: what is awaited is not the end.
-        (running,)
-    };
+    let sandbox = local.sandbox_of(&id).expect("it runs");
+    let mut words = std::process::Command::new("nsenter");
+    let mut stranger = words.args(["--target", &sandbox.to_string(), "--mount", "sleep", "31536000"]).spawn().unwrap();
+    let is_there = || processes_around(&id).iter().any(|line| line.contains(": sleep") && line.contains("mountinfo"));
+    eventually("it is in there", async || is_there().then_some(())).await;
+    api.delete_whole(&id).await;
+    let found = is_there();
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    assert!(found, "it outlives what it was in");
+    local.is_gone(&id).await;
+}
 
-    let (running,) = run(&api).await;
-    local.kill().await;
-    // The client's own word for a connection that broke.
-    assert!(running.await.unwrap().is_err());
-    eventually("the command ends", async || processes_with(&sleep).is_empty().then_some(())).await;
-    local.start_again().await;
-    let api = local.api(&token).await;
-    assert_eq!(api.said(&id, "cat done").await, "once");
+/// The first process of a sandbox, or the bubblewrap that waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Sandbox,
+    Bubblewrap,
+}
 
-    let (running,) = run(&api).await;
-    end(local.sandbox_of(&id).expect("it runs"));
-    assert_eq!(running.await.unwrap().unwrap_err().code(), Code::Unavailable);
-    let failure = api.until_failed(&id).await;
-    assert!(failure.contains("ended unexpectedly"), "{failure}");
-    assert_eq!(processes_with(&sleep), Vec::<String>::new());
-    api.start(&id).await.unwrap();
+impl Victim {
+    async fn is_killed(self, local: &LocalServer, environment: &str) {
+        let process = match self {
+            Self::Sandbox => local.sandbox_of(environment).expect("it runs"),
+            Self::Bubblewrap => bubblewrap(environment),
+        };
+        end(process);
+        ends(process).await;
+    }
+}
+
+#[tokio::test]
+async fn what_loses_its_bubblewrap_while_it_starts_runs() {
+    let local = LocalServer::start().await;
+    let barrier = Barrier::before(&local, "UPDATE", "NEW.phase = 'running'").await;
+    let api = local.api_of_user("dev@example.com").await;
+    let id = api.create(from_nothing()).await.unwrap().id;
+    barrier.reached(&local).await;
+    let sandbox = local.sandbox_of(&id).expect("it starts");
+    Victim::Bubblewrap.is_killed(&local, &id).await;
+    drop(barrier);
     api.until(&id, EnvironmentPhase::Running).await;
-    assert_eq!(api.said(&id, "cat done").await, "once\nonce");
+    assert_eq!(api.said(&id, "echo here").await, "here");
+    assert!(is_alive(sandbox), "the same one goes on");
+    api.delete_whole(&id).await;
+    assert!(!is_alive(sandbox));
+    local.is_gone(&id).await;
+}
+
+#[tokio::test]
+async fn a_command_goes_on_when_bubblewrap_is_killed_and_is_done_once() {
+    let local = LocalServer::start().await;
+    let api = local.api_of_user("dev@example.com").await;
+    let id = api.create_running(from_nothing()).await;
+    let mut operations = api.operations_of(&id).await;
+    let command = "echo once >> done; until [ -e go ]; do sleep 0.02; done; cat done".to_owned();
+    let running =
+        tokio::spawn(async move { operations.exec(ExecRequest { command, ..Default::default() }).await.unwrap() });
+    eventually("the command runs", async || (api.run(&id, "cat done").await.exit_code == 0).then_some(())).await;
+    Victim::Bubblewrap.is_killed(&local, &id).await;
+    api.said(&id, "touch go").await;
+    assert_eq!(running.await.unwrap().into_inner().stdout, "once\n");
     api.delete_whole(&id).await;
     local.is_gone(&id).await;
+}
+
+#[tokio::test]
+async fn what_is_killed_while_it_is_stopped_is_stopped_and_nothing_else() {
+    // The stop has been asked for, and is held up where it begins: a moment later nothing is left to be killed.
+    for victim in [Victim::Sandbox, Victim::Bubblewrap] {
+        let local = LocalServer::start().await;
+        let api = local.api_of_user("dev@example.com").await;
+        let id = api.create_running(from_nothing()).await;
+        api.said(&id, "echo mine > kept").await;
+        let sandbox = local.sandbox_of(&id).expect("it runs");
+        let barrier = Barrier::before(&local, "UPDATE", "NEW.phase = 'stopping'").await;
+        api.stop(&id).await.unwrap();
+        barrier.reached(&local).await;
+        victim.is_killed(&local, &id).await;
+        drop(barrier);
+        let stopped = api.until(&id, EnvironmentPhase::Stopped).await;
+        assert_eq!(status(&stopped).failure_message, Vec::<String>::new(), "{victim:?}");
+        assert!(!is_alive(sandbox), "{victim:?}");
+        local.is_at_rest(&id);
+        api.start(&id).await.unwrap();
+        api.until(&id, EnvironmentPhase::Running).await;
+        assert_eq!(api.said(&id, "cat kept").await, "mine");
+        api.delete_whole(&id).await;
+        local.is_gone(&id).await;
+    }
 }

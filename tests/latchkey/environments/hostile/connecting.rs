@@ -14,7 +14,7 @@ use crate::{
     support::{
         Api, LocalServer, ServerOptions,
         environments::{from_url, status},
-        eventually,
+        eventually, left_out,
         network::{alone_with, asking_a_name_server, channel_inside, inside},
     },
 };
@@ -142,7 +142,7 @@ async fn a_clone_that_waits_for_a_connection_is_stopped_and_deleted_meanwhile() 
 #[tokio::test]
 async fn a_clone_that_waits_for_a_connection_is_deleted_before_all_addresses_were_tried() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("left out: only root can make the network that this needs");
+        left_out("only root can make the network that this needs");
         return;
     }
     // Each may take ten seconds.
@@ -167,7 +167,7 @@ async fn a_clone_that_waits_for_a_connection_is_deleted_before_all_addresses_wer
 #[tokio::test]
 async fn a_name_server_that_does_not_answer_holds_up_neither_the_end_of_a_clone_nor_that_of_the_server() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("left out: only root can make the network that this needs");
+        left_out("only root can make the network that this needs");
         return;
     }
     // Minutes, in which the system's resolver hears nothing else.

@@ -24,6 +24,22 @@ pub(super) fn part(bytes: &[u8]) -> Vec<u8> {
     line(&[b"\x01", bytes].concat())
 }
 
+/// The beginning of a pack of so many objects.
+pub(super) fn pack(objects: u32) -> Vec<u8> {
+    [b"PACK\0\0\0\x02".as_slice(), &objects.to_be_bytes()].concat()
+}
+
+/// The beginning of a pack of one file of 2^52 bytes, up to what zlib makes of it.
+pub(super) fn file_without_an_end() -> Vec<u8> {
+    [pack(1), vec![0xb0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10, 0x78, 0x01]].concat()
+}
+
+/// Bytes as zlib stores them, with more to come.
+pub(super) fn stored(bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).unwrap();
+    [&[0][..], &length.to_le_bytes(), &(!length).to_le_bytes(), bytes].concat()
+}
+
 /// Words for people, between the parts of a pack.
 pub(super) fn words(text: &[u8]) -> Vec<u8> {
     line(&[b"\x02", text].concat())

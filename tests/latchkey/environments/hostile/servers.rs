@@ -8,8 +8,12 @@ use axum::{
 };
 use latchkey::domain::{environment::FAILURE_MESSAGE_LIMIT, text::is_unprintable};
 
-use super::protocol::{
-    advertisement, answer, before_a_pack, endless, failure_of, first, is_first, line, packing, words,
+use super::{
+    noise,
+    protocol::{
+        advertisement, answer, before_a_pack, endless, failure_of, file_without_an_end, first, is_first, line, packing,
+        part, stored, words,
+    },
 };
 use crate::{
     environments::limits::flags,
@@ -130,8 +134,14 @@ async fn a_host_that_never_comes_to_an_end_is_given_up() {
     local
         .git
         .answer_by("owner/branches", move |_| first(endless(advertisement(b""), line(reference.as_bytes()), often)));
-    let urls = ["https://github.com/owner/counting", "https://github.com/owner/branches"];
-    for failure in futures::future::join_all(urls.map(|url| failure_of(&local, &api, url))).await {
+    // A file of which there is a little more all the while.
+    let block = part(&stored(&noise(100)));
+    local.git.answer_by(
+        "owner/pack",
+        packing(move || endless([before_a_pack(), part(&file_without_an_end())].concat(), block.clone(), often)),
+    );
+    let urls = ["counting", "branches", "pack"].map(|name| format!("https://github.com/owner/{name}"));
+    for failure in futures::future::join_all(urls.each_ref().map(|url| failure_of(&local, &api, url))).await {
         assert_eq!(failure, "the clone took longer than 2 s");
     }
 }

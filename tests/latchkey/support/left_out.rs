@@ -1,0 +1,1 @@
+../../support/left_out.rs
