@@ -10,17 +10,21 @@ import httpx
 
 
 class Counting(httpx.HTTPTransport):
-    """Counts what is sent, and keeps the last answer."""
+    """Counts what is sent, and keeps the answers."""
 
     def __init__(self):
         super().__init__()
         self.requests = []
-        self.last = None
+        self.answers = []
 
     def handle_request(self, request):
         self.requests.append(request)
-        self.last = super().handle_request(request)
-        return self.last
+        self.answers.append(super().handle_request(request))
+        return self.answers[-1]
+
+    @property
+    def last(self):
+        return self.answers[-1]
 
 
 def client(token=None, transport=None, **options):
@@ -151,6 +155,20 @@ def what_cannot_be_mended_is_asked_once():
     )
     assert len(counting.requests) == 1, "501 was tried again"
     assert counting.last.headers["x-should-retry"] == "false"
+
+
+def whoever_goes_on_guessing_is_told_to_wait():
+    counting = Counting()
+    guessing = client("gitpod_pat_x", transport=counting)
+    told = None
+    while told is None:
+        # It waits as long as it is told to, asks again, and hears what is wrong as before.
+        refused(gitpod.AuthenticationError, lambda: guessing.identity.get_authenticated_identity(), "valid token")
+        told = next((answer for answer in counting.answers if answer.status_code == 429), None)
+    assert told.headers["retry-after"] == "1", told.headers
+    assert "x-should-retry" not in told.headers, told.headers
+    # Somebody else at the same address notices nothing.
+    client(max_retries=0).identity.get_authenticated_identity()
 
 
 def what_may_be_mended_is_asked_again():

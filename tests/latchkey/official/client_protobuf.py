@@ -159,6 +159,19 @@ def unavailable_is_not_tried_again():
     refused(errors.UnavailableError, lambda: list(client().environments().list()), "try again")
 
 
+def whoever_goes_on_guessing_is_told_to_wait():
+    guessing = create_client(api_key="gitpod_pat_x", base_url=os.environ["BASE_URL"])
+    told = None
+    while not isinstance(told, errors.RateLimitedError):
+        try:
+            list(guessing.environments().list())
+        except (errors.AuthenticationRequiredError, errors.RateLimitedError) as error:
+            told = error
+    assert "come again later" in str(told), told
+    # Somebody else at the same address notices nothing.
+    assert list(client().environments().list()) == []
+
+
 case = globals()[sys.argv[1]]
 case(*sys.argv[2:])
 print(f"{sys.argv[1]} ends well")

@@ -87,6 +87,25 @@ const cases = {
     assert.equal(requests, 1);
   },
 
+  async whoever_goes_on_guessing_is_told_to_wait() {
+    let told;
+    const looking = async (...request) => {
+      const response = await fetch(...request);
+      if (response.status === 429) told = response;
+      return response;
+    };
+    const guessing = client({ bearerToken: 'gitpod_pat_x', fetch: looking });
+    while (!told) {
+      // It waits as long as it is told to, asks again, and hears what is wrong as before.
+      const call = () => guessing.identity.getAuthenticatedIdentity({});
+      await refused(Gitpod.AuthenticationError, call, 'valid token');
+    }
+    assert.equal(told.headers.get('retry-after'), '1');
+    assert.equal(told.headers.get('x-should-retry'), null);
+    // Somebody else at the same address notices nothing.
+    await client({ maxRetries: 0 }).identity.getAuthenticatedIdentity({});
+  },
+
   async a_call_that_takes_too_long(personalAccessTokenId) {
     let requests = 0;
     const counting = (...request) => (requests++, fetch(...request));

@@ -55,6 +55,17 @@ async fn errors_arrive_as_each_clients_own_exceptions() {
 }
 
 #[tokio::test]
+async fn whoever_goes_on_guessing_is_told_to_wait() {
+    for client in BOTH {
+        // Tries are counted for each address: of one client, and not of both.
+        let database = TestDatabase::create().await;
+        let server = TestServer::start(&database).await;
+        let token = server.user(&database, "dev@example.com").await;
+        run(client, "whoever_goes_on_guessing_is_told_to_wait", &server.url(), &token, &[]).await;
+    }
+}
+
+#[tokio::test]
 async fn a_time_out_of_a_call_is_the_clients_own_and_nothing_is_done_for_it() {
     let database = TestDatabase::create().await;
     let server = TestServer::start(&database).await;

@@ -50,6 +50,14 @@ async fn errors_arrive_as_the_clients_own_exceptions() {
 }
 
 #[tokio::test]
+async fn whoever_goes_on_guessing_is_told_to_wait() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let token = server.user(&database, "dev@example.com").await;
+    run(Protobuf, "whoever_goes_on_guessing_is_told_to_wait", &server.url(), &token, &[]).await;
+}
+
+#[tokio::test]
 async fn an_outage_arrives_as_unavailable() {
     let database = TestDatabase::create_private().await;
     let server = TestServer::start(&database).await;
