@@ -7,7 +7,7 @@ use axum::body::Body;
 use http::{Request, Response};
 use tower::{Layer, Service};
 
-use super::{body_deadline, cors, paths, refusal, trace};
+use super::{body_deadline, cors, paths, refusal, trace, unread};
 use crate::{
     auth::{AuthLayer, CredentialSource, Recorder, Verifier},
     config::Limits,
@@ -16,7 +16,7 @@ use crate::{
 
 /// Puts everything in front of the services that has nothing to do with what they are.
 ///
-/// From the outside in. Paths first: what is counted, permitted and called is one and the same. CORS: a browser that asks
+/// From the outside in. First who sees to bodies that nobody reads, whoever refuses them. Paths: what is counted, permitted and called is one and the same. CORS: a browser that asks
 /// whether it may call has no token yet, and does not call yet. Trace: refusals too are counted, and have a request ID.
 /// Then auth, which reads headers alone. A refusal goes on, emptied, to where its protocol is known: in front of all
 /// protocols, behind nothing that reads bodies. Then the deadline for bodies, which nobody reads before; last the
@@ -39,5 +39,6 @@ where
     let service = AuthLayer::new(verifier, recorder).layer(service);
     let service = trace::TraceLayer.layer(service);
     let service = cors::layer(cors_allowed_origins).layer(service);
-    paths::PathLayer.layer(service)
+    let service = paths::PathLayer.layer(service);
+    unread::UnreadLayer.layer(service)
 }

@@ -22,6 +22,7 @@ mod strangers;
 mod trace;
 #[cfg(test)]
 mod trickling;
+mod unread;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 

@@ -201,3 +201,45 @@ async fn a_request_under_way_is_finished_before_the_server_stops() {
     assert!(stopped);
     created.expect("it is answered").into_inner().personal_access_token.unwrap();
 }
+
+/// Reads an answer whose length is told; its head.
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(
+            tokio::time::timeout(SOON, stream.read_u8())
+                .await
+                .expect("it is answered")
+                .expect("the connection is there"),
+        );
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    let (_, length) = head.split_once("content-length: ").expect("its length is told");
+    let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    head
+}
+
+#[tokio::test]
+async fn who_is_refused_before_a_body_has_come_goes_on_or_is_told_that_the_connection_ends() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let request = |path: &str, content_type: &str, length: usize| {
+        format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n")
+    };
+    let whoami = "/gitpod.v1.IdentityService/GetAuthenticatedIdentity";
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    // Without a token, and where there is nothing.
+    for (path, content_type) in [(whoami, "application/json"), ("/no.such.Service/Method", "application/json")] {
+        for _ in 0..3 {
+            stream.write_all(request(path, content_type, 2).as_bytes()).await.unwrap();
+            let head = answer(&mut stream).await;
+            assert!(head.starts_with("http/1.1 4") && !head.contains("connection: close"), "{head}");
+            stream.write_all(b"{}").await.unwrap();
+        }
+    }
+    stream.write_all(request(whoami, "application/json", 1 << 20).as_bytes()).await.unwrap();
+    let head = answer(&mut stream).await;
+    assert!(head.starts_with("http/1.1 401") && head.contains("connection: close"), "{head}");
+}
