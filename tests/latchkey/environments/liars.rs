@@ -81,9 +81,15 @@ async fn what_a_liar_sends_without_an_end_takes_little_of_the_servers_memory() {
     ];
     let mut liars = Vec::new();
     for (once, ever) in &lies {
-        let id = api.create_running(from_nothing()).await;
-        says(&local, &id, once, ever);
-        liars.push(id);
+        // As fast as can be, which HTTP/2's windows put an end to; and so slowly that nothing does but our own limits.
+        for is_slow in [false, true] {
+            let id = api.create_running(from_nothing()).await;
+            says(&local, &id, once, ever);
+            if is_slow {
+                fs::write(local.directory_of(&id).join("ws/slowly"), "").unwrap();
+            }
+            liars.push(id);
+        }
     }
     let server = local.server().serving();
     let before = peak(server);

@@ -187,14 +187,17 @@ async fn what_has_nothing_of_an_environment_but_its_mounts_is_found() {
     let api = local.api_of_user("dev@example.com").await;
     let id = api.create_running(from_nothing()).await;
     let sandbox = local.sandbox_of(&id).expect("it runs");
-    let mut words = std::process::Command::new("nsenter");
-    let mut stranger = words.args(["--target", &sandbox.to_string(), "--mount", "sleep", "31536000"]).spawn().unwrap();
+    let mut words = tokio::process::Command::new("nsenter");
+    let mut stranger = words
+        .args(["--target", &sandbox.to_string(), "--mount", "sleep", "31536000"])
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
     let is_there = || processes_around(&id).iter().any(|line| line.contains(": sleep") && line.contains("mountinfo"));
     eventually("it is in there", async || is_there().then_some(())).await;
     api.delete_whole(&id).await;
     let found = is_there();
-    stranger.kill().unwrap();
-    stranger.wait().unwrap();
+    stranger.kill().await.unwrap();
     assert!(found, "it outlives what it was in");
     local.is_gone(&id).await;
 }
