@@ -21,7 +21,7 @@ async fn a_revocation_counts_at_once_where_it_is_made_and_soon_everywhere() {
         [TestServer::start_beside(&first, &database).await, TestServer::start_beside(&first, &database).await];
     let token = first.user(&database, "dev@example.com").await;
     for round in 0..20 {
-        let other = server_token(&first, &database).await;
+        let other = first.token(&database, "dev@example.com", &[]).await;
         let mut callers = Vec::new();
         for server in [&first, &second, &third] {
             let mut api = server.api(&other).await;
@@ -41,10 +41,6 @@ async fn a_revocation_counts_at_once_where_it_is_made_and_soon_everywhere() {
             api.whoami().await.expect_err("it stays so");
         }
     }
-}
-
-async fn server_token(server: &TestServer, database: &TestDatabase) -> String {
-    server.token(database, "dev@example.com", &[]).await
 }
 
 #[tokio::test]
