@@ -28,7 +28,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     // The contract's list of RPCs, for the test that each has a policy.
-    ("auth", &["domain", "pb::FILE_DESCRIPTOR_SET"]),
+    ("auth", &["domain", "lookups", "pb::FILE_DESCRIPTOR_SET"]),
+    // Others' services, without the server: see the features of Cargo.toml.
+    ("remote", &["domain", "lookups", "pb"]),
+    ("lookups", &[]),
     ("grpc", &["service", "domain", "auth::Caller", "auth::Refusal", "pb"]),
     ("connect", &[]),
     ("environments", &["domain", "store", "pb"]),

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::domain::{
     audit::{Action, Observation, Outcome},
+    bearer::{NoToken, bearer},
     credential::StoredCredential,
     ids::{EnvironmentId, RequestId},
     principal::{Actor, Credential, Origin, Role},
@@ -183,7 +184,7 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
     }
 
     async fn verify(&self, headers: &HeaderMap) -> Result<StoredCredential, Unverified> {
-        let text = headers::bearer(headers).map_err(Unverified::NoToken)?;
+        let text = bearer(headers).map_err(Unverified::NoToken)?;
         self.verifier.verify(text).await.map_err(Unverified::Token)
     }
 
@@ -230,7 +231,7 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
 }
 
 enum Unverified {
-    NoToken(headers::NoToken),
+    NoToken(NoToken),
     Token(VerifyError),
 }
 

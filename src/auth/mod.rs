@@ -9,7 +9,6 @@ mod entries;
 mod guesses;
 mod headers;
 mod layer;
-mod lookups;
 pub mod policy;
 mod recorder;
 mod refusal;
@@ -25,4 +24,6 @@ pub use caller::Caller;
 pub use layer::{AuthLayer, AuthService, Peer};
 pub use recorder::{QueueFull, Recorder};
 pub use refusal::Refusal;
-pub use verifier::{CredentialSource, SourceUnavailable, Verifier, VerifyError};
+pub use verifier::{CredentialSource, Verifier, VerifyError};
+
+pub use crate::lookups::SourceUnavailable;
