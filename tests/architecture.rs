@@ -38,7 +38,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("web", &["service", "domain", "auth::Caller"]),
     ("embedded", &[]),
     ("config", &["domain"]),
-    ("telemetry", &["domain"]),
+    ("telemetry", &["config::Traces", "domain"]),
     ("pb", &[]),
     (
         "app",

@@ -25,6 +25,7 @@ mod secrets;
 mod seed_scripts;
 mod signing_keys;
 mod suspensions;
+mod telemetry;
 mod tokens;
 mod tools;
 mod verification;
