@@ -11,6 +11,7 @@ pub mod domain;
 pub mod embedded;
 pub mod environments;
 pub mod grpc;
+pub mod oauth;
 pub mod pb;
 pub mod service;
 pub mod store;

@@ -30,6 +30,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // The contract's list of RPCs, for the test that each has a policy.
     ("auth", &["domain", "pb::FILE_DESCRIPTOR_SET"]),
     ("grpc", &["service", "domain", "auth::Caller", "auth::Refusal", "pb"]),
+    ("oauth", &["service", "domain", "auth::Caller", "auth::Refusal"]),
     ("connect", &[]),
     ("environments", &["domain", "store", "pb"]),
     ("web", &["service", "domain", "auth::Caller"]),
@@ -47,6 +48,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "embedded",
             "environments",
             "grpc",
+            "oauth",
             "pb",
             "service",
             "store",
