@@ -76,9 +76,10 @@ async fn read(mut body: Body, limit: usize) -> Result<Zeroizing<Vec<u8>>, Proble
     // What grows would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(size.upper().map_or(limit, length).min(limit)));
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| match Status::from_error(error.into()).code() {
-            Code::DeadlineExceeded => Problem::TooSlow,
-            _ => Problem::BrokenOff,
+        // Whoever keeps the time says so in the error of the body.
+        let frame = frame.map_err(|error| {
+            let is_late = Status::from_error(error.into()).code() == Code::DeadlineExceeded;
+            if is_late { Problem::TooSlow } else { Problem::BrokenOff }
         })?;
         let Some(data) = frame.data_ref() else { continue };
         if bytes.len() + data.len() > limit {
@@ -112,9 +113,25 @@ fn token_in(form: &[u8]) -> Result<Secret, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use futures::stream;
     use http::HeaderValue;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_body_is_read_to_its_end_or_not_at_all() {
+        let read_from = async |parts: Vec<Result<&'static str, axum::BoxError>>, limit| {
+            read(Body::from_stream(stream::iter(parts)), limit).await.map(|bytes| bytes.to_vec())
+        };
+        assert_eq!(read_from(vec![Ok("tok"), Ok("en=x")], 7).await, Ok(b"token=x".to_vec()));
+        assert_eq!(read_from(vec![Ok("tok"), Ok("en=x")], 6).await, Err(Problem::TooLong));
+        assert_eq!(
+            read_from(vec![Ok("token=x"), Err(Status::deadline_exceeded("").into())], 9).await,
+            Err(Problem::TooSlow)
+        );
+        assert_eq!(read_from(vec![Ok("token=x"), Err("reset".into())], 9).await, Err(Problem::BrokenOff));
+        assert_eq!(read(Body::from("token=x"), 6).await.err(), Some(Problem::TooLong), "of a length that is said");
+    }
 
     #[test]
     fn forms_are_known_by_their_whole_type() {

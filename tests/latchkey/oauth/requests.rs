@@ -92,7 +92,15 @@ async fn a_form_comes_over_http_2_as_well() {
     let asking = service(&server, &database, "gateway", &[]).await;
     let curl = async |password: &str| {
         let mut command = tokio::process::Command::new("curl");
-        command.args(["-sS", "--noproxy", "*", "--http2-prior-knowledge", "-w", "\n%{http_code} %{http_version}", "--data-urlencode"]);
+        command.args([
+            "-sS",
+            "--noproxy",
+            "*",
+            "--http2-prior-knowledge",
+            "-w",
+            "\n%{http_code} %{http_version}",
+            "--data-urlencode",
+        ]);
         command.arg(format!("token={asking}")).arg("-u").arg(password).arg(format!("{}{INTROSPECT}", server.url()));
         let output = command.kill_on_drop(true).output().await.unwrap();
         String::from_utf8(output.stdout).unwrap()
@@ -101,4 +109,21 @@ async fn a_form_comes_over_http_2_as_well() {
     assert!(good.contains(r#""active":true"#) && good.ends_with("\n200 2"), "{good}");
     let bad = curl("nobody:nothing").await;
     assert!(bad.contains(r#""error":"invalid_client""#) && bad.ends_with("\n401 2"), "{bad}");
+}
+
+#[tokio::test]
+async fn a_form_that_stands_still_is_given_up() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let asking = service(&server, &database, "gateway", &[]).await;
+    let head = format!(
+        "POST {REVOKE} HTTP/1.1\r\nhost: x\r\nauthorization: {}\r\n{FORM}\r\ncontent-length: 100000\r\n\r\n",
+        bearer(&asking)
+    );
+    let too_long = http1::send(server.address(), head.as_bytes()).await;
+    assert!(too_long.starts_with("HTTP/1.1 413"), "before any of it has come: {too_long}");
+    let head = head.replace("100000", "100");
+    let late = http1::send(server.address(), format!("{head}token={asking}").as_bytes()).await;
+    assert!(late.starts_with("HTTP/1.1 408") && late.contains("did not come in time"), "{late}");
+    server.api(&asking).await.whoami().await.unwrap();
 }
