@@ -254,3 +254,50 @@ impl From<ServiceError> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::service::Internal;
+
+    async fn said(response: Response<Body>) -> (u16, HeaderMap, String) {
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (parts.status.as_u16(), parts.headers, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    #[tokio::test]
+    async fn what_went_wrong_inside_is_told_nobody_and_who_may_try_again_is_told_when() {
+        let detail = || Internal::new("detail");
+        for (error, status, word) in [
+            (ServiceError::InDoubt(detail()), 503, "temporarily_unavailable"),
+            (
+                ServiceError::Unavailable { message: "away".to_owned(), detail: detail() },
+                503,
+                "temporarily_unavailable",
+            ),
+            (ServiceError::Internal(detail()), 500, "server_error"),
+            (ServiceError::Denied("detail".to_owned()), 500, "server_error"),
+        ] {
+            let (code, headers, body) = said(Failure::from(error).answer()).await;
+            assert!(code == status && body.contains(word) && !body.contains("detail"), "{code} {body}");
+            let retry_after = headers.get(header::RETRY_AFTER).map(|value| value.to_str().unwrap());
+            assert_eq!(retry_after, (status == 503).then_some("1"), "{body}");
+        }
+        let refusal = Refusal::TooManyTries { retry_after: Duration::from_millis(1200) };
+        let (code, headers, _) = said(refuse(&HeaderMap::new(), refusal)).await;
+        assert_eq!((code, &headers[header::RETRY_AFTER]), (429, &HeaderValue::from_static("2")), "whole seconds");
+    }
+
+    #[tokio::test]
+    async fn a_text_ends_no_header_and_no_word_of_a_challenge() {
+        let request = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static("Bearer x"))]);
+        let refusal = Refusal::Unauthenticated("a \"b\\\r\nc: d\u{e9}".to_owned());
+        let (_, headers, body) = said(refuse(&request, refusal)).await;
+        let expected = "Bearer realm=\"latchkey\", error=\"invalid_token\", error_description=\"a bc: d\"";
+        assert_eq!(headers[header::WWW_AUTHENTICATE], expected);
+        assert_eq!(body, r#"{"error":"invalid_token","error_description":"a bc: d"}"#);
+    }
+}

@@ -120,6 +120,9 @@ async fn a_form_that_stands_still_is_given_up() {
         "POST {REVOKE} HTTP/1.1\r\nhost: x\r\nauthorization: {}\r\n{FORM}\r\ncontent-length: 100000\r\n\r\n",
         bearer(&asking)
     );
+    let nobody = head.replace(&asking, "nonsense");
+    let nobody = http1::send(server.address(), nobody.as_bytes()).await;
+    assert!(nobody.starts_with("HTTP/1.1 401"), "before any of it has come: {nobody}");
     let too_long = http1::send(server.address(), head.as_bytes()).await;
     assert!(too_long.starts_with("HTTP/1.1 413"), "before any of it has come: {too_long}");
     let head = head.replace("100000", "100");
