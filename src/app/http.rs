@@ -15,6 +15,7 @@ use crate::{
     grpc::{
         EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi, TokenApi, UserApi,
     },
+    oauth::{self, OAuthApi},
     pb::{
         self,
         gitpod::v1::{
@@ -79,7 +80,7 @@ pub(super) fn connect<H: Health>(services: Services, health: HealthServer<H>, li
 }
 
 /// Everything on the port.
-pub(super) fn router(connect: Connect, readiness: Arc<Readiness>) -> Router {
+pub(super) fn router(connect: Connect, oauth: OAuthApi, readiness: Arc<Readiness>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route(
@@ -91,6 +92,7 @@ pub(super) fn router(connect: Connect, readiness: Arc<Readiness>) -> Router {
                 }
             }),
         )
+        .merge(oauth::router(oauth))
         .fallback_service(connect)
 }
 

@@ -40,9 +40,10 @@ use crate::{
     grpc::{
         EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi, TokenApi, UserApi,
     },
+    oauth::OAuthApi,
     service::{
-        AuditLogs, CredentialChanges, Environments, Events, Introspection, QueuedRecorder, Runners, Standing,
-        StoredCredentials, Tokens, Users, check_signing_keys,
+        AuditLogs, CredentialChanges, Environments, Events, Introspection, QueuedRecorder, Revocations, Runners,
+        Standing, StoredCredentials, Tokens, Users, check_signing_keys,
     },
     store::{Store, StoreConfig},
     telemetry,
@@ -247,7 +248,10 @@ async fn serve(
     let tokens = Tokens::new(store.clone(), Arc::clone(&keys), Arc::clone(&cache), config.limits.tokens_per_user);
     let source = Arc::new(StoredCredentials::new(verifying.clone()));
     let verifier = Arc::new(Verifier::start(Arc::clone(&keys), source, Arc::clone(&cache)));
-    let tokens = TokenApi::new(tokens, Introspection::new(Arc::clone(&verifier)));
+    let introspection = Introspection::new(Arc::clone(&verifier));
+    let revocations = Revocations::new(tokens.clone(), Arc::clone(&verifier));
+    let oauth = OAuthApi::new(introspection.clone(), revocations, Arc::clone(&public_url), config.limits.request_bytes);
+    let tokens = TokenApi::new(tokens, introspection);
     let services = http::Services {
         users: UserApi::new(Users::new(store.clone(), Arc::clone(&cache)), tokens.clone()),
         tokens,
@@ -269,7 +273,7 @@ async fn serve(
 
     let connect = http::connect(services, health, &config.limits);
     let errors = connect.errors();
-    let service = http::router(connect, readiness);
+    let service = http::router(connect, oauth, readiness);
     let gauges = gauges::Gauges { serving: store, verifying, recorder: recorder.clone(), cache };
     let recorder = Arc::new(recorder);
     let service = in_front(service, errors, verifier, recorder, &config.limits, &config.cors_allowed_origins);

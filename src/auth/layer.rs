@@ -26,7 +26,7 @@ use super::{
 };
 use crate::domain::{
     audit::{Action, Observation, Outcome},
-    bearer::{NoToken, bearer},
+    bearer::NoToken,
     credential::StoredCredential,
     ids::{EnvironmentId, RequestId},
     principal::{Actor, Credential, Origin, Role},
@@ -152,7 +152,7 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
             return Ok(None);
         }
         let origin = origin(request);
-        let verified = self.verify(&request.headers).instrument(tracing::debug_span!("verify")).await;
+        let verified = self.verify(policy, &request.headers).instrument(tracing::debug_span!("verify")).await;
         let stored = match verified {
             Ok(stored) => stored,
             Err(unverified) => return Err(self.refuse(unverified, policy, origin)),
@@ -186,9 +186,10 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
         self.recorder.observe(observation(policy, caller.actor(), action, outcome, why));
     }
 
-    async fn verify(&self, headers: &HeaderMap) -> Result<StoredCredential, Unverified> {
-        let text = bearer(headers).map_err(Unverified::NoToken)?;
-        self.verifier.verify(text).await.map_err(Unverified::Token)
+    async fn verify(&self, policy: &Policy, headers: &HeaderMap) -> Result<StoredCredential, Unverified> {
+        let given = headers::given(headers, policy.door).map_err(Unverified::NoToken)?;
+        let stored = self.verifier.verify(given.token()).await.map_err(Unverified::Token)?;
+        if given.names_holder(&stored) { Ok(stored) } else { Err(Unverified::OtherName(Box::new(stored))) }
     }
 
     fn refuse(&self, unverified: Unverified, policy: &'static Policy, origin: Origin) -> Refusal {
@@ -209,6 +210,14 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
                 let seen = observation(policy, caller.actor(), Action::CredentialRefuse, Outcome::Denied, reason);
                 self.recorder.observe(seen);
                 Refusal::Unauthenticated(ended.message())
+            }
+            // Whoever has the token has not guessed it.
+            Unverified::OtherName(stored) => {
+                let caller = Caller::new(&stored, origin);
+                let seen = observation(policy, caller.actor(), Action::CredentialRefuse, Outcome::Denied, reason);
+                self.recorder.observe(seen);
+                let message = "the user name does not belong to the token that is the password; give the ID of its holder, or its own";
+                Refusal::Unauthenticated(message.to_owned())
             }
             Unverified::Token(VerifyError::Malformed(_) | VerifyError::Forged) => {
                 // One entry a peer and minute, whatever the stranger tries.
@@ -243,6 +252,8 @@ fn note(stored: &StoredCredential) {
 enum Unverified {
     NoToken(NoToken),
     Token(VerifyError),
+    /// A good token, as the password of somebody else.
+    OtherName(Box<StoredCredential>),
 }
 
 impl Unverified {
@@ -250,6 +261,7 @@ impl Unverified {
         match self {
             Self::NoToken(no_token) => no_token.reason(),
             Self::Token(error) => error.reason(),
+            Self::OtherName(_) => "another's user name",
         }
     }
 }

@@ -9,7 +9,7 @@ pub enum NoToken {
     Missing,
     /// More than one: which of them would count is anybody's guess.
     Repeated,
-    /// Another scheme than Bearer, or no text.
+    /// Another scheme than is taken there, or not written as it should be.
     Scheme,
 }
 
@@ -30,13 +30,22 @@ impl NoToken {
 /// # Errors
 /// [`NoToken`]
 pub fn bearer(headers: &HeaderMap) -> Result<&str, NoToken> {
+    let (scheme, token) = authorization(headers)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(token) } else { Err(NoToken::Scheme) }
+}
+
+/// The scheme of the one Authorization header, and what stands behind it.
+///
+/// # Errors
+/// [`NoToken`]
+pub fn authorization(headers: &HeaderMap) -> Result<(&str, &str), NoToken> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or(NoToken::Missing)?;
     if values.next().is_some() {
         return Err(NoToken::Repeated);
     }
-    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(NoToken::Scheme)?;
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim_matches(' ')) } else { Err(NoToken::Scheme) }
+    let (scheme, rest) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(NoToken::Scheme)?;
+    Ok((scheme, rest.trim_matches(' ')))
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ mod environments;
 mod events;
 mod exec;
 mod faults;
+mod interceptors;
+mod oauth;
 mod official;
 mod pages;
 mod privileges;

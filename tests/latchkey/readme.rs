@@ -1,6 +1,6 @@
 //! README.md, run as it is pasted, and ARCHITECTURE.md, held against the tree.
 
-mod blocks;
+pub(crate) mod blocks;
 mod examples;
 mod place;
 
