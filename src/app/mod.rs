@@ -34,14 +34,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{Cache, Verifier},
+    auth::{Cache, Guesses, Verifier},
     config::Config,
     grpc::{
-        EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi, TokenApi, UserApi,
+        EnvironmentApi, EnvironmentOpsApi, EnvoyApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi,
+        TokenApi, UserApi,
     },
     service::{
-        AuditLogs, CredentialChanges, Environments, Events, Introspection, QueuedRecorder, Runners, Standing,
-        StoredCredentials, Tokens, Users, check_signing_keys,
+        AuditLogs, CredentialChanges, Environments, Events, Introspection, ProxiedRequests, QueuedRecorder, Runners,
+        Standing, StoredCredentials, Tokens, Users, check_signing_keys,
     },
     store::{Store, StoreConfig},
     telemetry,
@@ -240,6 +241,9 @@ async fn serve(
     let tokens = Tokens::new(store.clone(), Arc::clone(&keys), Arc::clone(&cache), config.limits.tokens_per_user);
     let source = Arc::new(StoredCredentials::new(verifying.clone()));
     let verifier = Arc::new(Verifier::start(Arc::clone(&keys), source, Arc::clone(&cache)));
+    // What is no token counts for its peer, whichever door it comes to.
+    let guesses = Arc::new(Guesses::default());
+    let proxied = ProxiedRequests::new(Arc::clone(&verifier), recorder.clone(), Arc::clone(&guesses));
     let tokens = TokenApi::new(tokens, Introspection::new(Arc::clone(&verifier)));
     let services = http::Services {
         users: UserApi::new(Users::new(store.clone(), Arc::clone(&cache)), tokens.clone()),
@@ -250,6 +254,7 @@ async fn serve(
         runners: RunnerApi::new(Runners::new(store.clone(), own_runner)),
         runner_configuration: RunnerConfigurationApi::new(environments.clone()),
         operations: EnvironmentOpsApi::new(environments),
+        envoy: EnvoyApi::new(proxied),
     };
     let changes = CredentialChanges::new(Arc::clone(&cache), [verifying.clone(), store.clone()]);
     tasks.spawn({
@@ -264,7 +269,7 @@ async fn serve(
     let errors = connect.errors();
     let service = http::router(connect, readiness);
     let recorder = Arc::new(recorder);
-    let service = in_front(service, errors, verifier, recorder, &config.limits, &config.cors_allowed_origins);
+    let service = in_front(service, errors, verifier, recorder, guesses, &config.limits, &config.cors_allowed_origins);
 
     if let Some(listener) = metrics_listener {
         let (limits, working) = (config.limits.clone(), working.clone());

@@ -1,14 +1,12 @@
 //! What the layer reads of a request.
 
-use http::{HeaderMap, header};
-
 use crate::domain::text::is_unprintable;
 
 const USER_AGENT_LIMIT: usize = 255;
 
 /// Why there is no token in the headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoToken {
+pub enum NoToken {
     /// No Authorization header.
     Missing,
     /// More than one: which of them would count is anybody's guess.
@@ -18,7 +16,9 @@ pub(super) enum NoToken {
 }
 
 impl NoToken {
-    pub(super) const fn reason(self) -> &'static str {
+    /// A few words for logs and metrics.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
         match self {
             Self::Missing => "no credentials",
             Self::Repeated => "more than one authorization header",
@@ -27,20 +27,25 @@ impl NoToken {
     }
 }
 
-/// The token of `Authorization: Bearer TOKEN` (RFC 6750, section 2.1). The scheme may be written in any case.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, NoToken> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+/// The token of `Authorization: Bearer TOKEN` (RFC 6750, section 2.1), of all values that the header has. The scheme may be written
+/// in any case.
+///
+/// # Errors
+/// [`NoToken`]
+pub fn bearer<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<&'a str, NoToken> {
+    let mut values = values.into_iter();
     let value = values.next().ok_or(NoToken::Missing)?;
     if values.next().is_some() {
         return Err(NoToken::Repeated);
     }
-    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(NoToken::Scheme)?;
+    let (scheme, token) =
+        std::str::from_utf8(value).ok().and_then(|text| text.split_once(' ')).ok_or(NoToken::Scheme)?;
     if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim_matches(' ')) } else { Err(NoToken::Scheme) }
 }
 
 /// What the client calls itself: printable, and of a length that can be stored.
-pub(super) fn user_agent(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(header::USER_AGENT)?.as_bytes();
+#[must_use]
+pub fn user_agent(text: &[u8]) -> Option<String> {
     let cleaned: String = String::from_utf8_lossy(text)
         .chars()
         .filter(|character| !is_unprintable(*character))
@@ -51,22 +56,20 @@ pub(super) fn user_agent(headers: &HeaderMap) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
-    fn headers(values: &[&'static str]) -> HeaderMap {
-        values.iter().map(|value| (header::AUTHORIZATION, HeaderValue::from_static(value))).collect()
+    fn headers<'a>(values: &[&'a str]) -> Vec<&'a [u8]> {
+        values.iter().map(|value| value.as_bytes()).collect()
     }
 
     #[test]
     fn one_bearer_token_and_nothing_else() {
-        assert_eq!(bearer(&headers(&["Bearer abc"])), Ok("abc"));
-        assert_eq!(bearer(&headers(&["bEARER  abc"])), Ok("abc"));
-        assert_eq!(bearer(&headers(&[])), Err(NoToken::Missing));
-        assert_eq!(bearer(&headers(&["Bearer abc", "Bearer abc"])), Err(NoToken::Repeated));
+        assert_eq!(bearer(headers(&["Bearer abc"])), Ok("abc"));
+        assert_eq!(bearer(headers(&["bEARER  abc"])), Ok("abc"));
+        assert_eq!(bearer(headers(&[])), Err(NoToken::Missing));
+        assert_eq!(bearer(headers(&["Bearer abc", "Bearer abc"])), Err(NoToken::Repeated));
         for other in ["Basic abc", "abc", "Bearer", "Bearerabc"] {
-            assert_eq!(bearer(&headers(&[other])), Err(NoToken::Scheme), "{other}");
+            assert_eq!(bearer(headers(&[other])), Err(NoToken::Scheme), "{other}");
         }
     }
 }
