@@ -50,7 +50,7 @@ impl Authorization for EnvoyApi {
         let content_type = headers.values("content-type").next().and_then(|text| std::str::from_utf8(text).ok());
         let head = RequestHead { method: &http.method, path: &http.path, content_type };
         let asked = ProxiedRequest {
-            token: bearer(headers.values("authorization")),
+            token: bearer(headers.authorization()),
             head,
             read_methods: attributes.context_extensions.get(READ_METHODS).map_or("", String::as_str),
             origin: Origin {
@@ -72,19 +72,18 @@ impl Authorization for EnvoyApi {
 struct Headers<'a>(&'a HttpRequest);
 
 impl<'a> Headers<'a> {
-    /// Every value of a header. Those that Envoy joined with commas are told apart again, which does no harm to what is read here: a token has
-    /// no comma.
+    /// Every value of a header.
     fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let joined = self.0.headers.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name));
-        let joined = joined.flat_map(move |(_, value)| {
-            let parts = if name == "authorization" { usize::MAX } else { 1 };
-            value.splitn(parts, ',').map(str::as_bytes)
+        let joined = self.0.headers.iter().map(|(key, value)| (key, value.as_bytes()));
+        let raw = self.0.header_map.iter().flat_map(|map| &map.headers).map(|HeaderValue { key, value, raw_value }| {
+            (key, if raw_value.is_empty() { value.as_bytes() } else { raw_value.as_slice() })
         });
-        let raw = self.0.header_map.iter().flat_map(|map| &map.headers);
-        let raw = raw.filter(move |header| header.key.eq_ignore_ascii_case(name)).map(|header| {
-            if header.raw_value.is_empty() { header.value.as_bytes() } else { header.raw_value.as_slice() }
-        });
-        joined.chain(raw)
+        joined.chain(raw).filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// Every value of the authorization header. Envoy joins them with commas in either form, and no token has a comma.
+    fn authorization(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.values("authorization").flat_map(|value| value.split(|byte| *byte == b','))
     }
 }
 
@@ -222,7 +221,7 @@ mod tests {
     }
 
     fn token(http: &HttpRequest) -> Option<&str> {
-        bearer(Headers(http).values("authorization")).ok()
+        bearer(Headers(http).authorization()).ok()
     }
 
     #[test]
@@ -237,6 +236,7 @@ mod tests {
             joined("Bearer a,Bearer b"),
             joined("Bearer a,"),
             raw(&[("authorization", "Bearer a"), ("AUTHORIZATION", "Bearer a")]),
+            raw(&[("authorization", "Bearer a,Bearer a")]),
         ] {
             assert_eq!(token(&repeated), None);
         }

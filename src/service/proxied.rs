@@ -6,7 +6,7 @@ use super::{Identity, QueuedRecorder, StoredCredentials};
 use crate::auth::{Guesses, NoToken, Recorder, Verifier, VerifyError};
 use crate::domain::{
     audit::{Action, Observation, Outcome},
-    credential::StoredCredential,
+    credential::{StoredCredential, TOKEN_NEEDED},
     ids::TokenId,
     principal::{Actor, Credential, Origin},
     proxied::{Denial, RequestHead},
@@ -165,17 +165,13 @@ fn count(reason: &'static str) {
 
 fn no_token(error: NoToken) -> Denial {
     count(error.reason());
-    let message = "a valid token is needed: send 'authorization: Bearer TOKEN', with a personal access token";
     match error {
-        NoToken::Missing | NoToken::Scheme => Denial::NoToken(message.to_owned()),
+        NoToken::Missing | NoToken::Scheme => Denial::NoToken(TOKEN_NEEDED.to_owned()),
         NoToken::Repeated => Denial::Repeated("there is more than one authorization header; send one".to_owned()),
     }
 }
 
-/// What whoever has no good token is told, whatever is wrong: nothing that helps to guess.
 fn stranger(reason: &'static str) -> Denial {
     count(reason);
-    Denial::InvalidToken(
-        "a valid token is needed: a personal access token that is whole, not revoked and not expired".to_owned(),
-    )
+    Denial::InvalidToken(TOKEN_NEEDED.to_owned())
 }
