@@ -97,7 +97,7 @@ impl Envoy {
             fs::write(directory.path().join(file), text).unwrap();
         }
         let log = fs::File::create(directory.path().join("log")).unwrap();
-        fs::write(directory.path().join("latchkey-token"), token).unwrap();
+        fs::write(directory.path().join("latchkey-token"), format!("{token}\n")).unwrap();
         let mut child = Command::new(program)
             .arg("--config-path")
             .arg(directory.path().join("envoy.yaml"))
@@ -132,7 +132,7 @@ impl Envoy {
     /// Gives it another token, as an operator does: the file is replaced as a whole.
     pub(super) fn replace_token(&self, token: &str) {
         let new = self.path("latchkey-token.new");
-        fs::write(&new, token).unwrap();
+        fs::write(&new, format!("{token}\n")).unwrap();
         fs::rename(new, self.path("latchkey-token")).unwrap();
     }
 

@@ -80,7 +80,7 @@ async fn with_a_token_that_may_not_ask_nothing_passes_until_it_is_replaced() {
     let (envoy, grpc) = (house.envoy.address(), house.envoy.grpc().await);
     let asks = async || send(envoy, "GET", "/page", &[&bearer(&token)]).await.status;
     assert_eq!(asks().await, 200);
-    // Nonsense; nothing; of a user, who may not ask; revoked; and who asks for it with a client's own.
+    // Nonsense; nothing; of a user, and an admin, who may not ask; revoked.
     for bad in ["nonsense", "", &token, &admin, &revoked] {
         house.envoy.replace_token(bad);
         eventually("Envoy has read it", async || (asks().await == 503).then_some(())).await;

@@ -15,15 +15,20 @@ use super::{
     house::{House, asking_token},
 };
 use crate::support::{
-    Caller, TestDatabase, TestServer, eventually,
+    Caller, ServerOptions, TestDatabase, TestServer, eventually, http,
     keys::{forged, token_id},
+    network::own_address,
 };
 
 const RPC: &str = "envoy.service.auth.v3.Authorization/Check";
 
 #[tokio::test]
 async fn a_tokens_use_and_refusals_are_noted_of_whom_envoy_names() {
-    let house = House::start().await;
+    let metrics = format!("{}:9465", own_address(2));
+    let database = TestDatabase::create().await;
+    let options = ServerOptions { args: vec![format!("--metrics-listen={metrics}")], ..ServerOptions::default() };
+    let latchkey = TestServer::start_with(&database, options).await;
+    let house = House::with(database, latchkey).await;
     let (database, latchkey, envoy) = (&house.database, &house.latchkey, house.envoy.address());
     let token = latchkey.user(database, "dev@example.com").await;
     let read_only = latchkey.token(database, "dev@example.com", &["--read-only"]).await;
@@ -66,6 +71,17 @@ async fn a_tokens_use_and_refusals_are_noted_of_whom_envoy_names() {
     // What was let through is no entry of its holder's: it is the service's that was called.
     let holders = "SELECT count(*) FROM audit_logs WHERE token_id = $1::text::uuid AND rpc = $2";
     assert_eq!(database.number(holders, &[&token_id(&token), &RPC]).await, 0);
+    let (_, metrics) = http::get(&metrics, "/metrics").await;
+    for outcome in ["allowed", "read-only"] {
+        assert!(
+            metrics.contains(&format!("latchkey_proxied_requests_total{{outcome=\"{outcome}\"}} 1\n")),
+            "{metrics}"
+        );
+    }
+    assert!(metrics.contains("latchkey_proxied_requests_total{outcome=\"invalid token\"} 2\n"), "{metrics}");
+    for reason in ["forged", "expired"] {
+        assert!(metrics.contains(&format!("latchkey_refusals_total{{reason=\"{reason}\"}} 1\n")), "{metrics}");
+    }
 }
 
 async fn check(client: &Caller, token: &str, attributes: AttributeContext) -> Result<CheckResponse, Status> {
