@@ -11,6 +11,8 @@ pub struct RequestHead<'a> {
     pub path: &'a str,
     /// The content type; none where it is not said, or not once.
     pub content_type: Option<&'a str>,
+    /// Whether it is to become a connection of another protocol, such as a WebSocket, of which nobody sees what it does.
+    pub upgrades: bool,
 }
 
 impl RequestHead<'_> {
@@ -24,13 +26,14 @@ impl RequestHead<'_> {
     }
 
     /// Whether it reads and nothing else, where these RPCs do (`package.Service/Method`, with commas or spaces between). Whatever says that it is
-    /// gRPC or gRPC-Web is judged by its RPC, whatever its method, and so is what is posted, as Connect does; all else by the method.
+    /// gRPC or gRPC-Web is judged by its RPC, whatever its method, and so is what is posted, as Connect does; all else by the method. What becomes another protocol does not read.
     #[must_use]
     pub fn is_read(&self, read_methods: &str) -> bool {
         let claims_grpc = self
             .content_type
             .is_some_and(|kind| kind.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC)));
         match self.method {
+            _ if self.upgrades => false,
             "GET" | "HEAD" | "OPTIONS" if !claims_grpc => true,
             "POST" => self.calls_one_of(read_methods),
             _ => false,
@@ -109,7 +112,7 @@ mod tests {
 
     fn is_read(method: &str, path: &str, content_type: &str) -> bool {
         let content_type = Some(content_type).filter(|kind| !kind.is_empty());
-        RequestHead { method, path, content_type }.is_read(READS)
+        RequestHead { method, path, content_type, upgrades: false }.is_read(READS)
     }
 
     #[test]
@@ -120,6 +123,14 @@ mod tests {
         }
         for method in ["POST", "PUT", "PATCH", "DELETE", "CONNECT", "TRACE", "PROPFIND", "get", "GET ", ""] {
             assert!(!is_read(method, "/anything", ""), "{method}");
+        }
+    }
+
+    #[test]
+    fn what_becomes_another_protocol_does_not_read() {
+        for (method, path) in [("GET", "/socket"), ("CONNECT", "/socket"), ("POST", "/shop.v1.Orders/GetOrder")] {
+            let head = RequestHead { method, path, content_type: None, upgrades: true };
+            assert!(!head.is_read(READS), "{method}");
         }
     }
 
@@ -161,7 +172,8 @@ mod tests {
     fn without_a_list_no_rpc_reads() {
         for list in ["", " ", ",", "/", ", /,\n"] {
             for path in ["/shop.v1.Orders/GetOrder", "/", ""] {
-                let head = RequestHead { method: "POST", path, content_type: Some("application/grpc") };
+                let head =
+                    RequestHead { method: "POST", path, content_type: Some("application/grpc"), upgrades: false };
                 assert!(!head.is_read(list), "{list:?} {path:?}");
             }
         }
@@ -180,7 +192,7 @@ mod tests {
             ("application/json", false),
             ("", false),
         ] {
-            let head = RequestHead { method: "POST", path: "/", content_type: Some(kind) };
+            let head = RequestHead { method: "POST", path: "/", content_type: Some(kind), upgrades: false };
             assert_eq!(head.is_grpc(), is_grpc, "{kind}");
         }
     }

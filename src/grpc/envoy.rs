@@ -48,7 +48,8 @@ impl Authorization for EnvoyApi {
         let http = attributes.request.as_ref().and_then(|request| request.http.as_ref()).unwrap_or(&nothing);
         let headers = Headers(http);
         let content_type = headers.values("content-type").next().and_then(|text| std::str::from_utf8(text).ok());
-        let head = RequestHead { method: &http.method, path: &http.path, content_type };
+        let upgrades = headers.values("upgrade").next().is_some();
+        let head = RequestHead { method: &http.method, path: &http.path, content_type, upgrades };
         let asked = ProxiedRequest {
             token: bearer(headers.authorization()),
             head,

@@ -156,6 +156,16 @@ async fn services_ask_and_nobody_else_and_whatever_they_ask_is_answered() {
     let answer = check(&client, &asking, attributes("192.0.2.1", joined(&both), &[])).await;
     assert_eq!(status(&answer.unwrap()), (Code::Unauthenticated, 401));
 
+    // A WebSocket, where the proxy lets them pass: whoever may but read would write there.
+    let read_only = latchkey.token(&database, "dev@example.com", &["--read-only"]).await;
+    for (token, expected) in [(&token, (Code::Ok, 200)), (&read_only, (Code::PermissionDenied, 403))] {
+        let mut http = with_token(token);
+        let upgrade = HeaderValue { key: "upgrade".to_owned(), value: String::new(), raw_value: b"websocket".to_vec() };
+        http.header_map.as_mut().unwrap().headers.push(upgrade);
+        let answer = check(&client, &asking, attributes("192.0.2.1", http, &[])).await.unwrap();
+        assert_eq!(status(&answer), expected);
+    }
+
     // A mistake of the operator's does not pass, and is told.
     for (value, expected) in [
         ("true", (Code::Ok, 200)),
