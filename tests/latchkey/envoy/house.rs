@@ -78,7 +78,7 @@ impl Envoy {
         assert!(program.exists(), "{} is missing: run 'make tools'", program.display());
         let directory = tempfile::Builder::new().prefix("latchkey-envoy-").tempdir().unwrap();
         // A loopback address of its own, since a port of its own cannot be asked for.
-        let [a, b, c, ..] = *uuid::Uuid::new_v4().as_bytes();
+        let [.., a, b, c] = *latchkey::domain::ids::RequestId::generate().uuid().as_bytes();
         let address = SocketAddr::new(Ipv4Addr::new(127, a, b, c | 1).into(), 10000);
         let mut changes = vec![("/etc/envoy".to_owned(), directory.path().to_str().unwrap().to_owned())];
         let places =
