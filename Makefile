@@ -7,7 +7,7 @@ TOOLS := target/tools
 # Passed on by `make run`, for example `make run ARGS="--listen 127.0.0.1:9000"`.
 ARGS ?=
 
-.PHONY: help run test lint format-check clippy deny shellcheck fuzz-lock unit-and-integration-tests bench tools
+.PHONY: help run test lint format-check clippy deny shellcheck lock-files unit-and-integration-tests bench tools
 .DEFAULT_GOAL := help
 # The steps in the order they are written: the quick ones first, the tests' own summary last.
 .NOTPARALLEL:
@@ -22,7 +22,7 @@ run: ## install what is missing, build, and start the server (ARGS="…" is pass
 
 test: lint unit-and-integration-tests ## install what is missing, then check format, lints and dependencies, and run all tests
 
-lint: tools format-check shellcheck deny clippy fuzz-lock ## format, clippy, dependencies (licenses, bans, sources), shell scripts
+lint: tools format-check shellcheck deny clippy lock-files ## format, clippy, dependencies (licenses, bans, sources), shell scripts
 
 bench: ## install what is missing, then measure (5 minutes after the build; BENCHMARKS.md)
 	@.ci/install-packages run
@@ -45,9 +45,11 @@ deny:
 clippy:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-# The fuzzer's package is built by cargo-fuzz alone, so that nobody would notice that its lock file does not fit the server's dependencies any more.
-fuzz-lock:
+# The fuzzer's package is built by cargo-fuzz alone, so that nobody would notice that its lock file does not fit the server's dependencies any more;
+# and that of the example is found out of date here, before a test is.
+lock-files:
 	$(CARGO) metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null
+	$(CARGO) metadata --locked --format-version 1 --manifest-path examples/greeter/Cargo.toml >/dev/null
 
 unit-and-integration-tests:
 	@CARGO='$(CARGO)' .ci/run-tests

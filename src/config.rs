@@ -253,7 +253,7 @@ impl ServeArgs {
         let tokens_per_user = number("--tokens-per-user", &self.tokens_per_user, &(1..=100_000), &mut mistakes);
         let environments = self.environments.check(&mut mistakes);
         let revocation_bound = match self.revocation_bound.as_str() {
-            "0" => Some(Duration::ZERO),
+            "0" | "0s" => Some(Duration::ZERO),
             text => time("--revocation-bound", text, &mut mistakes),
         };
         let clone_timeout = time("--clone-timeout", &self.clone_timeout, &mut mistakes);

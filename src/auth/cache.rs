@@ -140,7 +140,10 @@ impl Cache {
         // Afterwards: the process may have stood still in between.
         let (now, read_at) = self.trusted_at(sent)?;
         match found {
-            Remembered::Stored(stored) => Some(Some(StoredCredential { read_at, ..stored })),
+            Remembered::Stored(stored) => {
+                let known_at = stored.known_at.max(sent);
+                Some(Some(StoredCredential { read_at, known_at, ..stored }))
+            }
             Remembered::Nothing(since) => (now.saturating_sub(since) < NOTHING).then_some(None),
         }
     }
@@ -261,6 +264,7 @@ mod tests {
             role: Role::Member,
             status: PrincipalStatus::Active,
             read_at: NOW,
+            known_at: Duration::ZERO,
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, header, request::Parts};
+use http::{HeaderMap, Request, Response, Uri, header, request::Parts};
 use tonic::Code;
 use tower::{Layer, Service};
 
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::domain::{
     audit::{Action, Observation, Outcome},
+    bearer::{NoToken, bearer},
     credential::StoredCredential,
     ids::{EnvironmentId, RequestId},
     principal::{Actor, Credential, Origin, Role},
@@ -183,8 +184,7 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
     }
 
     async fn verify(&self, headers: &HeaderMap) -> Result<StoredCredential, Unverified> {
-        let text = headers::bearer(headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes))
-            .map_err(Unverified::NoToken)?;
+        let text = bearer(headers).map_err(Unverified::NoToken)?;
         self.verifier.verify(text).await.map_err(Unverified::Token)
     }
 
@@ -231,7 +231,7 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
 }
 
 enum Unverified {
-    NoToken(headers::NoToken),
+    NoToken(NoToken),
     Token(VerifyError),
 }
 

@@ -9,7 +9,6 @@ mod entries;
 mod guesses;
 mod headers;
 mod layer;
-mod lookups;
 pub mod policy;
 mod recorder;
 mod refusal;
@@ -23,8 +22,10 @@ mod sync {
 pub use cache::Cache;
 pub use caller::Caller;
 pub use guesses::Guesses;
-pub use headers::{NoToken, bearer, user_agent};
+pub use headers::user_agent;
 pub use layer::{AuthLayer, AuthService, Peer};
 pub use recorder::{QueueFull, Recorder};
 pub use refusal::Refusal;
-pub use verifier::{CredentialSource, SourceUnavailable, Verifier, VerifyError};
+pub use verifier::{CredentialSource, Verifier, VerifyError};
+
+pub use crate::lookups::SourceUnavailable;

@@ -1,21 +1,17 @@
 //! Whether a presented token is good now, and whose it is.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use super::{
-    cache::Cache,
-    lookups::{Lookups, PATIENCE},
+use super::cache::Cache;
+use crate::{
+    domain::{
+        credential::{Ended, StoredCredential},
+        token::{CredentialKind, Generation, Malformed, Presented, SigningKeys, TagError},
+    },
+    lookups::{Answers, Lookups, PATIENCE, Source, SourceUnavailable},
 };
-use crate::domain::{
-    credential::{Ended, StoredCredential},
-    token::{CredentialKind, Generation, Malformed, Presented, SigningKeys, TagError},
-};
-
-/// The source does not answer now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SourceUnavailable;
 
 /// Where stored credentials are looked up.
 pub trait CredentialSource: Send + Sync + 'static {
@@ -34,6 +30,19 @@ pub trait CredentialSource: Send + Sync + 'static {
     /// # Errors
     /// [`SourceUnavailable`]
     fn knows(&self, generation: Generation) -> impl Future<Output = Result<bool, SourceUnavailable>> + Send;
+}
+
+/// What is stored of one kind.
+struct OfKind<S>(CredentialKind, Arc<S>);
+
+impl<S: CredentialSource> Source for OfKind<S> {
+    const BATCH: usize = 128;
+    type Key = Uuid;
+    type Found = StoredCredential;
+
+    async fn find(&self, ids: Vec<Uuid>) -> Answers<Uuid, StoredCredential> {
+        self.1.find(self.0, ids).await
+    }
 }
 
 /// Why a presented text is not a credential that is good now. For logs, metrics and the audit log: a stranger is told
@@ -71,18 +80,19 @@ pub struct Verifier<S> {
     keys: Arc<SigningKeys>,
     source: Arc<S>,
     cache: Arc<Cache>,
-    personal_access_tokens: Lookups,
-    environment_tokens: Lookups,
+    personal_access_tokens: Lookups<Uuid, StoredCredential>,
+    environment_tokens: Lookups<Uuid, StoredCredential>,
 }
 
 impl<S: CredentialSource> Verifier<S> {
     /// Starts the tasks that look credentials up; they end with the verifier.
     pub fn start(keys: Arc<SigningKeys>, source: Arc<S>, cache: Arc<Cache>) -> Self {
+        let lookups = |kind| Lookups::start(OfKind(kind, Arc::clone(&source)));
         Self {
             keys,
             cache,
-            personal_access_tokens: Lookups::start(Arc::clone(&source), CredentialKind::PersonalAccessToken),
-            environment_tokens: Lookups::start(Arc::clone(&source), CredentialKind::EnvironmentToken),
+            personal_access_tokens: lookups(CredentialKind::PersonalAccessToken),
+            environment_tokens: lookups(CredentialKind::EnvironmentToken),
             source,
         }
     }
@@ -106,6 +116,12 @@ impl<S: CredentialSource> Verifier<S> {
             Ok(()) => Ok(stored),
             Err(ended) => Err(VerifyError::Ended(Box::new(stored), ended)),
         }
+    }
+
+    /// The longest that a credential may be of use after it has ended.
+    #[must_use]
+    pub fn bound(&self) -> Duration {
+        self.cache.bound()
     }
 
     /// What is stored of the ID of a text that was made here.

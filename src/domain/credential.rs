@@ -1,5 +1,7 @@
 //! What is stored of a credential and whose it is, and whether it is good now.
 
+use std::time::Duration;
+
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::clock::is_expired;
@@ -30,6 +32,9 @@ pub struct StoredCredential {
     pub status: PrincipalStatus,
     /// PostgreSQL's time when it was read.
     pub read_at: OffsetDateTime,
+    /// This machine's [time since it was started](super::clock::boot_time) at which all this was certainly so: before it was asked
+    /// for, and for what is remembered, as of the last moment before which every change has been heard of.
+    pub known_at: Duration,
 }
 
 /// What whoever has no good token is told, whatever is wrong: what is missing, and nothing that helps to guess.

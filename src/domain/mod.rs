@@ -1,6 +1,7 @@
 //! Pure rules, no I/O: what a token, an environment and an audit entry are, and what may be asked of them.
 
 pub mod audit;
+pub mod bearer;
 pub mod clock;
 pub mod credential;
 pub mod environment;

@@ -6,8 +6,9 @@ use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use tonic::{Code, Request, Response, Status};
 
 use super::caller;
-use crate::auth::{bearer, user_agent};
+use crate::auth::user_agent;
 use crate::domain::{
+    bearer::bearer_of,
     principal::{Origin, PrincipalKind},
     proxied::{Denial, RequestHead},
 };
@@ -51,7 +52,7 @@ impl Authorization for EnvoyApi {
         let upgrades = headers.values("upgrade").next().is_some();
         let head = RequestHead { method: &http.method, path: &http.path, content_type, upgrades };
         let asked = ProxiedRequest {
-            token: bearer(headers.authorization()),
+            token: bearer_of(headers.authorization()),
             head,
             read_methods: attributes.context_extensions.get(READ_METHODS).map_or("", String::as_str),
             origin: Origin {
@@ -222,7 +223,7 @@ mod tests {
     }
 
     fn token(http: &HttpRequest) -> Option<&str> {
-        bearer(Headers(http).authorization()).ok()
+        bearer_of(Headers(http).authorization()).ok()
     }
 
     #[test]

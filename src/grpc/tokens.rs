@@ -148,6 +148,7 @@ fn introspection(found: Option<ActiveToken>) -> TokenIntrospection {
         organization_id: token.identity.organization_id.to_string(),
         read_only: token.read_only,
         expires_at: Some(convert::timestamp(token.expires_at)),
+        fresh_for: prost_types::Duration::try_from(token.fresh_for).ok(),
     })
 }
 

@@ -1,12 +1,14 @@
 //! What services that are called with a token may know of it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use time::OffsetDateTime;
 
 use super::{Identity, ServiceError, StoredCredentials};
 use crate::auth::{Verifier, VerifyError};
 use crate::domain::{
+    clock::boot_time,
+    credential::StoredCredential,
     ids::TokenId,
     principal::{Actor, Credential},
 };
@@ -22,6 +24,9 @@ pub struct ActiveToken {
     pub read_only: bool,
     /// When it ends.
     pub expires_at: OffsetDateTime,
+    /// How long whoever asked may go on by this: so long that the token is of no use anywhere when the bound is over, nor when it
+    /// has expired.
+    pub fresh_for: Duration,
 }
 
 /// The use case of asking about tokens.
@@ -56,8 +61,15 @@ impl Introspection {
         let Credential::PersonalAccessToken { id, read_only } = stored.credential else { return Ok(None) };
         let identity =
             Identity { principal_id: stored.principal_id, kind: stored.kind, organization_id: stored.organization_id };
-        let active = ActiveToken { token_id: id, identity, read_only, expires_at: stored.expires_at };
+        let fresh_for = self.fresh_for(&stored);
+        let active = ActiveToken { token_id: id, identity, read_only, expires_at: stored.expires_at, fresh_for };
         Ok(Some(active).filter(|_| stored.organization_id == actor.organization_id))
+    }
+
+    /// The bound is one for all: what was known here for a while already is good elsewhere for the rest of it.
+    fn fresh_for(&self, stored: &StoredCredential) -> Duration {
+        let left = Duration::try_from(stored.expires_at - stored.read_at).unwrap_or_default();
+        self.verifier.bound().saturating_sub(boot_time().saturating_sub(stored.known_at)).min(left)
     }
 
     /// The same for many, in their order.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{Identity, QueuedRecorder, StoredCredentials};
-use crate::auth::{Guesses, NoToken, Recorder, Verifier, VerifyError};
+use crate::auth::{Guesses, Recorder, Verifier, VerifyError};
 use crate::domain::{
     audit::{Action, Observation, Outcome},
+    bearer::NoToken,
     credential::{StoredCredential, TOKEN_NEEDED},
     ids::TokenId,
     principal::{Actor, Credential, Origin},

@@ -1,5 +1,7 @@
 //! What verification reads: many credentials at once, by primary key, each joined with its principal.
 
+use std::time::Duration;
+
 use diesel::{ExpressionMethods, JoinOnDsl, QueryDsl, define_sql_function};
 use diesel_async::RunQueryDsl;
 use time::OffsetDateTime;
@@ -9,7 +11,9 @@ use super::{
     Store, StoreError, columns, reading,
     schema::{environment_tokens, environments, personal_access_tokens, principals, signing_keys},
 };
-use crate::domain::{credential::StoredCredential, environment::DesiredPhase, principal::Credential, token::Digest};
+use crate::domain::{
+    clock::boot_time, credential::StoredCredential, environment::DesiredPhase, principal::Credential, token::Digest,
+};
 
 define_sql_function! {
     /// PostgreSQL's time, as it passes within a statement.
@@ -29,6 +33,7 @@ fn stored(
     (_, _, digest, expires_at, revoked_at, key_revoked_at): Token,
     (organization, principal, kind, role, status): Holder,
     read_at: OffsetDateTime,
+    known_at: Duration,
     credential: Credential,
 ) -> Result<StoredCredential, StoreError> {
     Ok(StoredCredential {
@@ -42,6 +47,7 @@ fn stored(
         role: columns::role(&role)?,
         status: columns::status(&status)?,
         read_at,
+        known_at,
     })
 }
 
@@ -52,6 +58,7 @@ impl Store {
     /// [`StoreError`]
     pub async fn personal_access_tokens_find(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, StoredCredential)>, StoreError> {
         use personal_access_tokens as t;
+        let known_at = boot_time();
         // Nothing in it is but text, which diesel would not keep prepared.
         let rows: Vec<(Token, Holder, OffsetDateTime)> = reading!(self, |connection| {
             t::table
@@ -68,7 +75,7 @@ impl Store {
         let credential = |(token, holder, read_at): (Token, Holder, OffsetDateTime)| {
             let id = token.0;
             let credential = Credential::PersonalAccessToken { id: id.into(), read_only: token.1 };
-            Ok((id, stored(token, holder, read_at, credential)?))
+            Ok((id, stored(token, holder, read_at, known_at, credential)?))
         };
         rows.into_iter().map(credential).collect()
     }
@@ -81,6 +88,7 @@ impl Store {
     pub async fn environment_tokens_find(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, StoredCredential)>, StoreError> {
         use environment_tokens as e;
         use personal_access_tokens as t;
+        let known_at = boot_time();
         let own_key = diesel::alias!(signing_keys as own_key);
         let rows: Vec<(EnvironmentToken, Token, Holder, OffsetDateTime)> = reading!(self, |connection| {
             e::table
@@ -115,7 +123,7 @@ impl Store {
                 environment_id: environment.into(),
                 parent: parent.into(),
             };
-            Ok((id, stored(token, holder, read_at, credential)?))
+            Ok((id, stored(token, holder, read_at, known_at, credential)?))
         };
         rows.into_iter().map(credential).collect()
     }

@@ -106,6 +106,7 @@ impl Front {
             role: Role::Admin,
             status: PrincipalStatus::Active,
             read_at: now,
+            known_at: Duration::ZERO,
         };
         let verifier = {
             let _in_runtime = runtime.enter();

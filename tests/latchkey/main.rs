@@ -20,6 +20,7 @@ mod pages;
 mod privileges;
 mod protocols;
 mod readme;
+mod remote;
 mod runners;
 mod secrets;
 mod seed_scripts;

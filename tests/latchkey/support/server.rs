@@ -215,6 +215,14 @@ impl TestServer {
         let args = [&["create-token", "--user", email, "--description", "test"], args].concat();
         self.admin(database, &args).await.unwrap().trim().to_owned()
     }
+
+    /// A token of a new service account; with `--service`, of one that may ask about others' tokens.
+    pub async fn service_account(&self, database: &TestDatabase, args: &[&str]) -> String {
+        let create = [&["create-service-account", "--name", "gateway"], args].concat();
+        let id = self.admin(database, &create).await.unwrap();
+        let create = ["create-token", "--service-account", id.trim(), "--description", "asks", "--read-only"];
+        self.admin(database, &create).await.unwrap().trim().to_owned()
+    }
 }
 
 impl Drop for TestServer {

@@ -23,10 +23,7 @@ async fn introspect_all(api: &mut Api, tokens: &[String]) -> Result<Vec<TokenInt
 
 /// A service that may ask.
 async fn service(server: &TestServer, database: &TestDatabase, args: &[&str]) -> Api {
-    let create = [&["create-service-account", "--name", "gateway"], args].concat();
-    let id = server.admin(database, &create).await.unwrap();
-    let create = ["create-token", "--service-account", id.trim(), "--description", "asks", "--read-only"];
-    server.api(server.admin(database, &create).await.unwrap().trim()).await
+    server.api(&server.service_account(database, args).await).await
 }
 
 #[tokio::test]

@@ -1,0 +1,69 @@
+//! The token in a request's headers.
+
+use http::{HeaderMap, HeaderValue, header};
+
+/// Why there is no token in the headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoToken {
+    /// No Authorization header.
+    Missing,
+    /// More than one: which of them would count is anybody's guess.
+    Repeated,
+    /// Another scheme than Bearer, or no text.
+    Scheme,
+}
+
+impl NoToken {
+    /// A few words for logs and metrics.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "no credentials",
+            Self::Repeated => "more than one authorization header",
+            Self::Scheme => "not a bearer token",
+        }
+    }
+}
+
+/// The token of `Authorization: Bearer TOKEN` (RFC 6750, section 2.1). The scheme may be written in any case.
+///
+/// # Errors
+/// [`NoToken`]
+pub fn bearer(headers: &HeaderMap) -> Result<&str, NoToken> {
+    bearer_of(headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes))
+}
+
+/// The same, of all values that the header has.
+///
+/// # Errors
+/// [`NoToken`]
+pub fn bearer_of<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<&'a str, NoToken> {
+    let mut values = values.into_iter();
+    let value = values.next().ok_or(NoToken::Missing)?;
+    if values.next().is_some() {
+        return Err(NoToken::Repeated);
+    }
+    let (scheme, token) =
+        std::str::from_utf8(value).ok().and_then(|text| text.split_once(' ')).ok_or(NoToken::Scheme)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim_matches(' ')) } else { Err(NoToken::Scheme) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(values: &[&'static str]) -> HeaderMap {
+        values.iter().map(|value| (header::AUTHORIZATION, HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn one_bearer_token_and_nothing_else() {
+        assert_eq!(bearer(&headers(&["Bearer abc"])), Ok("abc"));
+        assert_eq!(bearer(&headers(&["bEARER  abc"])), Ok("abc"));
+        assert_eq!(bearer(&headers(&[])), Err(NoToken::Missing));
+        assert_eq!(bearer(&headers(&["Bearer abc", "Bearer abc"])), Err(NoToken::Repeated));
+        for other in ["Basic abc", "abc", "Bearer", "Bearerabc"] {
+            assert_eq!(bearer(&headers(&[other])), Err(NoToken::Scheme), "{other}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Lookups that wait are sent together.
+//!
+//! While the source answers one batch, the lookups that come in queue up and make the next. A lookup only ever joins a
+//! batch that has not been sent: the snapshot of one already sent may be older than a revocation that its caller has been
+//! told of.
+
+use std::{collections::HashMap, future::Future, hash::Hash, sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, oneshot};
+
+/// Lookups that may wait; more are turned away, since they would not be answered in time.
+const QUEUE: usize = 16 * 1024;
+/// Batches under way at once: while one travels, another is worked on.
+const WORKERS: usize = 2;
+
+/// The source does not answer now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceUnavailable;
+
+/// What a source says: what there is of keys.
+pub type Answers<K, F> = Result<Vec<(K, F)>, SourceUnavailable>;
+
+/// Answers many lookups at once.
+pub trait Source: Send + Sync + 'static {
+    /// Lookups in one batch, at the most.
+    const BATCH: usize;
+    /// What names a thing that is looked up.
+    type Key: Clone + Eq + Hash + Ord + Send + 'static;
+    /// What is found of it.
+    type Found: Clone + Send + 'static;
+
+    /// What there is of each of some different keys, in any order. Of others there is nothing.
+    ///
+    /// # Errors
+    /// [`SourceUnavailable`]
+    fn find(&self, keys: Vec<Self::Key>) -> impl Future<Output = Answers<Self::Key, Self::Found>> + Send;
+}
+
+/// Nothing where there is nothing.
+type Answer<F> = Result<Option<F>, SourceUnavailable>;
+
+/// How long a lookup may take, the wait included.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+struct Lookup<K, F> {
+    key: K,
+    answer: oneshot::Sender<Answer<F>>,
+}
+
+type Waiting<K, F> = Arc<tokio::sync::Mutex<mpsc::Receiver<Lookup<K, F>>>>;
+
+/// The queue in front of a source.
+pub struct Lookups<K, F> {
+    queue: mpsc::Sender<Lookup<K, F>>,
+}
+
+impl<K: Send + 'static, F: Send + 'static> Lookups<K, F> {
+    /// Starts the tasks that ask the source; they end with this.
+    pub fn start<S: Source<Key = K, Found = F>>(source: S) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let (source, waiting) = (Arc::new(source), Arc::new(tokio::sync::Mutex::new(waiting)));
+        for _ in 0..WORKERS {
+            tokio::spawn(work(Arc::clone(&source), Arc::clone(&waiting)));
+        }
+        Self { queue }
+    }
+
+    /// What there is of a key, by a batch that is sent from now on.
+    ///
+    /// # Errors
+    /// [`SourceUnavailable`]: also when too many wait, or it takes longer than [`PATIENCE`].
+    pub async fn find(&self, key: K) -> Answer<F> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.try_send(Lookup { key, answer }).map_err(|_| SourceUnavailable)?;
+        // However many wait before it.
+        tokio::time::timeout(PATIENCE, answered).await.map_err(|_| SourceUnavailable)?.map_err(|_| SourceUnavailable)?
+    }
+}
+
+/// Ends when the queue's sender is gone.
+async fn work<S: Source>(source: Arc<S>, waiting: Waiting<S::Key, S::Found>) {
+    let mut batch = Vec::with_capacity(S::BATCH);
+    loop {
+        // One worker waits at a time; it lets go as soon as it has its batch.
+        if waiting.lock().await.recv_many(&mut batch, S::BATCH).await == 0 {
+            return;
+        }
+        // Who has gone away meanwhile needs no answer.
+        batch.retain(|lookup| !lookup.answer.is_closed());
+        if batch.is_empty() {
+            continue;
+        }
+        let mut keys: Vec<S::Key> = batch.iter().map(|lookup| lookup.key.clone()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        match source.find(keys).await {
+            Ok(found) => {
+                let found: HashMap<S::Key, S::Found> = found.into_iter().collect();
+                for lookup in batch.drain(..) {
+                    // A send fails when its asker has gone.
+                    let _ = lookup.answer.send(Ok(found.get(&lookup.key).cloned()));
+                }
+            }
+            Err(SourceUnavailable) => {
+                for lookup in batch.drain(..) {
+                    let _ = lookup.answer.send(Err(SourceUnavailable));
+                }
+            }
+        }
+    }
+}
