@@ -23,6 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "auth::SourceUnavailable",
             "auth::Verifier",
             "auth::VerifyError",
+            "auth::Guesses",
             "auth::Recorder",
             "auth::QueueFull",
         ],
@@ -32,7 +33,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Others' services, without the server: see the features of Cargo.toml.
     ("remote", &["domain", "lookups", "pb"]),
     ("lookups", &[]),
-    ("grpc", &["service", "domain", "auth::Caller", "auth::Refusal", "pb"]),
+    ("grpc", &["service", "domain", "auth::Caller", "auth::Refusal", "auth::user_agent", "pb"]),
     ("oauth", &["service", "domain", "auth::Caller", "auth::Refusal"]),
     ("connect", &[]),
     ("environments", &["domain", "store", "pb"]),

@@ -13,11 +13,13 @@ use crate::{
     config::Limits,
     connect::Connect,
     grpc::{
-        EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi, TokenApi, UserApi,
+        EnvironmentApi, EnvironmentOpsApi, EnvoyApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi,
+        TokenApi, UserApi,
     },
     oauth::{self, OAuthApi},
     pb::{
         self,
+        envoy::service::auth::v3::authorization_server::AuthorizationServer,
         gitpod::v1::{
             environment_service_server::EnvironmentServiceServer, event_service_server::EventServiceServer,
             identity_service_server::IdentityServiceServer,
@@ -39,6 +41,7 @@ pub(super) struct Services {
     pub(super) runners: RunnerApi,
     pub(super) runner_configuration: RunnerConfigurationApi,
     pub(super) operations: EnvironmentOpsApi,
+    pub(super) envoy: EnvoyApi,
 }
 
 /// What reflection tells of, and JSON is written by: the services, and the details of errors, for clients that know nothing.
@@ -61,7 +64,7 @@ pub(super) fn connect<H: Health>(services: Services, health: HealthServer<H>, li
             builder.register_encoded_file_descriptor_set(descriptors)
         })
     };
-    let Services { tokens, users, identity, events, environments, runners, runner_configuration, operations } =
+    let Services { tokens, users, identity, events, environments, runners, runner_configuration, operations, envoy } =
         services;
     let routes = Routes::new(TokenServiceServer::new(tokens).max_decoding_message_size(request_bytes))
         .add_service(UserServiceServer::new(users).max_decoding_message_size(request_bytes))
@@ -73,6 +76,7 @@ pub(super) fn connect<H: Health>(services: Services, health: HealthServer<H>, li
             RunnerConfigurationServiceServer::new(runner_configuration).max_decoding_message_size(request_bytes),
         )
         .add_service(EnvironmentOpsServiceServer::new(operations).max_decoding_message_size(request_bytes))
+        .add_service(AuthorizationServer::new(envoy).max_decoding_message_size(request_bytes))
         .add_service(strangers.bound(health))
         .add_service(strangers.bound(reflection().build_v1().expect(MADE_HERE)))
         .add_service(strangers.bound(reflection().build_v1alpha().expect(MADE_HERE)));

@@ -9,7 +9,7 @@ use tower::{Layer, Service};
 
 use super::{body_deadline, cors, paths, refusal, trace, unread};
 use crate::{
-    auth::{AuthLayer, CredentialSource, Recorder, Verifier},
+    auth::{AuthLayer, CredentialSource, Guesses, Recorder, Verifier},
     config::Limits,
     connect::Errors,
 };
@@ -26,6 +26,7 @@ pub fn in_front<S, R, Inner>(
     errors: Errors,
     verifier: Arc<Verifier<S>>,
     recorder: Arc<R>,
+    guesses: Arc<Guesses>,
     limits: &Limits,
     cors_allowed_origins: &[String],
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + use<S, R, Inner>
@@ -36,7 +37,7 @@ where
 {
     let service = body_deadline::BodyDeadlineLayer::new(limits).layer(service);
     let service = refusal::RefusalLayer::new(errors).layer(service);
-    let service = AuthLayer::new(verifier, recorder).layer(service);
+    let service = AuthLayer::new(verifier, recorder, guesses).layer(service);
     let service = trace::TraceLayer.layer(service);
     let service = cors::layer(cors_allowed_origins).layer(service);
     let service = paths::PathLayer.layer(service);

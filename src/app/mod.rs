@@ -35,15 +35,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{Cache, Verifier},
+    auth::{Cache, Guesses, Verifier},
     config::{Config, Traces},
     grpc::{
-        EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi, TokenApi, UserApi,
+        EnvironmentApi, EnvironmentOpsApi, EnvoyApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi,
+        TokenApi, UserApi,
     },
     oauth::OAuthApi,
     service::{
-        AuditLogs, CredentialChanges, Environments, Events, Introspection, QueuedRecorder, Revocations, Runners,
-        Standing, StoredCredentials, Tokens, Users, check_signing_keys,
+        AuditLogs, CredentialChanges, Environments, Events, Introspection, ProxiedRequests, QueuedRecorder,
+        Revocations, Runners, Standing, StoredCredentials, Tokens, Users, check_signing_keys,
     },
     store::{Store, StoreConfig},
     telemetry,
@@ -248,6 +249,9 @@ async fn serve(
     let tokens = Tokens::new(store.clone(), Arc::clone(&keys), Arc::clone(&cache), config.limits.tokens_per_user);
     let source = Arc::new(StoredCredentials::new(verifying.clone()));
     let verifier = Arc::new(Verifier::start(Arc::clone(&keys), source, Arc::clone(&cache)));
+    // What is no token counts for its peer, whichever door it comes to.
+    let guesses = Arc::new(Guesses::default());
+    let proxied = ProxiedRequests::new(Arc::clone(&verifier), recorder.clone(), Arc::clone(&guesses));
     let introspection = Introspection::new(Arc::clone(&verifier));
     let revocations = Revocations::new(tokens.clone(), Arc::clone(&verifier));
     let oauth = OAuthApi::new(introspection.clone(), revocations, Arc::clone(&public_url), config.limits.request_bytes);
@@ -261,6 +265,7 @@ async fn serve(
         runners: RunnerApi::new(Runners::new(store.clone(), own_runner)),
         runner_configuration: RunnerConfigurationApi::new(environments.clone()),
         operations: EnvironmentOpsApi::new(environments),
+        envoy: EnvoyApi::new(proxied),
     };
     let changes = CredentialChanges::new(Arc::clone(&cache), [verifying.clone(), store.clone()]);
     tasks.spawn({
@@ -276,7 +281,7 @@ async fn serve(
     let service = http::router(connect, oauth, readiness);
     let gauges = gauges::Gauges { serving: store, verifying, recorder: recorder.clone(), cache };
     let recorder = Arc::new(recorder);
-    let service = in_front(service, errors, verifier, recorder, &config.limits, &config.cors_allowed_origins);
+    let service = in_front(service, errors, verifier, recorder, guesses, &config.limits, &config.cors_allowed_origins);
 
     if let Some(listener) = metrics_listener {
         let (limits, working) = (config.limits.clone(), working.clone());

@@ -1,7 +1,7 @@
 //! What the layer reads of a request.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
@@ -76,8 +76,8 @@ fn form_decoded(text: &str) -> Option<String> {
 }
 
 /// What the client calls itself: printable, and of a length that can be stored.
-pub(super) fn user_agent(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(header::USER_AGENT)?.as_bytes();
+#[must_use]
+pub fn user_agent(text: &[u8]) -> Option<String> {
     let cleaned: String = String::from_utf8_lossy(text)
         .chars()
         .filter(|character| !is_unprintable(*character))
@@ -88,7 +88,7 @@ pub(super) fn user_agent(headers: &HeaderMap) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderValue, header};
 
     use super::*;
 

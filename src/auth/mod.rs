@@ -22,6 +22,8 @@ mod sync {
 
 pub use cache::Cache;
 pub use caller::Caller;
+pub use guesses::Guesses;
+pub use headers::user_agent;
 pub use layer::{AuthLayer, AuthService, Peer};
 pub use recorder::{QueueFull, Recorder};
 pub use refusal::Refusal;

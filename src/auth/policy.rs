@@ -130,6 +130,7 @@ pub const POLICIES: &[Policy] = &[
         ..row("supervisor.v1.EnvironmentOpsService/Exec", Who::EnvironmentHolder, Access::Write)
     },
     row("supervisor.v1.EnvironmentOpsService/CancelExec", Who::EnvironmentHolder, Access::Write),
+    asking_about_tokens("envoy.service.auth.v3.Authorization/Check"),
     // Balancers and people who explore have no token. Neither service tells anything of anybody.
     row("grpc.health.v1.Health/Check", Who::Public, Access::Read),
     stream("grpc.health.v1.Health/Watch", Who::Public, Streams::Answers),

@@ -118,7 +118,7 @@ impl Front {
         };
         let errors = connect.errors();
         let service = Router::new().fallback_service(connect);
-        let service = in_front(service, errors, verifier, Arc::new(Nowhere), &Limits::default(), &[]);
+        let service = in_front(service, errors, verifier, Arc::new(Nowhere), Arc::default(), &Limits::default(), &[]);
         let authorization = format!("Bearer {}", minted.text.expose()).parse().expect("a token is a header");
         Self { service: BoxCloneService::new(service), authorization, runtime }
     }

@@ -11,6 +11,7 @@ mod client;
 mod connections;
 mod constraints;
 mod environments;
+mod envoy;
 mod events;
 mod exec;
 mod faults;
