@@ -17,7 +17,7 @@ use latchkey::{
     auth::{AuthLayer, Cache, Caller, Peer, Verifier},
     config::Limits,
     connect::Connect,
-    domain::token::SigningKeys,
+    domain::{ids::RequestId, token::SigningKeys},
     embedded::Role,
     grpc::IdentityApi,
     pb::{self, gitpod::v1::identity_service_server::IdentityServiceServer},
@@ -101,6 +101,8 @@ where
             let with_peer = hyper::service::service_fn(move |request: Request<Incoming>| {
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(Peer(peer.ip()));
+                // As the layer in front of both has it done.
+                request.extensions_mut().insert(RequestId::generate());
                 service.clone().call(request)
             });
             tokio::spawn(async move {

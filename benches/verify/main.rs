@@ -10,6 +10,7 @@ mod ground;
 
 mod against_pgbench;
 mod client;
+mod envoy;
 mod handler;
 mod many;
 mod pgbench;
@@ -61,6 +62,7 @@ fn main() {
         let mut table = table::Table::default();
         remembered::measure(&options, &mut table).await;
         replicas::measure(&options, &mut table).await;
+        envoy::measure(&options, &mut table).await;
         many::measure(&options, &mut table).await;
         against_pgbench::measure(&options, &mut table).await;
         table.print();

@@ -78,6 +78,10 @@ fn form_decoded(text: &str) -> Option<String> {
 /// What the client calls itself: printable, and of a length that can be stored.
 #[must_use]
 pub fn user_agent(text: &[u8]) -> Option<String> {
+    // As all but all are.
+    if (1..=USER_AGENT_LIMIT).contains(&text.len()) && text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return std::str::from_utf8(text).ok().map(str::to_owned);
+    }
     let cleaned: String = String::from_utf8_lossy(text)
         .chars()
         .filter(|character| !is_unprintable(*character))
