@@ -2,6 +2,7 @@
 
 mod cors_origins;
 mod environment_limits;
+mod traces;
 
 use std::{
     fmt,
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 pub use environment_limits::EnvironmentLimitArgs;
+pub use traces::{TraceArgs, Traces};
 
 use crate::domain::environment::EnvironmentLimits;
 use environment_limits::{number, size};
@@ -80,6 +82,9 @@ pub struct ServeArgs {
     /// Address and port to tell Prometheus metrics on; 'off' for none
     #[arg(long, env = "LATCHKEY_METRICS_LISTEN", value_name = "ADDR", default_value = DEFAULT_METRICS_LISTEN)]
     pub metrics_listen: String,
+    /// Where traces go.
+    #[command(flatten)]
+    pub traces: TraceArgs,
     /// Live tokens that a user may have at the most
     #[arg(long, env = "LATCHKEY_TOKENS_PER_USER", value_name = "N", default_value = "100")]
     pub tokens_per_user: String,
@@ -196,6 +201,8 @@ pub struct Config {
     pub cors_allowed_origins: Vec<String>,
     /// Where it tells its metrics.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where it sends traces.
+    pub traces: Option<Traces>,
     /// Where the data is: of no interest to a process that is told what it needs of it.
     #[serde(skip)]
     pub data: DataArgs,
@@ -250,6 +257,7 @@ impl ServeArgs {
         };
         let public_url = self.public_url.as_deref().and_then(|text| public_url(text, &mut mistakes));
         let cors_allowed_origins = cors_origins::check(&self.cors_allowed_origins, &mut mistakes);
+        let traces = self.traces.check(&mut mistakes);
         let tokens_per_user = number("--tokens-per-user", &self.tokens_per_user, &(1..=100_000), &mut mistakes);
         let environments = self.environments.check(&mut mistakes);
         let revocation_bound = match self.revocation_bound.as_str() {
@@ -277,6 +285,7 @@ impl ServeArgs {
                     public_url,
                     cors_allowed_origins,
                     metrics_listen,
+                    traces,
                     data: self.data,
                     local_runner,
                     git_config,

@@ -39,7 +39,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("web", &["service", "domain", "auth::Caller"]),
     ("embedded", &[]),
     ("config", &["domain"]),
-    ("telemetry", &["domain"]),
+    ("telemetry", &["config::Traces", "domain"]),
     ("pb", &[]),
     (
         "app",

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::{Router, routing::get};
-use http::StatusCode;
+use http::{StatusCode, header::CONTENT_TYPE};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use super::{readiness::Readiness, strangers::Strangers};
+use super::{gauges::Gauges, readiness::Readiness, strangers::Strangers};
 use crate::{
     config::Limits,
     connect::Connect,
@@ -99,7 +99,11 @@ pub(super) fn router(connect: Connect, readiness: Arc<Readiness>) -> Router {
 }
 
 /// Tells the metrics, on a listener of their own: they are not for callers.
-pub(super) fn metrics(metrics: Option<&'static PrometheusHandle>) -> Router {
-    Router::new()
-        .route("/metrics", get(move || async move { metrics.map(PrometheusHandle::render).unwrap_or_default() }))
+pub(super) fn metrics(metrics: Option<&'static PrometheusHandle>, gauges: Gauges) -> Router {
+    let tell = move || {
+        gauges.set();
+        metrics.map(PrometheusHandle::render).unwrap_or_default()
+    };
+    let content_type = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    Router::new().route("/metrics", get(move || async move { (content_type, tell()) }))
 }

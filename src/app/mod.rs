@@ -7,6 +7,7 @@ mod cors;
 mod database;
 mod descriptors;
 mod environments;
+mod gauges;
 mod housekeeping;
 mod http;
 mod layers;
@@ -35,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{Cache, Guesses, Verifier},
-    config::Config,
+    config::{Config, Traces},
     grpc::{
         EnvironmentApi, EnvironmentOpsApi, EnvoyApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi,
         TokenApi, UserApi,
@@ -165,6 +166,12 @@ impl Handover {
     pub fn take(number: &str) -> io::Result<Self> {
         privileges::take_over(number).map(Self)
     }
+
+    /// Where traces go.
+    #[must_use]
+    pub fn traces(&self) -> Option<Traces> {
+        self.0.config.traces.clone()
+    }
 }
 
 /// Serves what another process has prepared: [`run`], for a server that root started.
@@ -268,12 +275,15 @@ async fn serve(
     let connect = http::connect(services, health, &config.limits);
     let errors = connect.errors();
     let service = http::router(connect, readiness);
+    let gauges = gauges::Gauges { serving: store, verifying, recorder: recorder.clone(), cache };
     let recorder = Arc::new(recorder);
     let service = in_front(service, errors, verifier, recorder, guesses, &config.limits, &config.cors_allowed_origins);
 
     if let Some(listener) = metrics_listener {
         let (limits, working) = (config.limits.clone(), working.clone());
-        tasks.spawn(async move { listen::serve(listener, http::metrics(metrics), &limits, working.cancelled()).await });
+        tasks.spawn(async move {
+            listen::serve(listener, http::metrics(metrics, gauges), &limits, working.cancelled()).await
+        });
     }
     // Whoever reads the announcement may ask for the end at once: that is heard from here on.
     let shutdown = shutdown.shared();

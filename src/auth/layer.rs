@@ -13,6 +13,7 @@ use axum::body::Body;
 use http::{HeaderMap, Request, Response, Uri, header, request::Parts};
 use tonic::Code;
 use tower::{Layer, Service};
+use tracing::{Instrument, Span, field};
 
 use super::{
     caller::Caller,
@@ -151,10 +152,12 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
             return Ok(None);
         }
         let origin = origin(request);
-        let stored = match self.verify(&request.headers).await {
+        let verified = self.verify(&request.headers).instrument(tracing::debug_span!("verify")).await;
+        let stored = match verified {
             Ok(stored) => stored,
             Err(unverified) => return Err(self.refuse(unverified, policy, origin)),
         };
+        note(&stored);
         self.recorder.room().await.map_err(|QueueFull| Refusal::unavailable())?;
         self.recorder.used(stored.credential.token_id(), stored.read_at, &origin);
         let caller = Caller::new(&stored, origin);
@@ -201,6 +204,7 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
             }
             Unverified::Token(VerifyError::Unavailable) => Refusal::unavailable(),
             Unverified::Token(VerifyError::Ended(stored, ended)) => {
+                note(&stored);
                 let caller = Caller::new(&stored, origin);
                 let seen = observation(policy, caller.actor(), Action::CredentialRefuse, Outcome::Denied, reason);
                 self.recorder.observe(seen);
@@ -228,6 +232,12 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
             }
         }
     }
+}
+
+/// Says whose request this is, in the logs and traces of whoever asked for them.
+fn note(stored: &StoredCredential) {
+    let (principal, token_id) = (field::display(stored.principal_id), field::display(stored.credential.token_id()));
+    Span::current().record("principal", principal).record("token_id", token_id);
 }
 
 enum Unverified {

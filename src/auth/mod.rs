@@ -9,6 +9,7 @@ mod entries;
 mod guesses;
 mod headers;
 mod layer;
+mod outcomes;
 pub mod policy;
 mod recorder;
 mod refusal;

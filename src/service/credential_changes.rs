@@ -116,7 +116,6 @@ impl CredentialChanges {
                     Some(CredentialChange::Heartbeat(..)) | None => {}
                 }
             }
-            self.tell();
             if heard_at.elapsed() >= UNHEARD {
                 let unheard =
                     "no heartbeat comes back; the database URL has to lead to PostgreSQL itself, not to a pooler";
@@ -137,15 +136,6 @@ impl CredentialChanges {
                 seconds,
                 "PostgreSQL's clock is ahead of this machine's by so much (or, below 0, behind it)"
             );
-        }
-    }
-
-    /// What can be seen from outside.
-    #[expect(clippy::cast_precision_loss, reason = "nobody remembers 2^52 things")]
-    fn tell(&self) {
-        metrics::gauge!("latchkey_verification_cache_entries").set(self.cache.len() as f64);
-        if let Some(silence) = self.cache.silence() {
-            metrics::gauge!("latchkey_verification_heartbeat_age_seconds").set(silence.as_secs_f64());
         }
     }
 }

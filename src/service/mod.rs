@@ -23,7 +23,7 @@ pub use error::{Internal, ServiceError};
 pub use events::{Events, Watching};
 pub use introspection::{ActiveToken, Introspection};
 pub use proxied::{Admitted, ProxiedRequest, ProxiedRequests};
-pub use recorder::QueuedRecorder;
+pub use recorder::{Backlog, QueuedRecorder};
 pub use runners::Runners;
 pub use signing_keys::{KeyCheckError, check_signing_keys};
 pub use standing::Standing;

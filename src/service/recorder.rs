@@ -61,6 +61,9 @@ struct Waiting {
     strangers_since: Option<Instant>,
     single: Vec<Observation>,
     uses: HashMap<TokenId, TokenUse>,
+    /// When the first of these came in, and of those that are being written.
+    uses_since: Option<Instant>,
+    uses_written_since: Option<Instant>,
     /// What is being written, and may come back.
     in_flight: usize,
 }
@@ -72,6 +75,19 @@ struct Shared {
     waiting: Mutex<Waiting>,
     /// Rung after each write.
     written: Notify,
+}
+
+/// What waits to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// Different reads, and refusals beyond those that are kept one by one.
+    pub callers: usize,
+    /// Different tries of strangers.
+    pub strangers: usize,
+    /// Refusals that are kept one by one.
+    pub refusals: usize,
+    /// How long the oldest use of a token has waited.
+    pub last_used_lag: Duration,
 }
 
 /// The recorder that writes to the store.
@@ -98,6 +114,19 @@ impl QueuedRecorder {
         self.flush().await;
     }
 
+    /// What waits to be written at this moment.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        let waiting = self.waiting();
+        let oldest_use = waiting.uses_written_since.or(waiting.uses_since);
+        Backlog {
+            callers: waiting.callers.len() + waiting.in_flight,
+            strangers: waiting.strangers.len(),
+            refusals: waiting.single.len(),
+            last_used_lag: oldest_use.map(|since| since.elapsed()).unwrap_or_default(),
+        }
+    }
+
     /// Writes until all is written or PostgreSQL is found away; what was not written waits on.
     async fn flush(&self) {
         let (mut tallies, mut single, mut uses) = {
@@ -107,6 +136,7 @@ impl QueuedRecorder {
             let single = std::mem::take(&mut waiting.single);
             let uses: Vec<TokenUse> = std::mem::take(&mut waiting.uses).into_values().collect();
             waiting.in_flight = tallies.len();
+            waiting.uses_written_since = waiting.uses_since.take();
             (tallies, single, uses)
         };
         self.write(&mut tallies, &mut single, &mut uses).await;
@@ -118,6 +148,10 @@ impl QueuedRecorder {
             }
             single.append(&mut waiting.single);
             waiting.single = single;
+            let written_since = waiting.uses_written_since.take();
+            if !uses.is_empty() {
+                waiting.uses_since = written_since.or(waiting.uses_since);
+            }
             for one in uses {
                 waiting.uses.entry(one.token_id).or_insert(one);
             }
@@ -266,6 +300,7 @@ impl Recorder for QueuedRecorder {
         } else if !full {
             let one = TokenUse { token_id: token, at, peer: origin.peer, user_agent: origin.user_agent.clone() };
             waiting.uses.insert(token, one);
+            waiting.uses_since.get_or_insert_with(Instant::now);
         }
     }
 }

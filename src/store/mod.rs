@@ -39,6 +39,7 @@ use diesel_async::{
     pooled_connection::deadpool::{Object, Pool},
 };
 use tokio::time::Instant;
+use tracing::{Instrument, Span, instrument::Instrumented};
 
 pub use audit_retention::AuditDrop;
 pub use connect::{InvalidDatabaseUrl, StoreConfig};
@@ -91,6 +92,13 @@ impl Store {
         self.pool.retain(|_, _| false);
     }
 
+    /// Who uses the pool now, and who waits for it.
+    #[must_use]
+    pub fn usage(&self) -> PoolUsage {
+        let status = self.pool.status();
+        PoolUsage { open: status.size, idle: status.available, most: status.max_size, waiting: status.waiting }
+    }
+
     /// The end of everything that one call of the store does: it waits no longer, for a connection, an answer and another
     /// try together.
     fn end(&self) -> Instant {
@@ -118,8 +126,27 @@ impl Store {
     }
 }
 
+/// Work as a part of the trace of the request that it is done for, if it is.
+fn traced<F: Future>(work: F) -> Instrumented<F> {
+    let span = if Span::current().is_none() { Span::none() } else { tracing::debug_span!("postgresql") };
+    work.instrument(span)
+}
+
 fn now() -> Arc<Mutex<Instant>> {
     Arc::new(Mutex::new(Instant::now()))
+}
+
+/// How a pool of connections is used at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// Connections there are.
+    pub open: usize,
+    /// Of these, those that nobody uses.
+    pub idle: usize,
+    /// Connections there may be.
+    pub most: usize,
+    /// Who waits for one.
+    pub waiting: usize,
 }
 
 /// A connection on loan. Unless it is given back, it is closed: a caller that goes away leaves a query under way on it, or
@@ -169,7 +196,7 @@ macro_rules! reading {
         loop {
             let mut lease = $crate::store::Lease::new($store.connection(end).await?);
             let $connection = lease.connection();
-            match $store.bounded(end, async { $query.await }).await {
+            match $store.bounded(end, $crate::store::traced(async { $query.await })).await {
                 Ok(Ok(value)) => {
                     lease.give_back();
                     break Ok::<_, $crate::store::StoreError>(value);
@@ -204,7 +231,7 @@ macro_rules! writing {
                 done
             },
         );
-        let outcome = match $store.bounded(end, work).await {
+        let outcome = match $store.bounded(end, $crate::store::traced(work)).await {
             Ok(outcome) => outcome,
             Err(late) => Err(<$error>::from(late)),
         };

@@ -26,6 +26,7 @@ mod secrets;
 mod seed_scripts;
 mod signing_keys;
 mod suspensions;
+mod telemetry;
 mod tokens;
 mod tools;
 mod verification;
