@@ -7,6 +7,7 @@ mod cors;
 mod database;
 mod descriptors;
 mod environments;
+mod forwarded;
 mod gauges;
 mod housekeeping;
 mod http;
@@ -281,7 +282,8 @@ async fn serve(
     let service = http::router(connect, oauth, readiness);
     let gauges = gauges::Gauges { serving: store, verifying, recorder: recorder.clone(), cache };
     let recorder = Arc::new(recorder);
-    let service = in_front(service, errors, verifier, recorder, guesses, &config.limits, &config.cors_allowed_origins);
+    let (proxies, origins) = (config.trusted_proxies, &config.cors_allowed_origins);
+    let service = in_front(service, errors, verifier, recorder, guesses, &config.limits, proxies, origins);
 
     if let Some(listener) = metrics_listener {
         let (limits, working) = (config.limits.clone(), working.clone());

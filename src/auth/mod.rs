@@ -13,6 +13,8 @@ mod outcomes;
 pub mod policy;
 mod recorder;
 mod refusal;
+#[cfg(test)]
+mod revoking;
 mod verifier;
 
 /// What `entries` is made of; its proof has others in their place.

@@ -22,7 +22,7 @@ pub use credentials::StoredCredentials;
 pub use environments::{CreateEnvironment, Environments, default_classes};
 pub use error::{Internal, ServiceError};
 pub use events::{Events, Watching};
-pub use introspection::{ActiveToken, Introspection};
+pub use introspection::{ActiveToken, Introspection, Verdict};
 pub use proxied::{Admitted, ProxiedRequest, ProxiedRequests};
 pub use recorder::{Backlog, QueuedRecorder};
 pub use revocation::{Revocation, Revocations};
