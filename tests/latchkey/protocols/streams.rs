@@ -172,7 +172,7 @@ async fn both_versions_of_reflection_are_reached_in_every_protocol() {
             for _ in 0..2 {
                 let listed = stream.next().await.unwrap();
                 let services = listed["listServicesResponse"]["service"].as_array().unwrap();
-                assert_eq!(services.len(), 11, "{streamed:?} {rpc}: {services:?}");
+                assert_eq!(services.len(), 12, "{streamed:?} {rpc}: {services:?}");
                 assert!(services.contains(&json!({ "name": "gitpod.v1.TokenService" })), "{services:?}");
             }
             assert_eq!(stream.next().await, Err("ok".to_owned()), "{streamed:?} {rpc}");
