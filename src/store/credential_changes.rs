@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Notifications, Store, StoreError, reading};
+use super::{Instance, Notifications, Store, StoreError, reading};
 use crate::domain::ids::{EnvironmentId, HeartbeatId, PrincipalId};
 
 /// Announces changes: see the migration.
@@ -69,6 +69,12 @@ impl Store {
 }
 
 impl CredentialNotifications {
+    /// Which PostgreSQL is listened to.
+    #[must_use]
+    pub const fn instance(&self) -> Instance {
+        self.0.instance()
+    }
+
     /// Waits for the next change, but no longer than until then.
     ///
     /// # Errors
