@@ -75,11 +75,13 @@ impl CredentialChanges {
         // What was announced before is not known; and where it is listened may be another PostgreSQL than before. First nothing is
         // looked up anywhere else any more, nor over an old connection; then what was found over one is forgotten.
         for store in &*self.stores {
-            store.settle(notifications.instance());
+            store.settle(notifications.place());
         }
         self.cache.clear();
         metrics::gauge!("latchkey_verification_listening").set(1.0);
         let interval = interval(self.cache.bound());
+        let promoted = store.promoted_after(notifications.place(), interval);
+        tokio::pin!(promoted);
         let mut heard_at = Instant::now();
         loop {
             let (name, sent, next) = (HeartbeatId::generate(), boot_time(), Instant::now() + interval);
@@ -100,6 +102,14 @@ impl CredentialChanges {
                             }
                         }
                         continue;
+                    }
+                    place = &mut promoted => {
+                        // The old one may answer for ever: nothing that it says counts any more, from now on.
+                        for store in &*self.stores {
+                            store.settle(place);
+                        }
+                        self.cache.clear();
+                        return Err(StoreError::Unavailable("another PostgreSQL of the database URL was promoted".to_owned()));
                     }
                     change = notifications.next(until) => change?,
                 };

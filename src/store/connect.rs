@@ -6,7 +6,11 @@ use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::AsyncPgConnection;
 use tokio_postgres::{Client, Config, Connection, NoTls, Socket, config::TargetSessionAttrs, tls::NoTlsStream};
 
-use super::DEFAULT_DEADLINE;
+use super::{
+    DEFAULT_DEADLINE,
+    instance::Instance,
+    primaries::{self, Place},
+};
 
 /// The role whose rights serving connections have, whoever logs in.
 pub(super) const SERVING_ROLE: &str = "latchkey_serving";
@@ -75,6 +79,11 @@ impl StoreConfig {
         self.serving_by(self.direct.as_ref().unwrap_or(&self.connection))
     }
 
+    /// The same, for each host.
+    pub(super) fn listening_hosts(&self) -> Vec<Config> {
+        primaries::hosts(&self.listening())
+    }
+
     fn serving_by(&self, connection: &Config) -> Config {
         let mut config = connection.clone();
         let timeout = self.deadline.as_millis();
@@ -129,8 +138,25 @@ pub(super) async fn connect(config: &Config) -> ConnectionResult<AsyncPgConnecti
     AsyncPgConnection::try_from_client_and_connection(client, connection).await
 }
 
-/// A connection that somebody has to drive.
+/// The same, and where it leads.
+pub(super) async fn connect_somewhere(config: &Config) -> ConnectionResult<(AsyncPgConnection, Place)> {
+    let bad = |text: String| ConnectionError::BadConnection(text);
+    let (client, mut driver) = open(config).await?;
+    if config.get_hosts().len() > 1 {
+        let found = primaries::place(&client, &mut driver).await.map_err(|error| bad(describe(config, &error)))?;
+        let place = found.ok_or_else(|| bad("the primary is one no more".to_owned()))?;
+        return Ok((AsyncPgConnection::try_from_client_and_connection(client, driver).await?, place));
+    }
+    let mut connection = AsyncPgConnection::try_from_client_and_connection(client, driver).await?;
+    let instance = Instance::of(&mut connection).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok((connection, Place { instance, primary: None }))
+}
+
+/// A connection that somebody has to drive: to the newest primary, if there are several hosts.
 pub(super) async fn open(config: &Config) -> ConnectionResult<(Client, Connection<Socket, NoTlsStream>)> {
+    if config.get_hosts().len() > 1 {
+        return primaries::open_newest(primaries::hosts(config)).await.map_err(ConnectionError::BadConnection);
+    }
     config.connect(NoTls).await.map_err(|error| ConnectionError::BadConnection(describe(config, &error)))
 }
 

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Instance, Notifications, Store, StoreError, reading};
+use super::{Notifications, Place, Store, StoreError, reading};
 use crate::domain::ids::{EnvironmentId, HeartbeatId, PrincipalId};
 
 /// Announces changes: see the migration.
@@ -69,10 +69,10 @@ impl Store {
 }
 
 impl CredentialNotifications {
-    /// Which PostgreSQL is listened to.
+    /// Where is listened.
     #[must_use]
-    pub const fn instance(&self) -> Instance {
-        self.0.instance()
+    pub const fn place(&self) -> Place {
+        self.0.place()
     }
 
     /// Waits for the next change, but no longer than until then.

@@ -5,10 +5,12 @@ use diesel::{QueryResult, sql_types::BigInt};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tokio::sync::watch;
 
+use super::primaries::Place;
+
 /// A PostgreSQL, from its start to its end: when it was started, in microseconds. That no two are started in the same
 /// microsecond is as good as certain, and every role may ask for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Instance(i64);
+pub(super) struct Instance(i64);
 
 #[derive(diesel::QueryableByName)]
 struct Started {
@@ -18,7 +20,12 @@ struct Started {
 
 impl Instance {
     /// What tells it, in SQL.
-    const STARTED: &str = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
+    pub(super) const STARTED: &str = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
+
+    /// One that was told of.
+    pub(super) const fn told(started: i64) -> Self {
+        Self(started)
+    }
 
     /// Where a connection leads that stays with one PostgreSQL.
     pub(super) async fn of(connection: &mut AsyncPgConnection) -> QueryResult<Self> {
@@ -41,14 +48,14 @@ pub(super) type Settled = watch::Sender<Settlement>;
 pub(super) struct Settlement {
     /// How often it was: connections that began to be made in an earlier era are used no more.
     pub(super) era: u64,
-    /// Which PostgreSQL all of them lead to; any, as long as nobody has said.
-    pub(super) instance: Option<Instance>,
+    /// Where all of them lead; anywhere, as long as nobody has said.
+    pub(super) place: Option<Place>,
 }
 
 impl Settlement {
     /// Whether a connection may lead there.
     pub(super) fn allows(&self, instance: Instance) -> bool {
-        self.instance.is_none_or(|settled| settled == instance)
+        self.place.is_none_or(|settled| settled.instance == instance)
     }
 }
 

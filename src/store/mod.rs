@@ -23,6 +23,7 @@ mod mint;
 mod notifications;
 mod organizations;
 mod pool;
+mod primaries;
 mod runners;
 mod schema;
 mod self_test;
@@ -45,12 +46,12 @@ pub use credential_changes::{CredentialChange, CredentialNotifications};
 pub use environments::{EnvironmentChange, EnvironmentCreateError, PhaseWrite};
 pub use error::StoreError;
 pub use events::EventNotifications;
-pub use instance::Instance;
 pub use last_used::TokenUse;
 pub use migrations::{MigrateError, migrate};
 pub use mint::MintError;
 pub use notifications::{Notification, Notifications};
 pub use organizations::{NewServiceAccount, NewUser};
+pub use primaries::Place;
 pub use runners::NewClass;
 pub use self_test::SelfTestError;
 pub use signing_keys::{KeyState, SigningKeyRecord};
@@ -98,9 +99,9 @@ impl Store {
         self.pool.retain(|_, _| false);
     }
 
-    /// The same, and new ones lead to this PostgreSQL alone.
-    pub fn settle(&self, instance: Instance) {
-        self.settled.send_modify(|settled| settled.instance = Some(instance));
+    /// The same, and new ones lead to this place alone.
+    pub fn settle(&self, place: Place) {
+        self.settled.send_modify(|settled| settled.place = Some(place));
         self.forget_connections();
     }
 

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::{
     Store, StoreError, connect,
-    instance::{ELSEWHERE, Instance, Settled},
+    instance::{ELSEWHERE, Settled},
+    primaries::Place,
 };
 
 /// How long a connection may say nothing before it is asked whether it is still there.
@@ -27,7 +28,7 @@ pub struct Notification {
 pub struct Notifications {
     connection: AsyncPgConnection,
     deadline: Duration,
-    instance: Instance,
+    place: Place,
     settled: Arc<Settled>,
 }
 
@@ -38,23 +39,29 @@ impl Store {
     /// [`StoreError`]
     pub async fn listen(&self, channel: &'static str) -> Result<Notifications, StoreError> {
         let work = async {
-            let mut connection = connect::connect(&self.config.listening())
+            let (mut connection, place) = connect::connect_somewhere(&self.config.listening())
                 .await
                 .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-            let instance = Instance::of(&mut connection).await?;
+            // Once another was promoted, this one is no more to be believed, even if it is the only one that answers.
+            let settled = self.settled.borrow().place.and_then(|settled| settled.primary);
+            if let (Some(settled), Some(found)) = (settled, place.primary)
+                && settled.is_newer_than(found)
+            {
+                return Err(StoreError::Unavailable("the primary that was promoted last does not answer".to_owned()));
+            }
             diesel::sql_query(format!("LISTEN {channel}")).execute(&mut connection).await?;
             let settled = Arc::clone(&self.settled);
-            Ok(Notifications { connection, deadline: self.config.deadline, instance, settled })
+            Ok(Notifications { connection, deadline: self.config.deadline, place, settled })
         };
         self.bounded(self.end(), work).await?
     }
 }
 
 impl Notifications {
-    /// Which PostgreSQL is listened to.
+    /// Where is listened.
     #[must_use]
-    pub const fn instance(&self) -> Instance {
-        self.instance
+    pub const fn place(&self) -> Place {
+        self.place
     }
 
     /// Waits for the next notification.
@@ -65,7 +72,7 @@ impl Notifications {
     pub async fn next(&mut self) -> Result<Notification, StoreError> {
         let mut settled = self.settled.subscribe();
         loop {
-            if !settled.borrow_and_update().allows(self.instance) {
+            if !settled.borrow_and_update().allows(self.place.instance) {
                 return Err(StoreError::Unavailable(ELSEWHERE.to_owned()));
             }
             let until = Instant::now() + SILENCE;

@@ -104,7 +104,7 @@ async fn connect_to_pooler(config: &Config) -> Result<AsyncPgConnection, Connect
 /// What a transaction through a pooler sets for itself.
 pub(super) fn settings(config: &StoreConfig, settlement: &Settlement) -> String {
     let timeout = config.deadline.as_millis();
-    let guard = settlement.instance.map(Instance::guard).unwrap_or_default();
+    let guard = settlement.place.map(|place| place.instance.guard()).unwrap_or_default();
     format!(
         "SET LOCAL ROLE {SERVING_ROLE}; SET LOCAL TIME ZONE 'UTC'; SET LOCAL statement_timeout = {timeout}; \
          SET LOCAL lock_timeout = {timeout}; SET LOCAL idle_in_transaction_session_timeout = {timeout}; {guard}"
