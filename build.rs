@@ -5,7 +5,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "gitpod/v1/token.proto",
     "gitpod/v1/user.proto",
     "gitpod/v1/identity.proto",
@@ -13,6 +13,7 @@ const FILES: [&str; 7] = [
     "gitpod/v1/event.proto",
     "gitpod/v1/runner.proto",
     "supervisor/v1/environmentopts.proto",
+    "envoy/service/auth/v3/external_auth.proto",
 ];
 
 /// What the conformance suite calls: of interest to its test alone.

@@ -2,6 +2,8 @@
 
 mod cors_origins;
 mod environment_limits;
+mod traces;
+mod trusted_proxies;
 
 use std::{
     fmt,
@@ -18,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 pub use environment_limits::EnvironmentLimitArgs;
+pub use traces::{TraceArgs, Traces};
+pub use trusted_proxies::TrustedProxies;
 
 use crate::domain::environment::EnvironmentLimits;
 use environment_limits::{number, size};
@@ -83,9 +87,16 @@ pub struct ServeArgs {
         value_delimiter = ','
     )]
     pub cors_allowed_origins: Vec<String>,
+    /// Address or network, such as 10.0.0.0/8, of proxies that are believed when X-Forwarded-For says who a request comes from; can
+    /// be given more than once, or with commas between [default: none]
+    #[arg(long = "trusted-proxy", env = "LATCHKEY_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxies: Vec<String>,
     /// Address and port to tell Prometheus metrics on; 'off' for none
     #[arg(long, env = "LATCHKEY_METRICS_LISTEN", value_name = "ADDR", default_value = DEFAULT_METRICS_LISTEN)]
     pub metrics_listen: String,
+    /// Where traces go.
+    #[command(flatten)]
+    pub traces: TraceArgs,
     /// Live tokens that a user may have at the most
     #[arg(long, env = "LATCHKEY_TOKENS_PER_USER", value_name = "N", default_value = "100")]
     pub tokens_per_user: String,
@@ -200,8 +211,12 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Whose pages may call it from a browser.
     pub cors_allowed_origins: Vec<String>,
+    /// Who is believed when they say for whom they ask.
+    pub trusted_proxies: TrustedProxies,
     /// Where it tells its metrics.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where it sends traces.
+    pub traces: Option<Traces>,
     /// Where the data is: of no interest to a process that is told what it needs of it.
     #[serde(skip)]
     pub data: DataArgs,
@@ -256,6 +271,8 @@ impl ServeArgs {
         };
         let public_url = self.public_url.as_deref().and_then(|text| public_url(text, &mut mistakes));
         let cors_allowed_origins = cors_origins::check(&self.cors_allowed_origins, &mut mistakes);
+        let traces = self.traces.check(&mut mistakes);
+        let trusted_proxies = TrustedProxies::check(&self.trusted_proxies, &mut mistakes);
         let tokens_per_user = number("--tokens-per-user", &self.tokens_per_user, &(1..=100_000), &mut mistakes);
         let environments = self.environments.check(&mut mistakes);
         let revocation_bound = match self.revocation_bound.as_str() {
@@ -285,7 +302,9 @@ impl ServeArgs {
                     listen,
                     public_url,
                     cors_allowed_origins,
+                    trusted_proxies,
                     metrics_listen,
+                    traces,
                     data: self.data,
                     local_runner,
                     git_config,
@@ -365,6 +384,7 @@ mod tests {
             "--listen=8080",
             "--public-url=latchkey",
             "--cors-allowed-origin=*",
+            "--trusted-proxy=proxy",
             "--tokens-per-user=0",
             "--revocation-bound=5",
             "--metrics-listen=x",
@@ -377,6 +397,7 @@ mod tests {
             "--listen",
             "--public-url",
             "--cors-allowed-origin",
+            "--trusted-proxy",
             "--tokens-per-user",
             "--revocation-bound",
             "--metrics-listen",

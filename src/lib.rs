@@ -20,6 +20,8 @@ pub mod environments;
 pub mod grpc;
 #[cfg(any(feature = "server", feature = "remote-verifier"))]
 pub mod lookups;
+#[cfg(feature = "server")]
+pub mod oauth;
 pub mod pb;
 #[cfg(feature = "remote-verifier")]
 pub mod remote;

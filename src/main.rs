@@ -7,7 +7,7 @@ use std::{ffi::OsString, io::Write, path::Path, process::ExitCode, time::Duratio
 use clap::{Parser, Subcommand};
 use latchkey::{
     app::{self, AppError, admin::AdminCommand},
-    config::{DataArgs, ServeArgs},
+    config::{Config, DataArgs, ServeArgs, Traces},
     domain::token::redacted,
     environments::supervisor,
     telemetry,
@@ -49,27 +49,39 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    telemetry::log();
-    block_on(async {
-        match cli.command {
-            Command::Serve(args) => serve(*args).await,
-            Command::Migrate(data) => app::admin::run_migrations(&data, &mut std::io::stdout()).await,
-            Command::Admin { data, command } => app::admin::run(&data, command, &mut std::io::stdout()).await,
+    match cli.command {
+        Command::Serve(args) => match args.check() {
+            Ok(config) => block_on(config.traces.clone(), serve(config)),
+            Err(mistakes) => {
+                eprintln!("{mistakes}");
+                ExitCode::from(2)
+            }
+        },
+        Command::Migrate(data) => {
+            block_on(None, async move { app::admin::run_migrations(&data, &mut std::io::stdout()).await })
         }
-    })
+        Command::Admin { data, command } => {
+            block_on(None, async move { app::admin::run(&data, command, &mut std::io::stdout()).await })
+        }
+    }
 }
 
 /// How long what cannot be broken off may take when all else is over: a write to the disk, not the system's resolver, which
 /// environments can keep waiting as long as they like.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-fn block_on(work: impl Future<Output = Result<(), AppError>>) -> ExitCode {
+fn block_on(traces: Option<Traces>, work: impl Future<Output = Result<(), AppError>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("latchkey: cannot start: {error}");
             return ExitCode::FAILURE;
         }
+    };
+    // What sends traces is started in the runtime, and ends before it.
+    let telemetry = {
+        let _in_runtime = runtime.enter();
+        telemetry::start(traces.as_ref())
     };
     let code = match runtime.block_on(work) {
         Ok(()) => ExitCode::SUCCESS,
@@ -78,6 +90,7 @@ fn block_on(work: impl Future<Output = Result<(), AppError>>) -> ExitCode {
             ExitCode::FAILURE
         }
     };
+    telemetry.end();
     runtime.shutdown_timeout(LAST_WORDS);
     code
 }
@@ -96,9 +109,8 @@ fn usage(error: &clap::Error) -> ExitCode {
 /// Never called by people: a server that root started writes the command line.
 fn serve_prepared(number: Option<OsString>) -> ExitCode {
     let handover = app::Handover::take(&number.unwrap_or_default().to_string_lossy());
-    telemetry::log();
     match handover {
-        Ok(handover) => block_on(app::run_prepared(handover, announce, shutdown())),
+        Ok(handover) => block_on(handover.traces(), app::run_prepared(handover, announce, shutdown())),
         Err(error) => {
             eprintln!("latchkey: 'latchkey serve' starts this, and nobody else can: {error}");
             ExitCode::FAILURE
@@ -106,14 +118,7 @@ fn serve_prepared(number: Option<OsString>) -> ExitCode {
     }
 }
 
-async fn serve(args: ServeArgs) -> Result<(), AppError> {
-    let config = match args.check() {
-        Ok(config) => config,
-        Err(mistakes) => {
-            eprintln!("{mistakes}");
-            std::process::exit(2);
-        }
-    };
+async fn serve(config: Config) -> Result<(), AppError> {
     let listener = app::listen(&config).await?;
     let address =
         listener.local_addr().map_err(|error| AppError::Listen { address: config.listen, flag: "--listen", error })?;

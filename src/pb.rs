@@ -26,5 +26,19 @@ pub mod supervisor {
     }
 }
 
+/// `envoy.service.auth.v3`: what Envoy asks about requests.
+pub mod envoy {
+    /// Envoy has more.
+    pub mod service {
+        /// Envoy has more.
+        pub mod auth {
+            /// The one version there is.
+            pub mod v3 {
+                tonic::include_proto!("envoy.service.auth.v3");
+            }
+        }
+    }
+}
+
 /// Every file of the contract and what it imports, as a serialized `google.protobuf.FileDescriptorSet`.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -60,6 +60,11 @@ impl Server {
         Self { child, address: address.to_owned(), program: program.to_owned(), owner, keys }
     }
 
+    /// `HOST:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// `http://HOST:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -95,6 +100,12 @@ impl Server {
     pub async fn user(&self, email: &str) -> String {
         self.admin(&["create-user", "--email", email]).await;
         self.admin(&["create-token", "--user", email, "--description", "benchmark"]).await
+    }
+
+    /// A token of a service that may ask about others' tokens.
+    pub async fn service_token(&self) -> String {
+        let id = self.admin(&["create-service-account", "--name", "asking", "--service"]).await;
+        self.admin(&["create-token", "--service-account", &id, "--description", "benchmark"]).await
     }
 
     /// Runs `latchkey admin` beside it. Returns what it printed.

@@ -66,8 +66,8 @@ impl Stack {
         let bound = if cached { limits.revocation_bound } else { Duration::ZERO };
         let cache = Arc::new(Cache::new(bound, limits.cached_tokens));
         tokio::spawn(CredentialChanges::new(Arc::clone(&cache), [store.clone()]).run(CancellationToken::new()));
-        let auth =
-            AuthLayer::new(Arc::new(Verifier::start(Arc::clone(&keys), source, Arc::clone(&cache))), Arc::new(Silent));
+        let verifier = Arc::new(Verifier::start(Arc::clone(&keys), source, Arc::clone(&cache)));
+        let auth = AuthLayer::new(verifier, Arc::new(Silent), Arc::default());
         let environments = Environments::new(
             store.clone(),
             Standing::new(store, limits.revocation_bound),

@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use axum::{Router, routing::get};
-use http::StatusCode;
+use http::{StatusCode, header::CONTENT_TYPE};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use super::{readiness::Readiness, strangers::Strangers};
+use super::{gauges::Gauges, readiness::Readiness, strangers::Strangers};
 use crate::{
     config::Limits,
     connect::Connect,
     grpc::{
-        EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi, TokenApi, UserApi,
+        EnvironmentApi, EnvironmentOpsApi, EnvoyApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi,
+        TokenApi, UserApi,
     },
+    oauth::{self, OAuthApi},
     pb::{
         self,
+        envoy::service::auth::v3::authorization_server::AuthorizationServer,
         gitpod::v1::{
             environment_service_server::EnvironmentServiceServer, event_service_server::EventServiceServer,
             identity_service_server::IdentityServiceServer,
@@ -38,6 +41,7 @@ pub(super) struct Services {
     pub(super) runners: RunnerApi,
     pub(super) runner_configuration: RunnerConfigurationApi,
     pub(super) operations: EnvironmentOpsApi,
+    pub(super) envoy: EnvoyApi,
 }
 
 /// What reflection tells of, and JSON is written by: the services, and the details of errors, for clients that know nothing.
@@ -60,7 +64,7 @@ pub(super) fn connect<H: Health>(services: Services, health: HealthServer<H>, li
             builder.register_encoded_file_descriptor_set(descriptors)
         })
     };
-    let Services { tokens, users, identity, events, environments, runners, runner_configuration, operations } =
+    let Services { tokens, users, identity, events, environments, runners, runner_configuration, operations, envoy } =
         services;
     let routes = Routes::new(TokenServiceServer::new(tokens).max_decoding_message_size(request_bytes))
         .add_service(UserServiceServer::new(users).max_decoding_message_size(request_bytes))
@@ -72,6 +76,7 @@ pub(super) fn connect<H: Health>(services: Services, health: HealthServer<H>, li
             RunnerConfigurationServiceServer::new(runner_configuration).max_decoding_message_size(request_bytes),
         )
         .add_service(EnvironmentOpsServiceServer::new(operations).max_decoding_message_size(request_bytes))
+        .add_service(AuthorizationServer::new(envoy).max_decoding_message_size(request_bytes))
         .add_service(strangers.bound(health))
         .add_service(strangers.bound(reflection().build_v1().expect(MADE_HERE)))
         .add_service(strangers.bound(reflection().build_v1alpha().expect(MADE_HERE)));
@@ -79,7 +84,7 @@ pub(super) fn connect<H: Health>(services: Services, health: HealthServer<H>, li
 }
 
 /// Everything on the port.
-pub(super) fn router(connect: Connect, readiness: Arc<Readiness>) -> Router {
+pub(super) fn router(connect: Connect, oauth: OAuthApi, readiness: Arc<Readiness>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route(
@@ -91,11 +96,16 @@ pub(super) fn router(connect: Connect, readiness: Arc<Readiness>) -> Router {
                 }
             }),
         )
+        .merge(oauth::router(oauth))
         .fallback_service(connect)
 }
 
 /// Tells the metrics, on a listener of their own: they are not for callers.
-pub(super) fn metrics(metrics: Option<&'static PrometheusHandle>) -> Router {
-    Router::new()
-        .route("/metrics", get(move || async move { metrics.map(PrometheusHandle::render).unwrap_or_default() }))
+pub(super) fn metrics(metrics: Option<&'static PrometheusHandle>, gauges: Gauges) -> Router {
+    let tell = move || {
+        gauges.set();
+        metrics.map(PrometheusHandle::render).unwrap_or_default()
+    };
+    let content_type = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    Router::new().route("/metrics", get(move || async move { (content_type, tell()) }))
 }

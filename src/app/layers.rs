@@ -7,26 +7,30 @@ use axum::body::Body;
 use http::{Request, Response};
 use tower::{Layer, Service};
 
-use super::{body_deadline, cors, paths, refusal, trace, unread};
+use super::{body_deadline, cors, forwarded, paths, refusal, trace, unread};
 use crate::{
-    auth::{AuthLayer, CredentialSource, Recorder, Verifier},
-    config::Limits,
+    auth::{AuthLayer, CredentialSource, Guesses, Recorder, Verifier},
+    config::{Limits, TrustedProxies},
     connect::Errors,
 };
 
 /// Puts everything in front of the services that has nothing to do with what they are.
 ///
 /// From the outside in. First who sees to bodies that nobody reads, whoever refuses them. Paths: what is counted, permitted and called is one and the same. CORS: a browser that asks
-/// whether it may call has no token yet, and does not call yet. Trace: refusals too are counted, and have a request ID.
+/// whether it may call has no token yet, and does not call yet. Forwarded: who asks is settled before anybody counts them, writes them
+/// down or holds something for them. Trace: refusals too are counted, and have a request ID.
 /// Then auth, which reads headers alone. A refusal goes on, emptied, to where its protocol is known: in front of all
 /// protocols, behind nothing that reads bodies. Then the deadline for bodies, which nobody reads before; last the
 /// protocols, with the services behind them.
+#[expect(clippy::too_many_arguments, reason = "each comes from somewhere else, and is used once")]
 pub fn in_front<S, R, Inner>(
     service: Inner,
     errors: Errors,
     verifier: Arc<Verifier<S>>,
     recorder: Arc<R>,
+    guesses: Arc<Guesses>,
     limits: &Limits,
+    trusted_proxies: TrustedProxies,
     cors_allowed_origins: &[String],
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + use<S, R, Inner>
 where
@@ -36,8 +40,9 @@ where
 {
     let service = body_deadline::BodyDeadlineLayer::new(limits).layer(service);
     let service = refusal::RefusalLayer::new(errors).layer(service);
-    let service = AuthLayer::new(verifier, recorder).layer(service);
+    let service = AuthLayer::new(verifier, recorder, guesses).layer(service);
     let service = trace::TraceLayer.layer(service);
+    let service = forwarded::ForwardedLayer::new(trusted_proxies).layer(service);
     let service = cors::layer(cors_allowed_origins).layer(service);
     let service = paths::PathLayer.layer(service);
     unread::UnreadLayer.layer(service)

@@ -7,6 +7,8 @@ mod cors;
 mod database;
 mod descriptors;
 mod environments;
+mod forwarded;
+mod gauges;
 mod housekeeping;
 mod http;
 mod layers;
@@ -34,14 +36,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{Cache, Verifier},
-    config::Config,
+    auth::{Cache, Guesses, Verifier},
+    config::{Config, Traces},
     grpc::{
-        EnvironmentApi, EnvironmentOpsApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi, TokenApi, UserApi,
+        EnvironmentApi, EnvironmentOpsApi, EnvoyApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi,
+        TokenApi, UserApi,
     },
+    oauth::OAuthApi,
     service::{
-        AuditLogs, CredentialChanges, Environments, Events, Introspection, QueuedRecorder, Runners, Standing,
-        StoredCredentials, Tokens, Users, check_signing_keys,
+        AuditLogs, CredentialChanges, Environments, Events, Introspection, ProxiedRequests, QueuedRecorder,
+        Revocations, Runners, Standing, StoredCredentials, Tokens, Users, check_signing_keys,
     },
     store::Store,
     telemetry,
@@ -170,6 +174,12 @@ impl Handover {
     pub fn take(number: &str) -> io::Result<Self> {
         privileges::take_over(number).map(Self)
     }
+
+    /// Where traces go.
+    #[must_use]
+    pub fn traces(&self) -> Option<Traces> {
+        self.0.config.traces.clone()
+    }
 }
 
 /// Serves what another process has prepared: [`run`], for a server that root started.
@@ -246,7 +256,13 @@ async fn serve(
     let tokens = Tokens::new(store.clone(), Arc::clone(&keys), Arc::clone(&cache), config.limits.tokens_per_user);
     let source = Arc::new(StoredCredentials::new(verifying.clone()));
     let verifier = Arc::new(Verifier::start(Arc::clone(&keys), source, Arc::clone(&cache)));
-    let tokens = TokenApi::new(tokens, Introspection::new(Arc::clone(&verifier)));
+    // What is no token counts for its peer, whichever door it comes to.
+    let guesses = Arc::new(Guesses::default());
+    let proxied = ProxiedRequests::new(Arc::clone(&verifier), recorder.clone(), Arc::clone(&guesses));
+    let introspection = Introspection::new(Arc::clone(&verifier));
+    let revocations = Revocations::new(tokens.clone(), Arc::clone(&verifier));
+    let oauth = OAuthApi::new(introspection.clone(), revocations, Arc::clone(&public_url), config.limits.request_bytes);
+    let tokens = TokenApi::new(tokens, introspection);
     let services = http::Services {
         users: UserApi::new(Users::new(store.clone(), Arc::clone(&cache)), tokens.clone()),
         tokens,
@@ -256,6 +272,7 @@ async fn serve(
         runners: RunnerApi::new(Runners::new(store.clone(), own_runner)),
         runner_configuration: RunnerConfigurationApi::new(environments.clone()),
         operations: EnvironmentOpsApi::new(environments),
+        envoy: EnvoyApi::new(proxied),
     };
     let changes = CredentialChanges::new(Arc::clone(&cache), [verifying.clone(), store.clone()]);
     tasks.spawn({
@@ -268,13 +285,17 @@ async fn serve(
 
     let connect = http::connect(services, health, &config.limits);
     let errors = connect.errors();
-    let service = http::router(connect, readiness);
+    let service = http::router(connect, oauth, readiness);
+    let gauges = gauges::Gauges { serving: store, verifying, recorder: recorder.clone(), cache };
     let recorder = Arc::new(recorder);
-    let service = in_front(service, errors, verifier, recorder, &config.limits, &config.cors_allowed_origins);
+    let (proxies, origins) = (config.trusted_proxies, &config.cors_allowed_origins);
+    let service = in_front(service, errors, verifier, recorder, guesses, &config.limits, proxies, origins);
 
     if let Some(listener) = metrics_listener {
         let (limits, working) = (config.limits.clone(), working.clone());
-        tasks.spawn(async move { listen::serve(listener, http::metrics(metrics), &limits, working.cancelled()).await });
+        tasks.spawn(async move {
+            listen::serve(listener, http::metrics(metrics, gauges), &limits, working.cancelled()).await
+        });
     }
     // Whoever reads the announcement may ask for the end at once: that is heard from here on.
     let shutdown = shutdown.shared();

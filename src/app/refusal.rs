@@ -11,7 +11,14 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use tonic::Status;
 use tower::{Layer, Service};
 
-use crate::{auth::Refusal, connect::Errors};
+use crate::{
+    auth::{
+        Refusal,
+        policy::{self, Door},
+    },
+    connect::Errors,
+    oauth,
+};
 
 /// Puts [`RefusalService`] in front of a service.
 #[derive(Debug, Clone)]
@@ -55,14 +62,21 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         match request.extensions_mut().remove::<Refusal>() {
-            Some(refusal) => Either::Left(ready(Ok(self.refuse(request.headers(), refusal)))),
+            Some(refusal) => Either::Left(ready(Ok(self.refuse(&request, refusal)))),
             None => Either::Right(self.inner.call(request)),
         }
     }
 }
 
 impl<Inner> RefusalService<Inner> {
-    fn refuse(&self, headers: &HeaderMap, refusal: Refusal) -> Response<Body> {
+    fn refuse(&self, request: &Request<Body>, refusal: Refusal) -> Response<Body> {
+        match policy::of_path(request.uri().path()).map_or(Door::Rpc, |policy| policy.door) {
+            Door::Rpc => self.refuse_rpc(request.headers(), refusal),
+            Door::OAuth => oauth::refuse(request.headers(), refusal),
+        }
+    }
+
+    fn refuse_rpc(&self, headers: &HeaderMap, refusal: Refusal) -> Response<Body> {
         let is_unknown = refusal == Refusal::UnknownRpc;
         let mut response = self.errors.answer(headers, Status::from(refusal)).map(Body::new);
         // Where the status is HTTP's: a path that leads nowhere is not found, whatever there may be one day.

@@ -12,9 +12,9 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use tokio::time::Instant;
 use tonic::Code;
 use tower::{Layer, Service};
-use tracing::Instrument;
+use tracing::{Instrument, Span, field::Empty};
 
-use crate::{auth::policy, domain::ids::RequestId};
+use crate::{auth::policy, domain::ids::RequestId, telemetry};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -57,7 +57,18 @@ where
         let path = request.uri().path();
         let path = policy::split_environment(path).map_or(path, |(_, path)| path);
         let rpc = policy::of_path(path).map_or("other", |policy| policy.rpc);
-        let span = tracing::debug_span!("request", %id, rpc);
+        let span = tracing::debug_span!(
+            "request",
+            request_id = %id,
+            rpc,
+            principal = Empty,
+            token_id = Empty,
+            otel.name = Empty,
+            otel.kind = Empty,
+            otel.status_code = Empty,
+            rpc.grpc.status_code = Empty,
+        );
+        telemetry::trace(&span, rpc, request.headers());
         let began = Instant::now();
         let answer = self.inner.call(request);
         Box::pin(
@@ -74,6 +85,7 @@ where
                     None if status.is_success() => "0".to_owned(),
                     None => status.as_str().to_owned(),
                 };
+                telemetry::trace_outcome(&Span::current(), response.extensions().get::<Code>().copied(), status);
                 tracing::debug!(status = status.as_u16(), code, ?took, "answered");
                 metrics::histogram!("latchkey_request_seconds", "rpc" => rpc, "code" => code)
                     .record(took.as_secs_f64());

@@ -28,16 +28,16 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 type Limiter<C> = RateLimiter<IpAddr, HashMapStateStore<IpAddr>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
-/// How often each peer has tried.
-pub(super) struct Guesses<C: Clock = MonotonicClock> {
+/// How often each peer has tried, whichever door it came to.
+pub struct Guesses<C: Clock = MonotonicClock> {
     limiter: Limiter<C>,
     clock: C,
     peers: usize,
     swept_at: Mutex<Instant>,
 }
 
-impl Guesses {
-    pub(super) fn new() -> Self {
+impl Default for Guesses {
+    fn default() -> Self {
         Self::with_clock(MonotonicClock, PEERS)
     }
 }
@@ -50,7 +50,7 @@ impl<C: Clock + Clone> Guesses<C> {
     }
 
     /// A peer has tried once more: how long it has to wait now, if it has tried too often.
-    pub(super) fn count(&self, peer: IpAddr) -> Option<Duration> {
+    pub fn count(&self, peer: IpAddr) -> Option<Duration> {
         let known =
             if self.limiter.len() < self.peers || self.sweep() { network(peer) } else { Ipv4Addr::UNSPECIFIED.into() };
         let wait = self.limiter.check_key(&known).err()?.wait_time_from(self.clock.now());

@@ -10,9 +10,10 @@ use std::{
 };
 
 use axum::body::Body;
-use http::{HeaderMap, Request, Response, Uri, request::Parts};
+use http::{HeaderMap, Request, Response, Uri, header, request::Parts};
 use tonic::Code;
 use tower::{Layer, Service};
+use tracing::{Instrument, Span, field};
 
 use super::{
     caller::Caller,
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::domain::{
     audit::{Action, Observation, Outcome},
-    bearer::{NoToken, bearer},
+    bearer::NoToken,
     credential::StoredCredential,
     ids::{EnvironmentId, RequestId},
     principal::{Actor, Credential, Origin, Role},
@@ -43,9 +44,9 @@ pub struct AuthLayer<S, R> {
 }
 
 impl<S, R> AuthLayer<S, R> {
-    /// Verifies with one and tells the other.
-    pub fn new(verifier: Arc<Verifier<S>>, recorder: Arc<R>) -> Self {
-        Self { verifier, recorder, guesses: Arc::new(Guesses::new()) }
+    /// Verifies with one, tells another, and counts what is no token with the third, which is the same for every door.
+    pub fn new(verifier: Arc<Verifier<S>>, recorder: Arc<R>, guesses: Arc<Guesses>) -> Self {
+        Self { verifier, recorder, guesses }
     }
 }
 
@@ -151,10 +152,12 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
             return Ok(None);
         }
         let origin = origin(request);
-        let stored = match self.verify(&request.headers).await {
+        let verified = self.verify(policy, &request.headers).instrument(tracing::debug_span!("verify")).await;
+        let stored = match verified {
             Ok(stored) => stored,
             Err(unverified) => return Err(self.refuse(unverified, policy, origin)),
         };
+        note(&stored);
         self.recorder.room().await.map_err(|QueueFull| Refusal::unavailable())?;
         self.recorder.used(stored.credential.token_id(), stored.read_at, &origin);
         let caller = Caller::new(&stored, origin);
@@ -183,9 +186,10 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
         self.recorder.observe(observation(policy, caller.actor(), action, outcome, why));
     }
 
-    async fn verify(&self, headers: &HeaderMap) -> Result<StoredCredential, Unverified> {
-        let text = bearer(headers).map_err(Unverified::NoToken)?;
-        self.verifier.verify(text).await.map_err(Unverified::Token)
+    async fn verify(&self, policy: &Policy, headers: &HeaderMap) -> Result<StoredCredential, Unverified> {
+        let given = headers::given(headers, policy.door).map_err(Unverified::NoToken)?;
+        let stored = self.verifier.verify(given.token()).await.map_err(Unverified::Token)?;
+        if given.names_holder(&stored) { Ok(stored) } else { Err(Unverified::OtherName(Box::new(stored))) }
     }
 
     fn refuse(&self, unverified: Unverified, policy: &'static Policy, origin: Origin) -> Refusal {
@@ -201,10 +205,19 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
             }
             Unverified::Token(VerifyError::Unavailable) => Refusal::unavailable(),
             Unverified::Token(VerifyError::Ended(stored, ended)) => {
+                note(&stored);
                 let caller = Caller::new(&stored, origin);
                 let seen = observation(policy, caller.actor(), Action::CredentialRefuse, Outcome::Denied, reason);
                 self.recorder.observe(seen);
                 Refusal::Unauthenticated(ended.message())
+            }
+            // Whoever has the token has not guessed it.
+            Unverified::OtherName(stored) => {
+                let caller = Caller::new(&stored, origin);
+                let seen = observation(policy, caller.actor(), Action::CredentialRefuse, Outcome::Denied, reason);
+                self.recorder.observe(seen);
+                let message = "the user name does not belong to the token that is the password; give the ID of its holder, or its own";
+                Refusal::Unauthenticated(message.to_owned())
             }
             Unverified::Token(VerifyError::Malformed(_) | VerifyError::Forged) => {
                 // One entry a peer and minute, whatever the stranger tries.
@@ -230,9 +243,17 @@ impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
     }
 }
 
+/// Says whose request this is, in the logs and traces of whoever asked for them.
+fn note(stored: &StoredCredential) {
+    let (principal, token_id) = (field::display(stored.principal_id), field::display(stored.credential.token_id()));
+    Span::current().record("principal", principal).record("token_id", token_id);
+}
+
 enum Unverified {
     NoToken(NoToken),
     Token(VerifyError),
+    /// A good token, as the password of somebody else.
+    OtherName(Box<StoredCredential>),
 }
 
 impl Unverified {
@@ -240,6 +261,7 @@ impl Unverified {
         match self {
             Self::NoToken(no_token) => no_token.reason(),
             Self::Token(error) => error.reason(),
+            Self::OtherName(_) => "another's user name",
         }
     }
 }
@@ -289,7 +311,7 @@ fn address_environment(request: &mut Parts) -> Option<EnvironmentId> {
 fn origin(request: &Parts) -> Origin {
     Origin {
         peer: request.extensions.get::<Peer>().map(|peer| peer.0),
-        user_agent: headers::user_agent(&request.headers),
+        user_agent: request.headers.get(header::USER_AGENT).and_then(|text| headers::user_agent(text.as_bytes())),
         request_id: request.extensions.get::<RequestId>().copied().unwrap_or_else(RequestId::generate),
     }
 }

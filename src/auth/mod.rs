@@ -9,9 +9,12 @@ mod entries;
 mod guesses;
 mod headers;
 mod layer;
+mod outcomes;
 pub mod policy;
 mod recorder;
 mod refusal;
+#[cfg(test)]
+mod revoking;
 mod verifier;
 
 /// What `entries` is made of; its proof has others in their place.
@@ -21,6 +24,8 @@ mod sync {
 
 pub use cache::Cache;
 pub use caller::Caller;
+pub use guesses::Guesses;
+pub use headers::user_agent;
 pub use layer::{AuthLayer, AuthService, Peer};
 pub use recorder::{QueueFull, Recorder};
 pub use refusal::Refusal;

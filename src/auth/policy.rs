@@ -1,4 +1,4 @@
-//! Who may call what: one row for each RPC. What has no row is refused.
+//! Who may call what: one row for each RPC, page and endpoint. What has no row is refused.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -37,10 +37,20 @@ pub enum Streams {
     Both,
 }
 
+/// How something is asked for and answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// By the protocols that RPCs have; a page says no more than a status and a text.
+    Rpc,
+    /// As OAuth has it: a form by POST, errors of its own, and the token as the password of a client as well (RFC 6749, section
+    /// 2.3.1), since that is all that most clients can do.
+    OAuth,
+}
+
 /// The policy of an RPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// Its full name, `package.Service/Method`.
+    /// Its full name, `package.Service/Method`, or else its path without the first slash.
     pub rpc: &'static str,
     /// Who may call it.
     pub who: Who,
@@ -50,10 +60,12 @@ pub struct Policy {
     pub secret_in_request: bool,
     /// Whether it may last.
     pub streams: Streams,
+    /// How it is asked for.
+    pub door: Door,
 }
 
 const fn row(rpc: &'static str, who: Who, access: Access) -> Policy {
-    Policy { rpc, who, access, secret_in_request: false, streams: Streams::Nothing }
+    Policy { rpc, who, access, secret_in_request: false, streams: Streams::Nothing, door: Door::Rpc }
 }
 
 const fn stream(rpc: &'static str, who: Who, streams: Streams) -> Policy {
@@ -64,7 +76,11 @@ const fn asking_about_tokens(rpc: &'static str) -> Policy {
     Policy { secret_in_request: true, ..row(rpc, Who::Service, Access::Read) }
 }
 
-/// Every RPC that is served.
+const fn oauth(path: &'static str, who: Who, access: Access) -> Policy {
+    Policy { secret_in_request: true, door: Door::OAuth, ..row(path, who, access) }
+}
+
+/// Every RPC that is served, and the pages.
 pub const POLICIES: &[Policy] = &[
     row("gitpod.v1.TokenService/CreatePersonalAccessToken", Who::Caller, Access::Write),
     row("gitpod.v1.TokenService/GetPersonalAccessToken", Who::Caller, Access::Read),
@@ -114,6 +130,7 @@ pub const POLICIES: &[Policy] = &[
         ..row("supervisor.v1.EnvironmentOpsService/Exec", Who::EnvironmentHolder, Access::Write)
     },
     row("supervisor.v1.EnvironmentOpsService/CancelExec", Who::EnvironmentHolder, Access::Write),
+    asking_about_tokens("envoy.service.auth.v3.Authorization/Check"),
     // Balancers and people who explore have no token. Neither service tells anything of anybody.
     row("grpc.health.v1.Health/Check", Who::Public, Access::Read),
     stream("grpc.health.v1.Health/Watch", Who::Public, Streams::Answers),
@@ -121,12 +138,21 @@ pub const POLICIES: &[Policy] = &[
     stream("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Who::Public, Streams::Both),
     row("livez", Who::Public, Access::Read),
     row("readyz", Who::Public, Access::Read),
+    // Where OAuth's endpoints are, and how to authenticate there.
+    row(".well-known/oauth-authorization-server", Who::Public, Access::Read),
+];
+
+/// The endpoints of OAuth, which are no RPCs.
+pub const OAUTH_POLICIES: &[Policy] = &[
+    oauth("oauth2/introspect", Who::Service, Access::Read),
+    // Whose tokens, the use case says.
+    oauth("oauth2/revoke", Who::Caller, Access::Write),
 ];
 
 static BY_PATH: LazyLock<HashMap<&'static str, &'static Policy>> =
-    LazyLock::new(|| POLICIES.iter().map(|policy| (policy.rpc, policy)).collect());
+    LazyLock::new(|| POLICIES.iter().chain(OAUTH_POLICIES).map(|policy| (policy.rpc, policy)).collect());
 
-/// The policy of the RPC that a path names.
+/// The policy of the RPC, or of the endpoint of OAuth, that a path names.
 #[must_use]
 pub fn of_path(path: &str) -> Option<&'static Policy> {
     BY_PATH.get(path.strip_prefix('/')?).copied()
@@ -182,7 +208,16 @@ mod tests {
             let public = policy.who == Who::Public;
             assert_eq!(known.contains(policy.rpc), !public, "{}", policy.rpc);
         }
-        assert_eq!(BY_PATH.len(), POLICIES.len(), "a policy is written twice");
+        assert_eq!(BY_PATH.len(), POLICIES.len() + OAUTH_POLICIES.len(), "a policy is written twice");
+    }
+
+    #[test]
+    fn endpoints_of_oauth_take_secrets_from_who_has_a_token() {
+        for policy in OAUTH_POLICIES {
+            assert!(policy.secret_in_request && policy.who != Who::Public, "{}", policy.rpc);
+        }
+        assert!(OAUTH_POLICIES.iter().all(|policy| policy.door == Door::OAuth));
+        assert!(POLICIES.iter().all(|policy| policy.door == Door::Rpc));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::domain::credential::TOKEN_NEEDED;
+
 /// Travels with the emptied request to where the protocol is known, which makes the error of it. The texts are for the
 /// caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,13 +29,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What every stranger is told, whatever is wrong: what is missing, and nothing that helps to guess.
+    /// What every stranger is told.
     pub(super) fn stranger() -> Self {
-        Self::Unauthenticated(
-            "a valid token is needed: send 'authorization: Bearer TOKEN', with a personal access token that is whole, \
-             not revoked and not expired"
-                .to_owned(),
-        )
+        Self::Unauthenticated(TOKEN_NEEDED.to_owned())
     }
 
     pub(super) fn unavailable() -> Self {

@@ -2,9 +2,13 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::cache::Cache;
+use super::{
+    cache::Cache,
+    outcomes::{Found, Outcomes},
+};
 use crate::{
     domain::{
         credential::{Ended, StoredCredential},
@@ -82,6 +86,7 @@ pub struct Verifier<S> {
     cache: Arc<Cache>,
     personal_access_tokens: Lookups<Uuid, StoredCredential>,
     environment_tokens: Lookups<Uuid, StoredCredential>,
+    outcomes: Outcomes,
 }
 
 impl<S: CredentialSource> Verifier<S> {
@@ -94,6 +99,7 @@ impl<S: CredentialSource> Verifier<S> {
             personal_access_tokens: lookups(CredentialKind::PersonalAccessToken),
             environment_tokens: lookups(CredentialKind::EnvironmentToken),
             source,
+            outcomes: Outcomes::new(),
         }
     }
 
@@ -103,19 +109,40 @@ impl<S: CredentialSource> Verifier<S> {
     /// # Errors
     /// [`VerifyError`]
     pub async fn verify(&self, text: &str) -> Result<StoredCredential, VerifyError> {
-        let presented = Presented::parse(text).map_err(VerifyError::Malformed)?;
-        let (kind, id) = (presented.kind(), presented.id());
-        let (found, source) = match self.cache.get(kind, id) {
-            Some(found) => (found, "cache"),
-            None => (self.look_up(&presented).await?, "batch"),
+        let began = Instant::now();
+        let (found, verified) = self.find_out(text).await;
+        self.outcomes.count(found, verified.as_ref().err(), began.elapsed());
+        verified
+    }
+
+    /// The same, and where it was found.
+    async fn find_out(&self, text: &str) -> (Found, Result<StoredCredential, VerifyError>) {
+        let presented = match Presented::parse(text) {
+            Ok(presented) => presented,
+            Err(malformed) => return (Found::Nowhere, Err(VerifyError::Malformed(malformed))),
         };
-        metrics::counter!("latchkey_verifications_total", "source" => source).increment(1);
+        let (stored, found) = match self.cache.get(presented.kind(), presented.id()) {
+            Some(stored) => (stored, Found::Cache),
+            None => match self.keys.check_tag(&presented) {
+                Ok(()) => match self.look_up(&presented).await {
+                    Ok(stored) => (stored, Found::Batch),
+                    Err(SourceUnavailable) => return (Found::Batch, Err(VerifyError::Unavailable)),
+                },
+                Err(TagError::Forged) => return (Found::Nowhere, Err(VerifyError::Forged)),
+                Err(TagError::UnknownGeneration) => {
+                    return (Found::Nowhere, Err(self.why_unknown(presented.generation()).await));
+                }
+            },
+        };
         // Nothing like it is stored, or another text has its ID: then what is remembered stays.
-        let stored = found.filter(|stored| self.keys.matches(&presented, &stored.digest)).ok_or(VerifyError::Forged)?;
-        match stored.judge(stored.read_at) {
-            Ok(()) => Ok(stored),
-            Err(ended) => Err(VerifyError::Ended(Box::new(stored), ended)),
-        }
+        let verified = match stored.filter(|stored| self.keys.matches(&presented, &stored.digest)) {
+            None => Err(VerifyError::Forged),
+            Some(stored) => match stored.judge(stored.read_at) {
+                Ok(()) => Ok(stored),
+                Err(ended) => Err(VerifyError::Ended(Box::new(stored), ended)),
+            },
+        };
+        (found, verified)
     }
 
     /// The longest that a credential may be of use after it has ended.
@@ -124,27 +151,24 @@ impl<S: CredentialSource> Verifier<S> {
         self.cache.bound()
     }
 
-    /// What is stored of the ID of a text that was made here.
-    async fn look_up(&self, presented: &Presented) -> Result<Option<StoredCredential>, VerifyError> {
-        match self.keys.check_tag(presented) {
-            Ok(()) => {}
-            Err(TagError::Forged) => return Err(VerifyError::Forged),
-            Err(TagError::UnknownGeneration) => {
-                let knows = tokio::time::timeout(PATIENCE, self.source.knows(presented.generation())).await;
-                return Err(match knows {
-                    Ok(Ok(true)) => VerifyError::KeyNotHere(presented.generation()),
-                    Ok(Ok(false)) => VerifyError::Forged,
-                    Ok(Err(SourceUnavailable)) | Err(_) => VerifyError::Unavailable,
-                });
-            }
+    /// What is to be said of a text whose signing key is not here.
+    async fn why_unknown(&self, generation: Generation) -> VerifyError {
+        match tokio::time::timeout(PATIENCE, self.source.knows(generation)).await {
+            Ok(Ok(true)) => VerifyError::KeyNotHere(generation),
+            Ok(Ok(false)) => VerifyError::Forged,
+            Ok(Err(SourceUnavailable)) | Err(_) => VerifyError::Unavailable,
         }
+    }
+
+    /// What is stored of the ID of a text that was made here.
+    async fn look_up(&self, presented: &Presented) -> Result<Option<StoredCredential>, SourceUnavailable> {
         let (kind, id) = (presented.kind(), presented.id());
         let lookups = match kind {
             CredentialKind::PersonalAccessToken => &self.personal_access_tokens,
             CredentialKind::EnvironmentToken => &self.environment_tokens,
         };
         let mark = self.cache.mark(kind, id);
-        let found = lookups.find(id).await.map_err(|SourceUnavailable| VerifyError::Unavailable)?;
+        let found = lookups.find(id).await?;
         self.cache.put(kind, id, mark, found.clone());
         Ok(found)
     }

@@ -1,6 +1,6 @@
 //! The token in a request's headers.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 /// Why there is no token in the headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub enum NoToken {
     Missing,
     /// More than one: which of them would count is anybody's guess.
     Repeated,
-    /// Another scheme than Bearer, or no text.
+    /// Another scheme than is taken there, or not written as it should be.
     Scheme,
 }
 
@@ -30,19 +30,44 @@ impl NoToken {
 /// # Errors
 /// [`NoToken`]
 pub fn bearer(headers: &HeaderMap) -> Result<&str, NoToken> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (scheme, token) = authorization(headers)?;
+    bearing(scheme, token)
+}
+
+/// The same, of all values that the header has.
+///
+/// # Errors
+/// [`NoToken`]
+pub fn bearer_of<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<&'a str, NoToken> {
+    let (scheme, token) = authorization_of(values)?;
+    bearing(scheme, token)
+}
+
+fn bearing<'a>(scheme: &str, token: &'a str) -> Result<&'a str, NoToken> {
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(token) } else { Err(NoToken::Scheme) }
+}
+
+/// The scheme of the one Authorization header, and what stands behind it.
+///
+/// # Errors
+/// [`NoToken`]
+pub fn authorization(headers: &HeaderMap) -> Result<(&str, &str), NoToken> {
+    authorization_of(headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes))
+}
+
+fn authorization_of<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<(&'a str, &'a str), NoToken> {
+    let mut values = values.into_iter();
     let value = values.next().ok_or(NoToken::Missing)?;
     if values.next().is_some() {
         return Err(NoToken::Repeated);
     }
-    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(NoToken::Scheme)?;
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim_matches(' ')) } else { Err(NoToken::Scheme) }
+    let (scheme, rest) =
+        std::str::from_utf8(value).ok().and_then(|text| text.split_once(' ')).ok_or(NoToken::Scheme)?;
+    Ok((scheme, rest.trim_matches(' ')))
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn headers(values: &[&'static str]) -> HeaderMap {

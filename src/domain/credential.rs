@@ -37,6 +37,10 @@ pub struct StoredCredential {
     pub known_at: Duration,
 }
 
+/// What whoever has no good token is told, whatever is wrong: what is missing, and nothing that helps to guess.
+pub const TOKEN_NEEDED: &str = "a valid token is needed: send 'authorization: Bearer TOKEN', with a personal access token \
+                                that is whole, not revoked and not expired";
+
 /// Why a credential that was good once is good no more. Said only to who proved to hold it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {

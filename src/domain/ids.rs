@@ -74,6 +74,17 @@ identifiers! {
     HeartbeatId;
 }
 
+impl TokenId {
+    /// When the ID was made, in whole seconds of Unix time, by the clock of the server that made it; none if it is no UUIDv7.
+    #[must_use]
+    pub fn made_at(self) -> Option<u64> {
+        (self.0.get_version() == Some(uuid::Version::SortRand))
+            .then(|| self.0.get_timestamp())
+            .flatten()
+            .map(|timestamp| timestamp.to_unix().0)
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "the one door through which identifiers are drawn")]
 fn new_uuid() -> Uuid {
     Uuid::now_v7()
@@ -90,6 +101,14 @@ fn parse(text: &str) -> Result<Uuid, InvalidId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_says_when_it_was_made() {
+        let id: TokenId = "01932c07-209e-7000-8000-000000000000".parse().unwrap();
+        assert_eq!(id.made_at(), Some(0x0193_2c07_209e / 1000));
+        let random: TokenId = "01932c07-209e-4000-8000-000000000000".parse().unwrap();
+        assert_eq!(random.made_at(), None);
+    }
 
     #[test]
     fn only_the_hyphenated_form_is_an_identifier() {

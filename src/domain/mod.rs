@@ -10,6 +10,7 @@ pub mod exec;
 pub mod ids;
 pub mod page;
 pub mod principal;
+pub mod proxied;
 pub mod runner;
 pub mod secret;
 pub mod size;

@@ -14,6 +14,7 @@ use std::{
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::{AbortHandle, Id, JoinError, JoinSet},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -144,6 +145,7 @@ impl Reconciler {
                     PAUSE
                 }
             };
+            metrics::gauge!("latchkey_reconcile_steps").set(f64::from(u32::try_from(steps.len()).unwrap_or(u32::MAX)));
             let timer = tokio::time::sleep(pause);
             tokio::pin!(timer);
             loop {
@@ -188,8 +190,12 @@ impl Reconciler {
             let Some(resources) = classes.get(&environment.class_id).copied() else { continue };
             let (id, epoch) = (environment.id, environment.epoch);
             let reconciler = self.clone();
+            let wanted = environment.desired_phase.as_str();
             let abort = steps.spawn(async move {
+                let began = Instant::now();
                 let next = reconciler.step(environment, resources).await;
+                metrics::histogram!("latchkey_reconcile_seconds", "wanted" => wanted)
+                    .record(began.elapsed().as_secs_f64());
                 if let Err(error) = &next {
                     tracing::warn!(environment = %id, %error, "a step could not be written down");
                     tokio::time::sleep(PAUSE).await;
@@ -330,6 +336,7 @@ impl Reconciler {
     }
 
     async fn fail(&self, environment: &Environment, failure: &Failure) -> Result<(), StoreError> {
+        metrics::counter!("latchkey_reconcile_failures_total", "kind" => format!("{:?}", failure.kind())).increment(1);
         tracing::info!(environment = %environment.id, kind = ?failure.kind(), "an environment could not be brought up");
         self.give_up(environment, failure.to_string()).await
     }

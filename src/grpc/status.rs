@@ -6,6 +6,7 @@ use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::auth::Refusal;
+use crate::domain::proxied::Denial;
 use crate::service::ServiceError;
 
 /// Who says the reasons in `google.rpc.ErrorInfo`.
@@ -67,16 +68,34 @@ impl From<Refusal> for Status {
             Refusal::PermissionDenied(message) => {
                 Self::with_error_details(Code::PermissionDenied, message, info("DENIED"))
             }
-            Refusal::TooManyTries { retry_after } => {
-                let mut details = info("TOO_MANY_TRIES");
-                details.set_retry_info(Some(retry_after));
-                let message =
-                    "too much that is no token has come from your address; come again later, with one that is whole";
-                Self::with_error_details(Code::ResourceExhausted, message, details)
-            }
+            Refusal::TooManyTries { retry_after } => too_many_tries(retry_after),
             Refusal::Unavailable { message, retry_after } => unavailable(message, retry_after),
         }
     }
+}
+
+impl From<&Denial> for Status {
+    fn from(denial: &Denial) -> Self {
+        match denial {
+            Denial::NoToken(message) | Denial::Repeated(message) | Denial::InvalidToken(message) => {
+                unauthenticated(message.clone())
+            }
+            Denial::ReadOnly(message) => Self::with_error_details(Code::PermissionDenied, message, info("DENIED")),
+            Denial::TooManyTries { retry_after } => too_many_tries(*retry_after),
+            Denial::Unavailable { message, retry_after } => unavailable(message.clone(), *retry_after),
+            Denial::Misconfigured { key, problem } => {
+                let message = format!("the proxy's operator has to mend its configuration: {key} {problem}");
+                Self::with_error_details(Code::Internal, message, info("MISCONFIGURED"))
+            }
+        }
+    }
+}
+
+fn too_many_tries(retry_after: Duration) -> Status {
+    let mut details = info("TOO_MANY_TRIES");
+    details.set_retry_info(Some(retry_after));
+    let message = "too much that is no token has come from your address; come again later, with one that is whole";
+    Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
 /// RFC 9110, section 15.5.2: a 401, which this is where the status is HTTP's, says how to authenticate.

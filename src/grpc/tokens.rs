@@ -11,7 +11,7 @@ use crate::pb::gitpod::v1::{
     ListPersonalAccessTokensRequest, ListPersonalAccessTokensResponse, TokenIntrospection,
     token_service_server::TokenService,
 };
-use crate::service::{ActiveToken, Introspection, ServiceError, Tokens};
+use crate::service::{ActiveToken, Introspection, ServiceError, Tokens, Verdict};
 
 /// Tokens of one batch.
 const BATCH: usize = 1000;
@@ -135,7 +135,12 @@ impl TokenService for TokenApi {
             return Err(ServiceError::invalid("tokens", format!("must be 1 to {BATCH}, not {}", tokens.len())).into());
         }
         let found = self.introspection.introspect_all(caller.actor(), tokens).await?;
-        let introspections = found.into_iter().map(introspection).collect();
+        let said = |verdict| match verdict {
+            Verdict::Active(token) => introspection(Some(token)),
+            Verdict::NotActive => introspection(None),
+            Verdict::Undecided => TokenIntrospection { undecided: true, ..introspection(None) },
+        };
+        let introspections = found.into_iter().map(said).collect();
         Ok(Response::new(BatchIntrospectTokensResponse { introspections }))
     }
 }
@@ -149,6 +154,7 @@ fn introspection(found: Option<ActiveToken>) -> TokenIntrospection {
         read_only: token.read_only,
         expires_at: Some(convert::timestamp(token.expires_at)),
         fresh_for: prost_types::Duration::try_from(token.fresh_for).ok(),
+        undecided: false,
     })
 }
 

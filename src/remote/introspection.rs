@@ -67,6 +67,8 @@ impl Hash for Presented {
 pub(super) struct Answer {
     /// Whose token it is, if it is good.
     pub(super) caller: Option<Caller>,
+    /// Whether it could not be said if it is.
+    pub(super) is_undecided: bool,
     /// This machine's [time since it was started](boot_time) until which that counts.
     pub(super) until: Duration,
 }
@@ -134,7 +136,7 @@ impl Source for Introspection {
 fn read(said: &TokenIntrospection, sent: Duration) -> Answer {
     let caller = if said.active { Caller::of(said) } else { None };
     let fresh_for = said.fresh_for.and_then(|fresh_for| Duration::try_from(fresh_for).ok()).unwrap_or_default();
-    Answer { caller, until: sent.saturating_add(fresh_for) }
+    Answer { caller, is_undecided: said.undecided, until: sent.saturating_add(fresh_for) }
 }
 
 fn unavailable(status: &Status) -> SourceUnavailable {

@@ -115,7 +115,7 @@ impl RemoteVerifier {
         }
         let presented = Presented::new(text);
         let fingerprint = presented.fingerprint;
-        if let Some(Answer { caller: Some(caller), until }) = self.good.get(&fingerprint)
+        if let Some(Answer { caller: Some(caller), until, .. }) = self.good.get(&fingerprint)
             && boot_time() < until
         {
             return Ok(caller);
@@ -125,7 +125,8 @@ impl RemoteVerifier {
         }
         let found = self.lookups.find(presented).await.map_err(|SourceUnavailable| VerifyError::Unavailable)?;
         match found {
-            Some(answer @ Answer { caller: Some(caller), until }) => {
+            Some(Answer { is_undecided: true, .. }) => Err(VerifyError::Unavailable),
+            Some(answer @ Answer { caller: Some(caller), until, .. }) => {
                 if boot_time() < until {
                     self.good.insert(fingerprint, answer);
                 }

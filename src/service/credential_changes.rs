@@ -126,7 +126,6 @@ impl CredentialChanges {
                     Some(CredentialChange::Heartbeat(..)) | None => {}
                 }
             }
-            self.tell();
             if heard_at.elapsed() >= UNHEARD {
                 let unheard = "no heartbeat comes back; announcements are heard over a connection to PostgreSQL itself alone, not \
                      through a pooler: see --database-direct-url";
@@ -147,15 +146,6 @@ impl CredentialChanges {
                 seconds,
                 "PostgreSQL's clock is ahead of this machine's by so much (or, below 0, behind it)"
             );
-        }
-    }
-
-    /// What can be seen from outside.
-    #[expect(clippy::cast_precision_loss, reason = "nobody remembers 2^52 things")]
-    fn tell(&self) {
-        metrics::gauge!("latchkey_verification_cache_entries").set(self.cache.len() as f64);
-        if let Some(silence) = self.cache.silence() {
-            metrics::gauge!("latchkey_verification_heartbeat_age_seconds").set(silence.as_secs_f64());
         }
     }
 }

@@ -29,6 +29,18 @@ pub struct ActiveToken {
     pub fresh_for: Duration,
 }
 
+/// What is said of one token of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is good now.
+    Active(ActiveToken),
+    /// It is none, whatever is wrong with it.
+    NotActive,
+    /// This server lacks its signing key, which another one has: whoever makes up such tokens must not keep others from being
+    /// answered about.
+    Undecided,
+}
+
 /// The use case of asking about tokens.
 #[derive(Clone)]
 pub struct Introspection {
@@ -48,22 +60,31 @@ impl Introspection {
     /// # Errors
     /// [`ServiceError`]: unavailable when it cannot be decided now.
     pub async fn introspect(&self, actor: &Actor, text: &str) -> Result<Option<ActiveToken>, ServiceError> {
+        match self.decide(actor, text).await? {
+            Verdict::Active(token) => Ok(Some(token)),
+            Verdict::NotActive => Ok(None),
+            Verdict::Undecided => Err(unavailable("signing key not here")),
+        }
+    }
+
+    async fn decide(&self, actor: &Actor, text: &str) -> Result<Verdict, ServiceError> {
         let stored = match self.verifier.verify(text).await {
             Ok(stored) => stored,
-            Err(VerifyError::Malformed(_) | VerifyError::Forged | VerifyError::Ended(..)) => return Ok(None),
-            Err(error @ (VerifyError::KeyNotHere(_) | VerifyError::Unavailable)) => {
-                return Err(ServiceError::unavailable(
-                    "tokens cannot be verified right now; try again",
-                    error.reason(),
-                ));
+            Err(VerifyError::Malformed(_) | VerifyError::Forged | VerifyError::Ended(..)) => {
+                return Ok(Verdict::NotActive);
             }
+            Err(VerifyError::KeyNotHere(_)) => return Ok(Verdict::Undecided),
+            Err(error @ VerifyError::Unavailable) => return Err(unavailable(error.reason())),
         };
-        let Credential::PersonalAccessToken { id, read_only } = stored.credential else { return Ok(None) };
+        let Credential::PersonalAccessToken { id, read_only } = stored.credential else {
+            return Ok(Verdict::NotActive);
+        };
         let identity =
             Identity { principal_id: stored.principal_id, kind: stored.kind, organization_id: stored.organization_id };
         let fresh_for = self.fresh_for(&stored);
         let active = ActiveToken { token_id: id, identity, read_only, expires_at: stored.expires_at, fresh_for };
-        Ok(Some(active).filter(|_| stored.organization_id == actor.organization_id))
+        let is_of_theirs = stored.organization_id == actor.organization_id;
+        Ok(if is_of_theirs { Verdict::Active(active) } else { Verdict::NotActive })
     }
 
     /// The bound is one for all: what was known here for a while already is good elsewhere for the rest of it.
@@ -75,12 +96,12 @@ impl Introspection {
     /// The same for many, in their order.
     ///
     /// # Errors
-    /// [`ServiceError`]: unavailable when it cannot be decided of one of them now.
-    pub async fn introspect_all(
-        &self,
-        actor: &Actor,
-        texts: &[String],
-    ) -> Result<Vec<Option<ActiveToken>>, ServiceError> {
-        futures::future::try_join_all(texts.iter().map(|text| self.introspect(actor, text))).await
+    /// [`ServiceError`]: unavailable when PostgreSQL cannot be asked now.
+    pub async fn introspect_all(&self, actor: &Actor, texts: &[String]) -> Result<Vec<Verdict>, ServiceError> {
+        futures::future::try_join_all(texts.iter().map(|text| self.decide(actor, text))).await
     }
+}
+
+fn unavailable(why: &str) -> ServiceError {
+    ServiceError::unavailable("tokens cannot be verified right now; try again", why)
 }

@@ -6,7 +6,7 @@
 //! is refused over and over is counted; of strangers beyond the bound it is counted how often they tried, not from where.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -61,6 +61,9 @@ struct Waiting {
     strangers_since: Option<Instant>,
     single: Vec<Observation>,
     uses: HashMap<TokenId, TokenUse>,
+    /// When the first of these came in, and of those that are being written.
+    uses_since: Option<Instant>,
+    uses_written_since: Option<Instant>,
     /// What is being written, and may come back.
     in_flight: usize,
 }
@@ -74,6 +77,19 @@ struct Shared {
     written: Notify,
 }
 
+/// What waits to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// Different reads, and refusals beyond those that are kept one by one.
+    pub callers: usize,
+    /// Different tries of strangers.
+    pub strangers: usize,
+    /// Refusals that are kept one by one.
+    pub refusals: usize,
+    /// How long the oldest use of a token has waited.
+    pub last_used_lag: Duration,
+}
+
 /// The recorder that writes to the store.
 #[derive(Clone)]
 pub struct QueuedRecorder(Arc<Shared>);
@@ -85,31 +101,76 @@ impl QueuedRecorder {
         Self(Arc::new(Shared { store, organization, waiting: Mutex::default(), written: Notify::new() }))
     }
 
-    /// Writes what was seen until it is told to stop, and then what is left.
+    /// Writes what was seen until it is told to stop, and then what is left. Uses of tokens by themselves: they are known within
+    /// seconds, whatever becomes of the rest.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tokio::join!(self.write_uses(&stop), self.write_seen(&stop));
+    }
+
+    async fn write_uses(&self, stop: &CancellationToken) {
+        let mut ticks = ticks();
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.flush().await;
+            self.flush_uses().await;
+        }
+        self.flush_uses().await;
+    }
+
+    async fn write_seen(&self, stop: &CancellationToken) {
+        let mut ticks = ticks();
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.flush_seen().await;
             if let Err(error) = self.0.store.audit_seal().await {
                 tracing::debug!(%error, "finished minutes stay where they are for now");
             }
         }
-        self.flush().await;
+        self.flush_seen().await;
+    }
+
+    /// What waits to be written at this moment.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        let waiting = self.waiting();
+        let oldest_use = waiting.uses_written_since.or(waiting.uses_since);
+        Backlog {
+            callers: waiting.callers.len() + waiting.in_flight,
+            strangers: waiting.strangers.len(),
+            refusals: waiting.single.len(),
+            last_used_lag: oldest_use.map(|since| since.elapsed()).unwrap_or_default(),
+        }
+    }
+
+    /// Writes the last use of each token; what was not written waits on, unless there is a later one by then.
+    async fn flush_uses(&self) {
+        let uses: Vec<TokenUse> = {
+            let mut waiting = self.waiting();
+            waiting.uses_written_since = waiting.uses_since.take();
+            std::mem::take(&mut waiting.uses).into_values().collect()
+        };
+        if uses.is_empty() {
+            return;
+        }
+        let is_to_wait = self.is_to_wait(self.0.store.last_used_write(uses.clone()).await);
+        let mut waiting = self.waiting();
+        let written_since = waiting.uses_written_since.take();
+        if is_to_wait {
+            waiting.uses_since = written_since.or(waiting.uses_since);
+            for one in uses {
+                waiting.take_back(one);
+            }
+        }
     }
 
     /// Writes until all is written or PostgreSQL is found away; what was not written waits on.
-    async fn flush(&self) {
-        let (mut tallies, mut single, mut uses) = {
+    async fn flush_seen(&self) {
+        let (mut tallies, mut single) = {
             let mut waiting = self.waiting();
             let mut tallies: Vec<(Observation, i64)> = std::mem::take(&mut waiting.callers).into_values().collect();
             tallies.extend(std::mem::take(&mut waiting.strangers).into_values());
             let single = std::mem::take(&mut waiting.single);
-            let uses: Vec<TokenUse> = std::mem::take(&mut waiting.uses).into_values().collect();
             waiting.in_flight = tallies.len();
-            (tallies, single, uses)
+            (tallies, single)
         };
-        self.write(&mut tallies, &mut single, &mut uses).await;
+        self.write(&mut tallies, &mut single).await;
         {
             let mut waiting = self.waiting();
             waiting.in_flight = 0;
@@ -118,20 +179,12 @@ impl QueuedRecorder {
             }
             single.append(&mut waiting.single);
             waiting.single = single;
-            for one in uses {
-                waiting.uses.entry(one.token_id).or_insert(one);
-            }
         }
         self.0.written.notify_waiters();
     }
 
     /// Takes away what could be written, and what never can be.
-    async fn write(
-        &self,
-        tallies: &mut Vec<(Observation, i64)>,
-        single: &mut Vec<Observation>,
-        uses: &mut Vec<TokenUse>,
-    ) {
+    async fn write(&self, tallies: &mut Vec<(Observation, i64)>, single: &mut Vec<Observation>) {
         while !tallies.is_empty() {
             let group = tallies.len().saturating_sub(STATEMENT);
             if self.is_to_wait(self.0.store.audit_tally(&tallies[group..]).await) {
@@ -145,9 +198,6 @@ impl QueuedRecorder {
                 return;
             }
             single.drain(..group);
-        }
-        if !uses.is_empty() && !self.is_to_wait(self.0.store.last_used_write(uses.clone()).await) {
-            uses.clear();
         }
     }
 
@@ -182,6 +232,12 @@ impl QueuedRecorder {
     }
 }
 
+fn ticks() -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
+}
+
 impl Waiting {
     /// Whether a stranger's peer is told apart from others: only so many are, in one minute.
     fn knows_stranger(&mut self, peer: Option<IpAddr>) -> bool {
@@ -194,6 +250,19 @@ impl Waiting {
             self.known_strangers.insert(peer);
         }
         self.known_strangers.contains(&peer)
+    }
+
+    /// Takes a use back that could not be written. Of two of a token the later one counts, whichever came first.
+    fn take_back(&mut self, one: TokenUse) {
+        match self.uses.entry(one.token_id) {
+            Entry::Occupied(mut known) if known.get().at < one.at => {
+                known.insert(one);
+            }
+            Entry::Occupied(_) => {}
+            Entry::Vacant(place) => {
+                place.insert(one);
+            }
+        }
     }
 
     fn tally(&mut self, mut seen: Observation, count: i64) {
@@ -266,6 +335,7 @@ impl Recorder for QueuedRecorder {
         } else if !full {
             let one = TokenUse { token_id: token, at, peer: origin.peer, user_agent: origin.user_agent.clone() };
             waiting.uses.insert(token, one);
+            waiting.uses_since.get_or_insert_with(Instant::now);
         }
     }
 }

@@ -101,16 +101,27 @@ impl Tokens {
     /// # Errors
     /// [`ServiceError`]: not found for others' tokens.
     pub async fn delete(&self, actor: &Actor, id: TokenId, rpc: &'static str) -> Result<(), ServiceError> {
+        match self.revoke(actor, id, scope(actor), rpc).await? {
+            TokenDelete::Revoked | TokenDelete::Already => Ok(()),
+            TokenDelete::NotFound => Err(ServiceError::not_found("personal access token", id)),
+        }
+    }
+
+    /// The same within a scope, which the caller answers for.
+    pub(super) async fn revoke(
+        &self,
+        actor: &Actor,
+        id: TokenId,
+        scope: TokenScope,
+        rpc: &'static str,
+    ) -> Result<TokenDelete, ServiceError> {
         let event = AuditEvent::of(actor, Action::TokenRevoke, rpc, subject(id));
-        let outcome = self.store.token_delete(id, scope(actor), &event).await;
+        let outcome = self.store.token_delete(id, scope, &event).await;
         if !matches!(outcome, Ok(TokenDelete::NotFound)) {
             // Before anybody is told of it; and if it is not known what came of it, it may have come to pass.
             self.cache.forget_token(id.uuid());
         }
-        match outcome? {
-            TokenDelete::Revoked | TokenDelete::Already => Ok(()),
-            TokenDelete::NotFound => Err(ServiceError::not_found("personal access token", id)),
-        }
+        Ok(outcome?)
     }
 
     async fn holder(&self, actor: &Actor, user: Option<PrincipalId>) -> Result<PrincipalId, ServiceError> {

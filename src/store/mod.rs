@@ -36,6 +36,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use diesel_async::AsyncPgConnection;
 use tokio::time::Instant;
+use tracing::{Instrument, Span, instrument::Instrumented};
 
 use instance::Settled;
 use pool::{Object, Pool};
@@ -105,6 +106,13 @@ impl Store {
         self.forget_connections();
     }
 
+    /// Who uses the pool now, and who waits for it.
+    #[must_use]
+    pub fn usage(&self) -> PoolUsage {
+        let status = self.pool.status();
+        PoolUsage { open: status.size, idle: status.available, most: status.max_size, waiting: status.waiting }
+    }
+
     /// The end of everything that one call of the store does: it waits no longer, for a connection, an answer and another
     /// try together.
     fn end(&self) -> Instant {
@@ -134,6 +142,25 @@ impl Store {
             .await
             .map_err(|_| StoreError::Unavailable(format!("no answer within {:?}", self.config.deadline)))
     }
+}
+
+/// Work as a part of the trace of the request that it is done for, if it is.
+fn traced<F: Future>(work: F) -> Instrumented<F> {
+    let span = if Span::current().is_none() { Span::none() } else { tracing::debug_span!("postgresql") };
+    work.instrument(span)
+}
+
+/// How a pool of connections is used at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// Connections there are.
+    pub open: usize,
+    /// Of these, those that nobody uses.
+    pub idle: usize,
+    /// Connections there may be.
+    pub most: usize,
+    /// Who waits for one.
+    pub waiting: usize,
 }
 
 /// A connection on loan. Unless it is given back, it is closed: a caller that goes away leaves a query under way on it, or
@@ -191,7 +218,7 @@ macro_rules! reading {
                 $crate::store::pool::around($connection, if is_well { "COMMIT" } else { "ROLLBACK" }).await?;
                 answer
             };
-            match $store.bounded(end, asked).await {
+            match $store.bounded(end, $crate::store::traced(asked)).await {
                 Ok(Ok(value)) => {
                     lease.give_back();
                     break Ok::<_, $crate::store::StoreError>(value);
@@ -230,7 +257,7 @@ macro_rules! writing {
                 done
             },
         );
-        let outcome = match $store.bounded(end, work).await {
+        let outcome = match $store.bounded(end, $crate::store::traced(work)).await {
             Ok(outcome) => outcome,
             Err(late) => Err(<$error>::from(late)),
         };

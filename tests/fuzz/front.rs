@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use latchkey::{
     app::in_front,
     auth::{Cache, CredentialSource, QueueFull, Recorder, SourceUnavailable, Verifier, policy},
-    config::Limits,
+    config::{Limits, TrustedProxies},
     connect::Connect,
     domain::{
         audit::Observation,
@@ -118,7 +118,9 @@ impl Front {
         };
         let errors = connect.errors();
         let service = Router::new().fallback_service(connect);
-        let service = in_front(service, errors, verifier, Arc::new(Nowhere), &Limits::default(), &[]);
+        let (nowhere, limits) = (Arc::new(Nowhere), Limits::default());
+        let service =
+            in_front(service, errors, verifier, nowhere, Arc::default(), &limits, TrustedProxies::default(), &[]);
         let authorization = format!("Bearer {}", minted.text.expose()).parse().expect("a token is a header");
         Self { service: BoxCloneService::new(service), authorization, runtime }
     }

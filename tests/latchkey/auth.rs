@@ -1,5 +1,6 @@
 //! Who is let in, who is not, and what they are told.
 
+mod forwarded;
 mod guessing;
 mod holders;
 mod identity;

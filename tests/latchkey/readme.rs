@@ -1,6 +1,6 @@
 //! README.md, run as it is pasted, and ARCHITECTURE.md, held against the tree.
 
-mod blocks;
+pub(crate) mod blocks;
 mod examples;
 mod place;
 
@@ -132,7 +132,7 @@ fn every_flag_variable_and_command_is_in_the_readme() {
     };
     let is_flag = |word: &str| word.len() > 3 && word.starts_with("--") && !["--help", "--version"].contains(&word);
     let mut wanted = words(&help(LATCHKEY, &["serve"]), |word| is_flag(word) || word.starts_with("LATCHKEY_"));
-    wanted.extend(words(include_str!("../../src/telemetry.rs"), |word| word.starts_with("LATCHKEY_")));
+    wanted.extend(words(include_str!("../../src/telemetry/subscriber.rs"), |word| word.starts_with("LATCHKEY_")));
     let gitpod = env!("CARGO_BIN_EXE_gitpod");
     wanted.extend(words(&help(gitpod, &[]), |word| is_flag(word) || word.starts_with("GITPOD_")));
     for command in [["environment", "create"], ["environment", "exec"], ["environment", "stop"], ["token", "create"]] {

@@ -1,5 +1,6 @@
 //! The secret of a token is nowhere but with its holder: whatever is done, and however much the server tells.
 
+mod oauth;
 mod places;
 mod refusals;
 mod run;
@@ -13,6 +14,7 @@ async fn after_a_full_run_secrets_are_nowhere() {
     run.makes_tokens().await;
     let environment = run.uses_an_environment().await;
     run.shows_lists_and_revokes().await;
+    run.asks_by_oauth().await;
     run.is_refused(&environment).await;
     run.has_tokens_in_wrong_places().await;
     run.fails().await;

@@ -7,7 +7,8 @@ use tokio::process::Command;
 
 use crate::support::{SOON, TestDatabase, TestServer, token_text::token_id};
 
-const SERVICES: [&str; 11] = [
+const SERVICES: [&str; 12] = [
+    "envoy.service.auth.v3.Authorization",
     "gitpod.v1.EnvironmentService",
     "gitpod.v1.EventService",
     "gitpod.v1.IdentityService",

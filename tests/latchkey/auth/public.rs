@@ -7,7 +7,8 @@ use tonic_reflection::pb::{v1, v1alpha};
 use crate::support::{Caller, TestDatabase, TestServer, WHOAMI, http1, token_text::TokenText};
 
 /// The services that reflection lists: those of the contract, and those that explain it.
-const SERVICES: [&str; 11] = [
+const SERVICES: [&str; 12] = [
+    "envoy.service.auth.v3.Authorization",
     "gitpod.v1.EnvironmentService",
     "gitpod.v1.EventService",
     "gitpod.v1.IdentityService",

@@ -42,7 +42,8 @@ async fn server_with_json_log(database: &TestDatabase) -> TestServer {
 fn reason(log: &str, status: &Status) -> String {
     let request = status.metadata().get("x-request-id").expect("each answer names its request").to_str().unwrap();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let mut refusals = lines.filter(|line| line["fields"]["message"] == "refused" && line["span"]["id"] == request);
+    let mut refusals =
+        lines.filter(|line| line["fields"]["message"] == "refused" && line["span"]["request_id"] == request);
     let refusal = refusals.next().unwrap_or_else(|| panic!("no refusal of {request} in the log: {log}"));
     assert!(refusals.next().is_none(), "refused once");
     refusal["fields"]["reason"].as_str().unwrap().to_owned()

@@ -1,4 +1,4 @@
-//! The blocks of README.md: what is pasted, what it prints, and what a test has to know of it.
+//! The blocks of README.md and other documents: what is pasted, what it prints, and what a test has to know of it.
 //!
 //! An HTML comment `<!-- test: … -->` before a block says how it differs: `serves` (it goes on until it is stopped),
 //! `external` (in another terminal, with a PostgreSQL of one's own), `restarts the server afterwards`, `replaced: why`,
@@ -6,13 +6,13 @@
 
 /// A block that is pasted.
 #[derive(Debug, Default)]
-pub(super) struct Block {
+pub(crate) struct Block {
     /// The line of README.md that it begins in.
     pub(super) line: usize,
     /// What the comment before it says.
     pub(super) note: String,
     /// The commands.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// What is shown of its output.
     pub(super) output: String,
 }
@@ -25,7 +25,7 @@ impl Block {
 }
 
 /// The blocks of a language. A `text` block that follows one, before the next that is pasted, shows its output.
-pub(super) fn blocks(readme: &str, language: &str) -> Vec<Block> {
+pub(crate) fn blocks(readme: &str, language: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let (mut note, mut is_last) = (String::new(), false);
     let mut lines = readme.lines().enumerate();

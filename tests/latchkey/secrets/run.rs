@@ -29,8 +29,8 @@ pub(super) const OPERATIONS: &str = "/supervisor.v1.EnvironmentOpsService/Exec";
 /// The server, everything that it answered, and what was found where it should not be.
 pub(super) struct Run {
     pub(super) local: LocalServer,
-    metrics: String,
-    secrets: Secrets,
+    pub(super) metrics: String,
+    pub(super) secrets: Secrets,
     pub(super) answers: Answers,
     found: Vec<String>,
     /// The user's first token, made by the operator.
@@ -66,7 +66,7 @@ impl Run {
     }
 
     /// What the operator does, and what is said of that beside the result.
-    async fn operator(&mut self, arguments: &[&str]) -> Ran {
+    pub(super) async fn operator(&mut self, arguments: &[&str]) -> Ran {
         let mut command = tokio::process::Command::new(LATCHKEY);
         command.arg("admin").args(arguments).env("LATCHKEY_LOG", "trace").kill_on_drop(true);
         command.args(["--database-url", &self.local.database.owner_url(), "--data-dir"]).arg(self.local.data_dir());

@@ -1,11 +1,15 @@
 //! A new key comes in two steps: first every server has it, then tokens are made with it.
 
+use latchkey::{
+    pb::gitpod::v1::{BatchIntrospectTokensRequest, IntrospectTokenRequest},
+    remote::{RemoteVerifier, VerifyError},
+};
 use tonic::Code;
 
 use super::{becomes, generation, with_keys};
 use crate::support::{
     TestDatabase, TestServer, details,
-    keys::{key_line, mint},
+    keys::{forged, key_line, mint},
 };
 
 #[tokio::test]
@@ -105,4 +109,34 @@ async fn servers_that_bring_the_first_key_at_once_agree() {
     let states = "SELECT string_agg(state, ' ' ORDER BY state) FROM signing_keys";
     let states: String = database.owner().await.query_one(states, &[]).await.unwrap().get(0);
     assert_eq!(states, "active verifying");
+}
+
+#[tokio::test]
+async fn a_token_whose_key_is_elsewhere_keeps_no_others_from_being_answered_about() {
+    let database = TestDatabase::create().await;
+    let first = key_line(1);
+    let server = TestServer::start_with(&database, with_keys(&first)).await;
+    let holder = server.user(&database, "dev@example.com").await;
+    let own = server.service_account(&database, &["--service"]).await;
+    let remote = RemoteVerifier::connect(&server.url(), &own).unwrap();
+    // Another server has one more, and makes tokens with it.
+    let other = TestServer::start_with(&database, with_keys(&(first + &key_line(2)))).await;
+    other.admin(&database, &["activate-generation", "2"]).await.unwrap();
+    let elsewhere = other.api(&holder).await.create_token("x").await.token;
+    assert_eq!(generation(&elsewhere), 2);
+    becomes(&server, 503, "this server lacks the signing keys of generation 2").await;
+
+    let mut api = server.api(&own).await;
+    let tokens = vec![holder.clone(), elsewhere.clone(), forged()];
+    let said = api.tokens.batch_introspect_tokens(BatchIntrospectTokensRequest { tokens }).await.unwrap().into_inner();
+    let said: Vec<_> = said.introspections.iter().map(|one| (one.active, one.undecided)).collect();
+    assert_eq!(said, [(true, false), (false, true), (false, false)]);
+    let alone = api.tokens.introspect_token(IntrospectTokenRequest { token: elsewhere.clone() }).await.unwrap_err();
+    assert_eq!(alone.code(), Code::Unavailable, "{alone:?}");
+    // Services with the layer call nobody a stranger for it, and go on with everybody else.
+    let (unknown, known) = tokio::join!(remote.verify(&elsewhere), remote.verify(&holder));
+    assert!(matches!(unknown, Err(VerifyError::Unavailable)), "{unknown:?}");
+    known.unwrap();
+    let again = remote.verify(&elsewhere).await;
+    assert!(matches!(again, Err(VerifyError::Unavailable)), "it is not remembered as bad: {again:?}");
 }

@@ -1,15 +1,27 @@
 //! HTTP/1.1 by hand, for what no client of good manners sends.
 
+use std::net::Ipv4Addr;
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use super::SOON;
 
 /// Sends these bytes, then reads until the server closes the connection.
 pub async fn send(address: &str, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    exchange(TcpStream::connect(address).await.unwrap(), bytes).await
+}
+
+/// The same from another of the machine's own addresses.
+pub async fn send_from(from: Ipv4Addr, address: &str, bytes: &[u8]) -> String {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    exchange(socket.connect(address.parse().unwrap()).await.unwrap(), bytes).await
+}
+
+async fn exchange(mut stream: TcpStream, bytes: &[u8]) -> String {
     // A server that refuses what comes may close before all of it has.
     let _ = stream.write_all(bytes).await;
     read_to_end(&mut stream).await

@@ -44,6 +44,33 @@ async fn a_revocation_counts_at_once_where_it_is_made_and_soon_everywhere() {
 }
 
 #[tokio::test]
+async fn one_statement_that_revokes_a_hundred_thousand_tokens_reaches_everybody() {
+    let database = TestDatabase::create().await;
+    let first = TestServer::start(&database).await;
+    let [second, third] =
+        [TestServer::start_beside(&first, &database).await, TestServer::start_beside(&first, &database).await];
+    let token = first.user(&database, "dev@example.com").await;
+    database.add_tokens(&token_id(&token), 100_000).await;
+    let others = [first.token(&database, "dev@example.com", &[]).await, first.user(&database, "b@example.com").await];
+    let mut callers = Vec::new();
+    for server in [&first, &second, &third] {
+        for token in [&token, &others[0], &others[1]] {
+            let mut api = server.api(token).await;
+            for _ in 0..2 {
+                api.whoami().await.unwrap();
+            }
+            callers.push(api);
+        }
+    }
+    let revoke = "UPDATE personal_access_tokens SET revoked_at = now() WHERE revoked_at IS NULL";
+    assert_eq!(database.owner().await.execute(revoke, &[]).await.unwrap(), 100_003);
+    for api in callers {
+        let refused = api.becomes_refused().await;
+        assert!(refused.message().starts_with("token revoked on"), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_remembered_is_not_asked_for_again() {
     let database = TestDatabase::create().await;
     let server = TestServer::start(&database).await;

@@ -1,0 +1,118 @@
+//! Each token looked up: against what PostgreSQL does by itself, and in tables of different sizes.
+
+use std::{path::Path, time::Duration};
+
+use http::HeaderValue;
+
+use super::{
+    Options,
+    client::Client,
+    ground::{Postgres, Server, figures::median, server::LATCHKEY, tokens, usage::Usage},
+    pgbench::Pgbench,
+    pin,
+    remembered::{headers, identity},
+    table::{Bar, Table},
+};
+
+/// Tokens that are used, at random.
+const USED: u32 = 100_000;
+const SMALL: u32 = 10_000;
+
+/// A server that remembers nothing, in front of a table.
+struct Asking {
+    postgres: Postgres,
+    server: Server,
+    client: Client,
+    tokens: Vec<HeaderValue>,
+    keys: usize,
+}
+
+impl Asking {
+    async fn start(rows: u32, options: &Options) -> Self {
+        let postgres = Postgres::start().await;
+        let server = Server::start(Path::new(LATCHKEY), &postgres, &["--revocation-bound=0"]).await;
+        println!("filling a table: {rows} tokens");
+        // The smaller of the two does not have as many.
+        let used = USED.min(SMALL);
+        let filled = tokens::fill(&postgres, rows, if rows > USED * 2 { USED } else { used }).await;
+        let keys = tokens::keys_for_pgbench(&postgres, &filled).await;
+        pin::postgres(&postgres);
+        pin::server(&server);
+        let client = Client::connect(server.address(), options.connections).await;
+        let asking = Self { postgres, server, client, tokens: headers(&filled), keys };
+        asking.rate(options, options.in_flight, Duration::from_secs(2)).await;
+        asking
+    }
+
+    async fn rate(&self, options: &Options, in_flight: usize, duration: Duration) -> f64 {
+        assert!(options.connections > 0);
+        self.client.saturate(&identity(), &self.tokens, &[0], in_flight, duration).await.0
+    }
+}
+
+pub(super) async fn measure(options: &Options, table: &mut Table) {
+    let duration = Duration::from_secs(options.seconds);
+    if options.wants("uncached") {
+        let asking = Asking::start(options.tokens, options).await;
+        let pgbench = Pgbench::new(&asking.postgres, asking.keys, options.connections);
+        pgbench.run(1).await;
+        let (mut shares, mut single, mut rates, mut selects, mut costs) = (vec![], vec![], vec![], vec![], vec![]);
+        for _ in 0..options.rounds {
+            let select = pgbench.run(options.seconds).await;
+            let before = Usage::now(asking.server.pid(), &asking.postgres);
+            let rate = asking.rate(options, options.in_flight, duration).await;
+            let used = Usage::now(asking.server.pid(), &asking.postgres) - before;
+            let one = asking.rate(options, 1, duration).await;
+            println!(
+                "pgbench {select:.0} selects/s, {rate:.0} requests/s: {:.3}; one under way on each: {:.3}",
+                rate / select,
+                one / select
+            );
+            shares.push(rate / select);
+            single.push(one / select);
+            rates.push(rate);
+            selects.push(select);
+            costs.push((
+                used.server / (rate * duration.as_secs_f64()) * 1e6,
+                used.postgres / (rate * duration.as_secs_f64()) * 1e6,
+            ));
+        }
+        let details = format!(
+            "{:.0} requests/s against {:.0} selects/s, {} connections with {} requests each; with 1 each {:.2}; server {:.1} µs, PostgreSQL {:.1} µs a request",
+            median(rates),
+            median(selects),
+            options.connections,
+            options.in_flight,
+            median(single),
+            median(costs.iter().map(|cost| cost.0)),
+            median(costs.iter().map(|cost| cost.1)),
+        );
+        let what = "authenticated unary, uncached, against pgbench's prepared select-by-key with as many connections";
+        table.row(what, Bar::AtLeast(1.0), median(shares), "", &details);
+        asking.server.stop().await;
+    }
+    if options.wants("large") {
+        let (small, large) = (Asking::start(SMALL, options).await, Asking::start(options.large, options).await);
+        let (mut shares, mut rates) = (Vec::new(), Vec::new());
+        for _ in 0..options.rounds {
+            let of_small = small.rate(options, options.in_flight, duration).await;
+            let of_large = large.rate(options, options.in_flight, duration).await;
+            println!(
+                "{of_small:.0}/s of the small table, {of_large:.0}/s of the large one: {:.3}",
+                of_large / of_small
+            );
+            shares.push(of_large / of_small);
+            rates.push(of_large);
+        }
+        let details = format!("{:.0} requests/s; {} against {SMALL} tokens", median(rates), options.large);
+        table.row(
+            "throughput with 10M tokens in the table, uncached, against 10k",
+            Bar::AtLeast(0.9),
+            median(shares),
+            "",
+            &details,
+        );
+        small.server.stop().await;
+        large.server.stop().await;
+    }
+}

@@ -1,0 +1,89 @@
+//! What Envoy waits for before each request.
+
+use std::{path::Path, time::Duration};
+
+use http::HeaderValue;
+use latchkey::pb::envoy::service::auth::v3::{
+    AttributeContext, CheckRequest,
+    attribute_context::{HttpRequest, Request},
+};
+
+use super::{
+    Options,
+    client::{Call, Client},
+    ground::{Postgres, Server, figures::median, server::LATCHKEY, tokens},
+    pin,
+    remembered::headers,
+    table::{Bar, Table},
+};
+
+/// Different requests that are asked about, each with a token of its own.
+const TOKENS: u32 = 64;
+
+fn check(token: &HeaderValue) -> Call {
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    // As many headers as a browser or a client of gRPC sends.
+    let headers = [
+        header("authorization", token.to_str().unwrap()),
+        header(":authority", "service.example"),
+        header(":path", "/things/1"),
+        header(":method", "GET"),
+        header(":scheme", "https"),
+        header("user-agent", "curl/8.0"),
+        header("accept", "*/*"),
+        header("x-request-id", "00000000-0000-0000-0000-000000000000"),
+        header("x-forwarded-proto", "https"),
+    ];
+    let http = HttpRequest {
+        method: "GET".to_owned(),
+        path: "/things/1".to_owned(),
+        headers: headers.into(),
+        ..HttpRequest::default()
+    };
+    let request = Some(Request { http: Some(http) });
+    let attributes = Some(AttributeContext { request, ..AttributeContext::default() });
+    Call::new("/envoy.service.auth.v3.Authorization/Check", &CheckRequest { attributes })
+}
+
+pub(super) async fn measure(options: &Options, table: &mut Table) {
+    if !options.wants("envoy") {
+        return;
+    }
+    let postgres = Postgres::start().await;
+    let server = Server::start(Path::new(LATCHKEY), &postgres, &[]).await;
+    let own = [HeaderValue::from_str(&format!("Bearer {}", server.service_token().await)).unwrap()];
+    let tokens = headers(&tokens::fill(&postgres, 10_000, TOKENS).await);
+    pin::postgres(&postgres);
+    pin::server(&server);
+    let client = Client::connect(server.address(), options.connections).await;
+    let calls: Vec<Call> = tokens.iter().map(check).collect();
+    let duration = Duration::from_secs(options.seconds);
+    // Every token is remembered before one of them is measured.
+    for _ in 0..2 {
+        for call in &calls {
+            assert_eq!(client.ask(call, &own[0]).await.0, 0);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let (mut ratios, mut peaks, mut p50s, mut p99s) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for round in 0..options.rounds {
+        let call = &calls[round % calls.len()];
+        let peak = client.saturate(call, &own, &[0], options.in_flight, duration).await.0;
+        let times = client.at_rate(call, &own, &[0], peak / 2.0, duration).await;
+        let (p50, p99) = (times.quantile(0.5), times.quantile(0.99));
+        println!("peak {peak:.0}/s; at half of it p50 {p50:.2} ms, p99 {p99:.2} ms");
+        ratios.push(p99 / p50);
+        peaks.push(peak);
+        p50s.push(p50);
+        p99s.push(p99);
+    }
+    let details = format!("peak {:.0}/s; p50 {:.2} ms, p99 {:.2} ms", median(peaks), median(p50s), median(p99s));
+    table.row(
+        "ext_authz Check p99 at half of peak throughput, against its p50",
+        Bar::Below(3.0),
+        median(ratios),
+        " x",
+        &details,
+    );
+    server.stop().await;
+}

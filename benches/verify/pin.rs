@@ -1,0 +1,53 @@
+//! Who runs on which core: servers and PostgreSQL on the first, clients on the second.
+
+use std::fs;
+
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+
+use super::ground::{Postgres, Server};
+
+const SERVERS: usize = 0;
+const CLIENTS: usize = 1;
+
+fn pin(thread: i32, core: usize) {
+    let mut cores = CpuSet::new();
+    cores.set(core).unwrap();
+    // One that has ended meanwhile runs nowhere.
+    let _ = sched_setaffinity(Pid::from_raw(thread), &cores);
+}
+
+fn pin_process(process: i32, core: usize) {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    for thread in threads.filter_map(|thread| thread.file_name().to_str()?.parse().ok()) {
+        pin(thread, core);
+    }
+}
+
+/// This process, and all threads of it from now on.
+pub(super) fn clients() {
+    pin_process(std::process::id().cast_signed(), CLIENTS);
+}
+
+/// The calling thread alone.
+pub(super) fn this_thread_to_servers() {
+    pin(0, SERVERS);
+}
+
+/// A server, with all threads that it has now and will have.
+pub(super) fn server(server: &Server) {
+    for process in server.processes() {
+        pin_process(process, SERVERS);
+    }
+}
+
+/// PostgreSQL, with all processes that it has now and will have.
+pub(super) fn postgres(postgres: &Postgres) {
+    let postmaster = postgres.postmaster();
+    let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap_or_default();
+    for process in children.split_whitespace().filter_map(|child| child.parse().ok()).chain([postmaster]) {
+        pin_process(process, SERVERS);
+    }
+}

@@ -1,0 +1,181 @@
+//! Tokens that are remembered, forged ones, and good callers beside those.
+
+use std::{path::Path, time::Duration};
+
+use http::HeaderValue;
+use latchkey::{
+    domain::token::{CredentialKind, Generation},
+    pb::gitpod::v1::GetAuthenticatedIdentityRequest,
+};
+
+use super::{
+    Options,
+    client::{Call, Client},
+    ground::{Postgres, Server, figures::median, server::LATCHKEY, tokens, usage::time_of},
+    handler::Handler,
+    pin,
+    table::{Bar, Table},
+};
+
+/// Tokens in use.
+const TOKENS: u32 = 1000;
+/// Forged requests a second that good callers are not to notice.
+const FLOOD: f64 = 20_000.0;
+/// Good ones beside them.
+const GOOD: f64 = 1_000.0;
+
+const OK: &[u8] = &[0];
+/// UNAUTHENTICATED, or RESOURCE_EXHAUSTED beyond some tries.
+const REFUSED: &[u8] = &[16, 8];
+
+pub(super) fn identity() -> Call {
+    Call::new("/gitpod.v1.IdentityService/GetAuthenticatedIdentity", &GetAuthenticatedIdentityRequest {})
+}
+
+/// Tokens as headers of this client's kind.
+pub(super) fn headers(tokens: &tokens::Tokens) -> Vec<HeaderValue> {
+    tokens.headers.iter().map(|value| HeaderValue::from_bytes(value.as_encoded_bytes()).unwrap()).collect()
+}
+
+/// Texts that are written as tokens are, and have another server's tag.
+fn forged() -> Vec<HeaderValue> {
+    use latchkey::domain::token::SigningKeys;
+    let keys = SigningKeys::generate_line(Generation::FIRST).unwrap();
+    let keys = SigningKeys::parse(keys.expose()).unwrap();
+    let mut dice = tokens::Dice(3);
+    (0..1000)
+        .map(|_| {
+            let id = uuid::Builder::from_unix_timestamp_millis(dice.below(1 << 40), &[7; 10]).into_uuid();
+            let minted = keys.mint(CredentialKind::PersonalAccessToken, Generation::FIRST, id).unwrap().unwrap();
+            HeaderValue::from_str(&format!("Bearer {}", minted.text.expose())).unwrap()
+        })
+        .collect()
+}
+
+pub(super) async fn measure(options: &Options, table: &mut Table) {
+    if !["cached", "forged", "flood"].iter().any(|row| options.wants(row)) {
+        return;
+    }
+    let postgres = Postgres::start().await;
+    let server = Server::start(Path::new(LATCHKEY), &postgres, &[]).await;
+    let tokens = headers(&tokens::fill(&postgres, 10_000, TOKENS).await);
+    pin::postgres(&postgres);
+    pin::server(&server);
+    let client = Client::connect(server.address(), options.connections).await;
+    let warm = Duration::from_secs(2);
+    client.saturate(&identity(), &tokens, OK, options.in_flight, warm).await;
+    if options.wants("cached") {
+        cached(options, table, &postgres, &tokens).await;
+    }
+    if options.wants("forged") {
+        refused(options, table, &postgres, &server, &client, &tokens).await;
+    }
+    if options.wants("flood") {
+        flood(options, table, &server, &client, &tokens).await;
+    }
+    server.stop().await;
+}
+
+async fn cached(options: &Options, table: &mut Table, postgres: &Postgres, tokens: &[HeaderValue]) {
+    let organization = postgres
+        .superuser()
+        .await
+        .query_one("SELECT id::text FROM organizations", &[])
+        .await
+        .unwrap()
+        .get::<_, String>(0);
+    let handler = Handler::start(postgres, organization.parse().unwrap()).await;
+    let authenticated = Client::connect(&handler.authenticated, options.connections).await;
+    let open = Client::connect(&handler.open, options.connections).await;
+    let (call, duration) = (identity(), Duration::from_secs(options.seconds));
+    authenticated.saturate(&call, tokens, OK, options.in_flight, Duration::from_secs(2)).await;
+    open.saturate(&call, tokens, OK, options.in_flight, Duration::from_secs(1)).await;
+    let (mut shares, mut rates) = (Vec::new(), Vec::new());
+    for round in 0..options.rounds {
+        let of = async |client: &Client| client.saturate(&call, tokens, OK, options.in_flight, duration).await.0;
+        // Who comes first takes turns.
+        let (with, without) = if round % 2 == 0 {
+            let with = of(&authenticated).await;
+            (with, of(&open).await)
+        } else {
+            let without = of(&open).await;
+            (of(&authenticated).await, without)
+        };
+        println!("authenticated {with:.0}/s, the same handler without {without:.0}/s: {:.3}", with / without);
+        shares.push(with / without);
+        rates.push(with);
+    }
+    let details =
+        format!("{:.0} requests/s, {} connections with {} each", median(rates), options.connections, options.in_flight);
+    let what = "authenticated unary, token cached, against the same handler without auth";
+    table.row(what, Bar::AtLeast(0.95), median(shares), "", &details);
+}
+
+async fn refused(
+    options: &Options,
+    table: &mut Table,
+    postgres: &Postgres,
+    server: &Server,
+    client: &Client,
+    tokens: &[HeaderValue],
+) {
+    let (call, duration, forged) = (identity(), Duration::from_secs(options.seconds), forged());
+    let (mut shares, mut rates, mut costs) = (Vec::new(), Vec::new(), Vec::new());
+    let mut queries = 0;
+    for _ in 0..options.rounds {
+        let good = client.saturate(&call, tokens, OK, options.in_flight, duration).await.0;
+        let (before, used) = (lookups(postgres).await, time_of(server.pid()));
+        let bad = client.saturate(&call, &forged, REFUSED, options.in_flight, duration).await.0;
+        queries += lookups(postgres).await - before;
+        costs.push((time_of(server.pid()) - used) / (bad * duration.as_secs_f64()) * 1e6);
+        println!("good {good:.0}/s, forged {bad:.0}/s: {:.2}", bad / good);
+        shares.push(bad / good);
+        rates.push(bad);
+    }
+    let details = format!(
+        "{:.0} refusals/s, {:.1} µs of the server each; {queries} lookups of tokens",
+        median(rates),
+        median(costs)
+    );
+    let what = "forged tokens refused a second, against authenticated cached requests, and queries for them";
+    table.row(what, Bar::AtLeast(1.0), median(shares), "", &details);
+    assert_eq!(queries, 0, "forged tokens are looked up");
+}
+
+/// How often the index that tokens are looked up by was used.
+async fn lookups(postgres: &Postgres) -> i64 {
+    let sql = postgres.superuser().await;
+    // Sessions tell of what they did a little later.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let scans = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'personal_access_tokens_pkey'";
+    sql.query_one(scans, &[]).await.unwrap().get(0)
+}
+
+async fn flood(options: &Options, table: &mut Table, server: &Server, client: &Client, tokens: &[HeaderValue]) {
+    let (call, duration, forged) = (identity(), Duration::from_secs(options.seconds * 2), forged());
+    let floods = Client::connect(server.address(), options.connections).await;
+    let mut shares = Vec::new();
+    let (mut alone, mut beside, mut reached) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..options.rounds {
+        let without = client.at_rate(&call, tokens, OK, GOOD, duration).await.quantile(0.99);
+        let (with, bad) = tokio::join!(
+            client.at_rate(&call, tokens, OK, GOOD, duration),
+            floods.at_rate(&call, &forged, REFUSED, FLOOD, duration)
+        );
+        let with = with.quantile(0.99);
+        #[expect(clippy::cast_precision_loss, reason = "nobody measures 2^52 things")]
+        reached.push(bad.len() as f64 / duration.as_secs_f64());
+        println!("p99 {without:.2} ms alone, {with:.2} ms beside forged requests");
+        shares.push(with / without);
+        alone.push(without);
+        beside.push(with);
+    }
+    let details = format!(
+        "p99 {:.2} ms against {:.2} ms at {GOOD:.0} good requests/s; {:.0} forged ones/s from the same address and the same core as the client",
+        median(beside),
+        median(alone),
+        median(reached)
+    );
+    let what = "p99 of good callers while 20,000 forged requests/s arrive from one address, against without";
+    table.row(what, Bar::Below(2.0), median(shares), " x", &details);
+}

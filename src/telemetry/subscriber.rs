@@ -1,0 +1,73 @@
+//! Logs to standard error, and who else hears of what happens.
+
+use std::io::IsTerminal;
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+use super::traces::{self, Exporter};
+use crate::config::Traces;
+
+/// What was started; ends with this value.
+#[must_use]
+pub struct Telemetry(Option<Exporter>);
+
+impl Telemetry {
+    /// Sends what is not yet sent, for a little while.
+    pub fn end(self) {
+        if let Some(exporter) = self.0 {
+            exporter.end();
+        }
+    }
+}
+
+/// Logs to standard error: what `LATCHKEY_LOG` asks for (`info` by default, in the syntax of `RUST_LOG`), as JSON when
+/// `LATCHKEY_LOG_FORMAT` is `json`; in JSON each line that belongs to a request says to which, and by whose token. Traces go where they
+/// are to go, if anywhere. To be called in a Tokio runtime; a second call changes nothing.
+pub fn start(traces: Option<&Traces>) -> Telemetry {
+    let asked = std::env::var("LATCHKEY_LOG").unwrap_or_default();
+    let filter = EnvFilter::try_new(if asked.is_empty() { "info" } else { &asked });
+    let mut mistakes: Vec<String> =
+        filter.as_ref().err().map(|error| format!("LATCHKEY_LOG: {error}")).into_iter().collect();
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("info")).and(filter_fn(is_harmless));
+    let exporter = traces.and_then(|config| match Exporter::new(config) {
+        Ok(exporter) => Some(exporter),
+        Err(error) => {
+            mistakes.push(format!("--otlp-endpoint: {error}"));
+            None
+        }
+    });
+    let json = std::env::var("LATCHKEY_LOG_FORMAT").is_ok_and(|format| format == "json");
+    // Files and journals are no terminals: colours there are noise, and part what is searched for.
+    let lines =
+        tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let lines = if json {
+        // What a request's span takes is paid by who asked for it.
+        lines.json().with_filter(filter.or(filter_fn(is_request))).boxed()
+    } else {
+        lines.with_filter(filter).boxed()
+    };
+    let spans = exporter.as_ref().map(|exporter| exporter.layer().with_filter(filter_fn(traces::is_told)));
+    // An error means that somebody else logs already, such as a test.
+    let _ = tracing_subscriber::registry().with(lines).with(spans).try_init();
+    for mistake in mistakes {
+        tracing::warn!("{mistake}: not understood, and not counted");
+    }
+    Telemetry(exporter)
+}
+
+/// Whether something may be logged, whatever is asked for: below `info` the PostgreSQL driver tells the values of each
+/// query, and with them digests, and what people wrote.
+fn is_harmless(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with("tokio_postgres") || *metadata.level() <= Level::INFO
+}
+
+/// The span around each request.
+fn is_request(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && metadata.name() == "request" && metadata.target().starts_with("latchkey")
+}

@@ -1,0 +1,138 @@
+//! Metrics: what is told, what it is called, and that no caller makes more of it.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::support::{
+    Caller, ServerOptions, TestDatabase, TestServer, WHOAMI, eventually, http,
+    keys::{forged, token_id},
+    network::own_address,
+};
+
+async fn start(database: &TestDatabase, number: u8) -> (TestServer, String) {
+    let address = format!("{}:9464", own_address(number));
+    let args = vec![format!("--metrics-listen={address}")];
+    (TestServer::start_with(database, ServerOptions { args, ..ServerOptions::default() }).await, address)
+}
+
+async fn told(address: &str) -> String {
+    let (status, text) = http::get(address, "/metrics").await;
+    assert_eq!(status, 200);
+    text
+}
+
+/// What stands in front of the number in each line.
+fn series(text: &str) -> BTreeSet<String> {
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
+}
+
+/// The metrics there are: those of histograms by the name that they are described with.
+fn names(text: &str) -> BTreeSet<String> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    lines.map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+}
+
+fn value(text: &str, series: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn verifications_are_told_by_where_they_were_found_and_by_outcome() {
+    let database = TestDatabase::create().await;
+    let (server, address) = start(&database, 0).await;
+    let token = server.user(&database, "dev@example.com").await;
+    let caller = Caller::connect(&server.url()).await;
+    // Before the first heartbeat nothing that is remembered counts.
+    eventually("it is remembered", async || {
+        caller.call_with_token(WHOAMI, &token).await.unwrap();
+        let cached = value(&told(&address).await, "latchkey_verifications_total{source=\"cache\",outcome=\"good\"}");
+        (cached > 0.0).then_some(())
+    })
+    .await;
+    for text in [forged(), forged(), "x".to_owned()] {
+        caller.call_with_token(WHOAMI, &text).await.unwrap_err();
+    }
+    database.expire(&token_id(&token)).await;
+    eventually("it is expired", async || caller.call_with_token(WHOAMI, &token).await.err()).await;
+
+    let text = told(&address).await;
+    let of = |source: &str, outcome: &str| {
+        value(&text, &format!("latchkey_verifications_total{{source=\"{source}\",outcome=\"{outcome}\"}}"))
+    };
+    assert_eq!((of("nowhere", "forged"), of("nowhere", "malformed")), (2.0, 1.0));
+    assert!(of("batch", "good") >= 1.0);
+    assert_eq!(of("batch", "expired") + of("cache", "expired"), 1.0);
+    let took = |source| value(&text, &format!("latchkey_verification_seconds_count{{source=\"{source}\"}}"));
+    assert_eq!(took("nowhere"), 3.0);
+    assert_eq!(value(&text, "latchkey_verification_listening"), 1.0);
+    assert_eq!(value(&text, "latchkey_database_waiting{pool=\"serving\"}"), 0.0);
+    assert!(value(&text, "latchkey_verification_heartbeat_age_seconds") < 5.0);
+    assert!(value(&text, "latchkey_database_connections{pool=\"verifying\",state=\"idle\"}") >= 1.0);
+}
+
+#[tokio::test]
+async fn no_caller_makes_more_of_them() {
+    let database = TestDatabase::create().await;
+    let (server, address) = start(&database, 1).await;
+    let token = server.user(&database, "dev@example.com").await;
+    let caller = Caller::connect(&server.url()).await;
+    let unknown = |number: usize| format!("/gitpod.v1.TokenService/Nothing{number}");
+    let of_environment = || format!("/environments/{}/ops{WHOAMI}", latchkey::domain::ids::EnvironmentId::generate());
+    caller.call_with_token(WHOAMI, &token).await.unwrap();
+    caller.call_with_token(&unknown(0), &token).await.unwrap_err();
+    caller.call_with_token(&of_environment(), &token).await.unwrap_err();
+    caller.call_with_token(WHOAMI, &forged()).await.unwrap_err();
+    caller.call_with_token(WHOAMI, "x").await.unwrap_err();
+    let before = series(&told(&address).await);
+    for number in 1..20 {
+        caller.call_with_token(&unknown(number), &token).await.unwrap_err();
+        caller.call_with_token(&of_environment(), &token).await.unwrap_err();
+        caller.call_with_token(WHOAMI, &forged()).await.unwrap_err();
+        caller.call_with_token(WHOAMI, &format!("x{number}")).await.unwrap_err();
+    }
+    let more: Vec<String> = series(&told(&address).await).difference(&before).cloned().collect();
+    assert_eq!(more, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_is_told_is_described_in_the_readme_and_what_is_shown_is_told() {
+    let database = TestDatabase::create().await;
+    let (server, address) = start(&database, 2).await;
+    let token = server.user(&database, "dev@example.com").await;
+    let caller = Caller::connect(&server.url()).await;
+    caller.call_with_token(WHOAMI, &token).await.unwrap();
+    caller.call_with_token(WHOAMI, "x").await.unwrap_err();
+    let text = told(&address).await;
+    let told = names(&text);
+    let readme = include_str!("../../../README.md");
+    let described: BTreeSet<String> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `latchkey_")?.split_once('`'))
+        .map(|(name, _)| format!("latchkey_{name}"))
+        .collect();
+    let undescribed: Vec<&String> = told.difference(&described).collect();
+    assert!(undescribed.is_empty(), "README.md does not describe {undescribed:?}");
+    for name in &told {
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} is not described by itself");
+    }
+
+    let dashboard: Value = serde_json::from_str(include_str!("../../../deploy/grafana/latchkey.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len());
+    let mut shown = BTreeSet::new();
+    for target in panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten() {
+        let expression = target["expr"].as_str().unwrap();
+        let words = expression.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        shown.extend(words.filter(|word| word.starts_with("latchkey_")).map(|word| {
+            let histogram = ["_bucket", "_count", "_sum"].into_iter().find_map(|part| word.strip_suffix(part));
+            histogram.filter(|name| name.ends_with("_seconds")).unwrap_or(word).to_owned()
+        }));
+    }
+    assert!(shown.len() > 15, "{shown:?}");
+    let unknown: Vec<&String> = shown.difference(&described).collect();
+    assert!(unknown.is_empty(), "the dashboard shows what there is not: {unknown:?}");
+}
