@@ -20,12 +20,13 @@ async fn start(first: &TestServer, database: &TestDatabase, offset: &str, bound:
         // What root starts clears its environment; so it is started by the account that the tests' PostgreSQL lets in as every role.
         // `$1` is the program, and `$0` its copy where that account can read it.
         let script = r#"cp "$1" "$0" && chown -R postgres: "${0%/*}" && shift &&
-                        exec setpriv --reuid=postgres --regid=postgres --clear-groups "$0" "$@""#;
+                        exec setpriv --reuid=postgres --regid=postgres --clear-groups env LD_PRELOAD="$LIBRARY" "$0" "$@""#;
         let program = directory.path().join("latchkey");
         wrapper.extend(["sh", "-c", script, program.to_str().unwrap()].map(str::to_owned));
     }
-    let variables =
-        [("LD_PRELOAD", library.to_str().unwrap()), ("FAKETIME", offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+    // Not in root's shell: what the library shares among its processes would be root's.
+    let preload = if wrapper.is_empty() { "LD_PRELOAD" } else { "LIBRARY" };
+    let variables = [(preload, library.to_str().unwrap()), ("FAKETIME", offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
     let options = ServerOptions {
         args: vec![format!("--revocation-bound={bound}")],
         env: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
@@ -43,6 +44,7 @@ async fn what_expires_expires_by_postgresqls_clock_wherever_the_machines_stands(
     let first = TestServer::start(&database).await;
     first.user(&database, "dev@example.com").await;
     let sql = database.superuser().await;
+    sql.batch_execute("SET session_replication_role = replica").await.unwrap();
     // In so many seconds from now.
     let is_over = async |id: &str, in_seconds: f64| -> bool {
         let query = "SELECT clock_timestamp() + make_interval(secs => $2) >= expires_at FROM personal_access_tokens
@@ -56,6 +58,7 @@ async fn what_expires_expires_by_postgresqls_clock_wherever_the_machines_stands(
             let token = first.token(&database, "dev@example.com", &[]).await;
             let id = token_id(&token);
             // By the machine's clock it would have been over long ago, or would be good for minutes.
+            // Nobody has used it yet: nobody has to be told. Otherwise an end is not changed.
             let soon = "UPDATE personal_access_tokens SET expires_at = now() + interval '3s' WHERE id = $1::text::uuid";
             assert_eq!(sql.execute(soon, &[&id]).await.unwrap(), 1);
             let mut api = server.api(&token).await;
