@@ -59,7 +59,8 @@ impl Handler {
                     let recorder = recorder.clone();
                     async move { recorder.run(CancellationToken::new()).await }
                 });
-                let auth = AuthLayer::new(Arc::new(Verifier::start(keys, source, cache)), Arc::new(recorder));
+                let auth =
+                    AuthLayer::new(Arc::new(Verifier::start(keys, source, cache)), Arc::new(recorder), Arc::default());
                 let routes = Routes::new(IdentityServiceServer::new(IdentityApi));
                 let connect =
                     Connect::new(routes, [pb::FILE_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET]).unwrap();
