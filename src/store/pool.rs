@@ -113,10 +113,12 @@ pub(super) fn settings(config: &StoreConfig, settlement: &Settlement) -> String 
 
 /// Executes statements that come before or after a query of ours.
 pub(super) async fn around(connection: &mut AsyncPgConnection, sql: &str) -> QueryResult<()> {
-    connection.batch_execute(sql).await.map_err(|error| match error {
-        DieselError::DatabaseError(_, information) if information.message() == "division by zero" => {
-            DieselError::DatabaseError(DatabaseErrorKind::UnableToSendCommand, Box::new(ELSEWHERE.to_owned()))
-        }
-        error => error,
-    })
+    let Err(error) = connection.batch_execute(sql).await else { return Ok(()) };
+    if let DieselError::DatabaseError(_, information) = &error
+        && information.message() == "division by zero"
+    {
+        // As good as a connection that was closed: another one may do better at once.
+        return Err(DieselError::DatabaseError(DatabaseErrorKind::UnableToSendCommand, Box::new(ELSEWHERE.to_owned())));
+    }
+    Err(error)
 }

@@ -59,7 +59,8 @@ async fn what_expires_expires_by_postgresqls_clock_wherever_the_machines_stands(
             let id = token_id(&token);
             // By the machine's clock it would have been over long ago, or would be good for minutes.
             // Nobody has used it yet: nobody has to be told. Otherwise an end is not changed.
-            let soon = "UPDATE personal_access_tokens SET created_at = now() - interval '1h', expires_at = now() + interval '3s' WHERE id = $1::text::uuid";
+            let soon = "UPDATE personal_access_tokens SET created_at = now() - interval '1h', expires_at = now() + interval '3s'
+                        WHERE id = $1::text::uuid";
             assert_eq!(sql.execute(soon, &[&id]).await.unwrap(), 1);
             let mut api = server.api(&token).await;
             let mut accepted = 0;
