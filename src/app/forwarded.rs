@@ -92,7 +92,7 @@ fn address(element: &[u8]) -> Option<IpAddr> {
         None => text.parse().ok().or_else(|| match text.parse().ok()? {
             // A zone means something on the proxy's machine alone.
             SocketAddr::V6(address) if address.scope_id() != 0 => None,
-            address => Some(address.ip()),
+            address @ (SocketAddr::V4(_) | SocketAddr::V6(_)) => Some(address.ip()),
         })?,
     };
     Some(address.to_canonical())

@@ -40,7 +40,7 @@ struct Query {
 impl Query {
     fn finds(self, found: &[StoredCredential]) {
         let found = found.iter().map(|stored| (stored.credential.token_id().uuid(), stored.clone())).collect();
-        self.answer.send(Ok(found)).ok().expect("somebody waits for it");
+        assert!(self.answer.send(Ok(found)).is_ok(), "somebody waits for it");
     }
 }
 
@@ -49,7 +49,7 @@ struct Source(mpsc::UnboundedSender<Query>);
 impl CredentialSource for Source {
     async fn find(&self, _kind: CredentialKind, ids: Vec<Uuid>) -> Answer {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Query { ids, answer }).ok().expect("the test looks on");
+        assert!(self.0.send(Query { ids, answer }).is_ok(), "the test looks on");
         answered.await.unwrap_or(Err(SourceUnavailable))
     }
 
@@ -140,7 +140,7 @@ impl Scene {
         let verified = match verifying.as_mut().now_or_never() {
             Some(verified) => verified,
             None => {
-                self.sent().await.finds(&[token.revoked.clone()]);
+                self.sent().await.finds(std::slice::from_ref(&token.revoked));
                 verifying.await
             }
         };
@@ -155,13 +155,13 @@ async fn one_that_comes_before_a_lookup_begins_or_after_it_was_remembered() {
         let token = scene.token();
         let before = Box::pin(scene.verifier.verify(&token.text));
         let first = scene.begin(&token);
-        scene.sent().await.finds(&[token.good.clone()]);
+        scene.sent().await.finds(std::slice::from_ref(&token.good));
         first.await.unwrap();
         let remembered = scene.verifier.verify(&token.text).now_or_never().expect("it is remembered");
         remembered.unwrap();
         forget(&scene.cache, &token);
         // What was only spoken of until now has no mark yet.
-        let answering = async { scene.sent().await.finds(&[token.revoked.clone()]) };
+        let answering = async { scene.sent().await.finds(std::slice::from_ref(&token.revoked)) };
         let (verified, ()) = futures::join!(before, answering);
         assert!(matches!(verified, Err(VerifyError::Ended(..))), "{what}: {verified:?}");
         scene.assert_refused(&token, what).await;
@@ -180,7 +180,7 @@ async fn one_that_comes_while_a_lookup_waits_to_be_sent() {
         under_way.finds(&[]);
         let query = scene.sent().await;
         assert_eq!(query.ids, [token.id]);
-        query.finds(&[token.revoked.clone()]);
+        query.finds(std::slice::from_ref(&token.revoked));
         let verified = waiting.await;
         assert!(matches!(verified, Err(VerifyError::Ended(..))), "{what}: {verified:?}");
         under_way_too.finds(&[]);
@@ -203,14 +203,14 @@ async fn one_that_comes_while_a_query_is_under_way() {
             let new = scene.sent().await;
             assert_eq!(new.ids, [token.id]);
             let verified = if is_old_answered_first {
-                old.finds(&[token.good.clone()]);
+                old.finds(std::slice::from_ref(&token.good));
                 first.await.expect("it came before");
-                new.finds(&[token.revoked.clone()]);
+                new.finds(std::slice::from_ref(&token.revoked));
                 second.await
             } else {
-                new.finds(&[token.revoked.clone()]);
+                new.finds(std::slice::from_ref(&token.revoked));
                 let verified = second.await;
-                old.finds(&[token.good.clone()]);
+                old.finds(std::slice::from_ref(&token.good));
                 first.await.expect("it came before");
                 verified
             };
@@ -228,11 +228,11 @@ async fn one_that_comes_while_a_query_is_under_way_that_nobody_else_waits_for() 
         let first = scene.begin(&token);
         let old = scene.sent().await;
         forget(&scene.cache, &token);
-        old.finds(&[token.good.clone()]);
+        old.finds(std::slice::from_ref(&token.good));
         first.await.expect("it came before");
         // Nothing was remembered of it.
         let second = scene.begin(&token);
-        scene.sent().await.finds(&[token.revoked.clone()]);
+        scene.sent().await.finds(std::slice::from_ref(&token.revoked));
         let verified = second.await;
         assert!(matches!(verified, Err(VerifyError::Ended(..))), "{what}: {verified:?}");
     }
@@ -245,7 +245,7 @@ async fn one_that_comes_when_a_query_is_answered_and_its_answer_not_remembered_y
         let (token, others) = (scene.token(), [scene.token(), scene.token()]);
         let (aside, under_way) = scene.keep_busy(&others[0]).await;
         let mut first = scene.begin(&token);
-        scene.sent().await.finds(&[token.good.clone()]);
+        scene.sent().await.finds(std::slice::from_ref(&token.good));
         // The one worker that is left asks again: so it has passed the answer on.
         let (next, asked) = scene.keep_busy(&others[1]).await;
         forget(&scene.cache, &token);
@@ -254,7 +254,7 @@ async fn one_that_comes_when_a_query_is_answered_and_its_answer_not_remembered_y
         asked.finds(&[]);
         let _ = (aside.await, next.await);
         let second = scene.begin(&token);
-        scene.sent().await.finds(&[token.revoked.clone()]);
+        scene.sent().await.finds(std::slice::from_ref(&token.revoked));
         let verified = second.await;
         assert!(matches!(verified, Err(VerifyError::Ended(..))), "{what}: {verified:?}");
     }
@@ -265,7 +265,7 @@ async fn one_that_nobody_tells_of_counts_when_the_bound_is_over() {
     let scene = Scene::new();
     let token = scene.token();
     let first = scene.begin(&token);
-    scene.sent().await.finds(&[token.good.clone()]);
+    scene.sent().await.finds(std::slice::from_ref(&token.good));
     first.await.unwrap();
     let just_within = boot_time().saturating_sub(BOUND) + Duration::from_secs(60);
     for (heard, is_remembered) in [(just_within, true), (boot_time().saturating_sub(BOUND), false)] {
@@ -279,7 +279,7 @@ async fn one_that_nobody_tells_of_counts_when_the_bound_is_over() {
         // The one that was begun above, and given up, is not sent.
         let query = scene.sent().await;
         assert_eq!(query.ids, [token.id]);
-        query.finds(&[token.revoked.clone()]);
+        query.finds(std::slice::from_ref(&token.revoked));
         assert!(matches!(second.await, Err(VerifyError::Ended(..))));
     }
 }
@@ -293,11 +293,11 @@ async fn lookups_join_what_waits_and_never_what_is_sent() {
     let (busy, under_way) = scene.keep_busy(&other).await;
     // Both wait for the next one: it is asked once for both.
     let (second, third) = (scene.begin(&token), scene.begin(&token));
-    query.finds(&[token.good.clone()]);
+    query.finds(std::slice::from_ref(&token.good));
     first.await.unwrap();
     let next = scene.sent().await;
     assert_eq!(next.ids, [token.id]);
-    next.finds(&[token.revoked.clone()]);
+    next.finds(std::slice::from_ref(&token.revoked));
     for verifying in [second, third] {
         let verified = verifying.await;
         assert!(matches!(verified, Err(VerifyError::Ended(..))), "{verified:?}");
