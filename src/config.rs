@@ -41,7 +41,11 @@ pub struct DataArgs {
     /// Use this PostgreSQL instead of the embedded one, such as postgresql://latchkey@db.example/latchkey
     #[arg(long, global = true, env = "LATCHKEY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// As whom to migrate and administer, if not as who serves: the owner of the tables [default: the database URL]
+    /// Where that PostgreSQL itself is, if the database URL leads through a pooler such as PgBouncer: announcements are heard there, and
+    /// the owner connects there
+    #[arg(long, global = true, env = "LATCHKEY_DATABASE_DIRECT_URL", value_name = "URL", hide_env_values = true)]
+    pub database_direct_url: Option<String>,
+    /// As whom to migrate and administer, if not as who serves: the owner of the tables [default: the direct URL, or else the database URL]
     #[arg(long, global = true, env = "LATCHKEY_OWNER_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub owner_database_url: Option<String>,
     /// File of signing keys [default: signing-keys in $CREDENTIALS_DIRECTORY or in the data directory]
@@ -53,7 +57,9 @@ impl DataArgs {
     /// How the operator's commands connect to the operator's own PostgreSQL, if that is what is used.
     #[must_use]
     pub fn owner_url(&self) -> Option<&str> {
-        self.database_url.as_ref().map(|url| self.owner_database_url.as_ref().unwrap_or(url).as_str())
+        let url = self.database_url.as_ref()?;
+        let direct = self.database_direct_url.as_ref().unwrap_or(url);
+        Some(self.owner_database_url.as_ref().unwrap_or(direct))
     }
 }
 
@@ -279,6 +285,9 @@ impl ServeArgs {
             "0" => Some(0),
             text => size("--free-space-reserve", text, &mut mistakes),
         });
+        if self.data.database_direct_url.is_some() && self.data.database_url.is_none() {
+            mistakes.push("--database-direct-url: goes with --database-url, which leads through a pooler".to_owned());
+        }
         let local_runner = self.local_runner || self.data.database_url.is_none();
         // As Git has it: an empty variable names no file.
         let named = |file: &PathBuf| !file.as_os_str().is_empty();

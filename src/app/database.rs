@@ -27,11 +27,32 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether the embedded PostgreSQL still runs.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// How the serving role connects.
+#[derive(Clone)]
+pub struct ServingUrls {
+    /// For whatever is asked.
+    pub database: Secret,
+    /// For whatever is listened for, if the other one leads through a pooler.
+    pub direct: Option<Secret>,
+}
+
+impl ServingUrls {
+    /// What a store is made with.
+    ///
+    /// # Errors
+    /// [`AppError`]
+    pub fn config(&self) -> Result<StoreConfig, AppError> {
+        let config = StoreConfig::parse(self.database.expose())?;
+        let Some(direct) = &self.direct else { return Ok(config) };
+        config.with_direct(direct.expose()).map_err(AppError::DirectDatabaseUrl)
+    }
+}
+
 /// The PostgreSQL of a server, for as long as it serves.
 pub struct Database {
     owner: StoreConfig,
     serving: StoreConfig,
-    serving_url: Secret,
+    serving_urls: ServingUrls,
     directory: Option<DataDirectory>,
     embedded: Option<(Cluster, DataDirectoryLock)>,
 }
@@ -43,11 +64,12 @@ impl Database {
     /// [`AppError`]
     pub async fn open(data: &DataArgs) -> Result<Self, AppError> {
         if let (Some(serving), Some(owner)) = (&data.database_url, data.owner_url()) {
-            let serving_url = Secret::new(serving.clone());
-            let serving = StoreConfig::parse(serving)?;
+            let direct = data.database_direct_url.clone().map(Secret::new);
+            let serving_urls = ServingUrls { database: Secret::new(serving.clone()), direct };
+            let serving = serving_urls.config()?;
             let owner = StoreConfig::parse(owner)?;
             let directory = data.data_dir.as_ref().map(DataDirectory::open).transpose()?;
-            return Ok(Self { owner, serving, serving_url, directory, embedded: None });
+            return Ok(Self { owner, serving, serving_urls, directory, embedded: None });
         }
         let directory = data_directory(data)?;
         let lock = DataDirectoryLock::for_server(&directory, PATIENCE).await?;
@@ -55,10 +77,12 @@ impl Database {
         let accounts = account(SERVER_ACCOUNT, "the server")?.map(|_| SERVER_ACCOUNT.to_owned()).into_iter().collect();
         let cluster = Cluster::open(&directory, ClusterConfig { accounts, ..ClusterConfig::default() })?;
         cluster.ensure_running(&lock).await?;
+        let serving_urls =
+            ServingUrls { database: Secret::new(cluster.connection(DatabaseRole::Serving)), direct: None };
         Ok(Self {
             owner: StoreConfig::parse(&cluster.connection(DatabaseRole::Owner))?,
-            serving: StoreConfig::parse(&cluster.connection(DatabaseRole::Serving))?,
-            serving_url: Secret::new(cluster.connection(DatabaseRole::Serving)),
+            serving: serving_urls.config()?,
+            serving_urls,
             directory: Some(directory),
             embedded: Some((cluster, lock)),
         })
@@ -78,8 +102,8 @@ impl Database {
 
     /// How the serving role connects.
     #[must_use]
-    pub const fn serving_url(&self) -> &Secret {
-        &self.serving_url
+    pub const fn serving_urls(&self) -> &ServingUrls {
+        &self.serving_urls
     }
 
     /// What keeps other servers out as long as anybody holds it, held once more.

@@ -47,7 +47,7 @@ use crate::{
         AuditLogs, CredentialChanges, Environments, Events, Introspection, ProxiedRequests, QueuedRecorder,
         Revocations, Runners, Standing, StoredCredentials, Tokens, Users, check_signing_keys,
     },
-    store::{Store, StoreConfig},
+    store::Store,
     telemetry,
 };
 
@@ -80,6 +80,12 @@ pub enum AppError {
     /// The database URL.
     #[error("the database URL {0}")]
     DatabaseUrl(#[from] crate::store::InvalidDatabaseUrl),
+    /// The one besides.
+    #[error("the URL of --database-direct-url {0}")]
+    DirectDatabaseUrl(crate::store::InvalidDatabaseUrl),
+    /// Where they lead.
+    #[error(transparent)]
+    SelfTest(#[from] crate::store::SelfTestError),
     /// The migrations.
     #[error(transparent)]
     Migrate(#[from] crate::store::MigrateError),
@@ -199,12 +205,12 @@ struct Listeners {
 async fn serve(
     config: Config,
     Listeners { address, api, metrics: metrics_listener }: Listeners,
-    Prepared { serving_url, organization, signing_keys: (_, keys), runner }: Prepared,
+    Prepared { serving_urls, organization, signing_keys: (_, keys), runner }: Prepared,
     started: impl FnOnce(),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AppError> {
     let metrics = telemetry::metrics();
-    let mut serving = StoreConfig::parse(serving_url.expose())?;
+    let mut serving = serving_urls.config()?;
     let store = Store::new(serving.clone())?;
     // Connections of its own: nobody's long lists keep tokens from being verified. One more than there are batches under way at
     // once, for heartbeats.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{AppError, Database, environments, signing_keys};
+use super::{AppError, Database, database::ServingUrls, environments, signing_keys};
 use crate::{
     config::Config,
     domain::{ids::OrganizationId, secret::Secret, token::SigningKeys},
@@ -14,7 +14,7 @@ use crate::{
 /// All that serving takes, and nothing that it does not: not the owner of the tables, not the file of signing keys.
 pub(super) struct Prepared {
     /// How the serving role connects.
-    pub(super) serving_url: Secret,
+    pub(super) serving_urls: ServingUrls,
     /// The organization that everybody belongs to.
     pub(super) organization: OrganizationId,
     /// The text of the file of signing keys, and what it says.
@@ -31,10 +31,12 @@ pub(super) async fn prepare(config: &Config, database: &Database) -> Result<Prep
     crate::store::migrate(database.owner()).await?;
     let organization = database.first_organization().await?;
     let store = Store::new(database.serving().clone())?;
+    // Before anybody counts on what is heard.
+    store.self_test().await?;
     let text = signing_keys::load(&config.data, database.directory(), database.is_embedded(), &store).await?;
     let keys = Arc::new(signing_keys::parse(&text)?);
     // Before anything is made on this machine: a server with the wrong key does not start.
     check_signing_keys(&store, &keys).await?;
     let runner = environments::prepare(config, database, organization, &store).await?;
-    Ok(Prepared { serving_url: database.serving_url().clone(), organization, signing_keys: (text, keys), runner })
+    Ok(Prepared { serving_urls: database.serving_urls().clone(), organization, signing_keys: (text, keys), runner })
 }

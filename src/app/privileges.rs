@@ -28,6 +28,7 @@ use zeroize::Zeroizing;
 
 use super::{
     AppError, Database, Listeners,
+    database::ServingUrls,
     environments::{Machine, Ready, SERVER_ACCOUNT, account},
     prepare::Prepared,
     signing_keys,
@@ -53,6 +54,7 @@ struct Handover {
     /// The process that has kept root's rights.
     monitor: u32,
     serving_url: String,
+    direct_url: Option<String>,
     organization: String,
     signing_keys: String,
     announcement: String,
@@ -192,7 +194,8 @@ fn start(
         config,
         account: (uid, gid),
         monitor: std::process::id(),
-        serving_url: prepared.serving_url.expose().to_owned(),
+        serving_url: prepared.serving_urls.database.expose().to_owned(),
+        direct_url: prepared.serving_urls.direct.map(|url| url.expose().to_owned()),
         organization: prepared.organization.to_string(),
         signing_keys: prepared.signing_keys.0.expose().to_owned(),
         announcement,
@@ -251,7 +254,10 @@ pub(super) fn take_over(number: &str) -> io::Result<Taken> {
         Ok::<_, io::Error>(Ready { id, machine: Machine::Monitor { setting: runner.setting, socket, lock } })
     });
     let prepared = Prepared {
-        serving_url: Secret::new(handover.serving_url),
+        serving_urls: ServingUrls {
+            database: Secret::new(handover.serving_url),
+            direct: handover.direct_url.map(Secret::new),
+        },
         organization: handover.organization.parse().map_err(io::Error::other)?,
         signing_keys: (signing_keys, keys.into()),
         runner: runner.transpose()?,

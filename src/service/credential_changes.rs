@@ -72,14 +72,16 @@ impl CredentialChanges {
     async fn listen(&self) -> Result<std::convert::Infallible, StoreError> {
         let Some(store) = self.stores.first() else { return Err(StoreError::Query("there is no store".to_owned())) };
         let mut notifications = store.listen_for_credential_changes().await?;
-        // What was announced before is not known; and where it is asked of may be another PostgreSQL than before. First nothing is
-        // looked up over an old connection any more, then what was found over one is forgotten.
+        // What was announced before is not known; and where it is listened may be another PostgreSQL than before. First nothing is
+        // looked up anywhere else any more, nor over an old connection; then what was found over one is forgotten.
         for store in &*self.stores {
-            store.forget_connections();
+            store.settle(notifications.place());
         }
         self.cache.clear();
         metrics::gauge!("latchkey_verification_listening").set(1.0);
         let interval = interval(self.cache.bound());
+        let promoted = store.promoted_after(notifications.place(), interval);
+        tokio::pin!(promoted);
         let mut heard_at = Instant::now();
         loop {
             let (name, sent, next) = (HeartbeatId::generate(), boot_time(), Instant::now() + interval);
@@ -101,6 +103,14 @@ impl CredentialChanges {
                         }
                         continue;
                     }
+                    place = &mut promoted => {
+                        // The old one may answer for ever: nothing that it says counts any more, from now on.
+                        for store in &*self.stores {
+                            store.settle(place);
+                        }
+                        self.cache.clear();
+                        return Err(StoreError::Unavailable("another PostgreSQL of the database URL was promoted".to_owned()));
+                    }
                     change = notifications.next(until) => change?,
                 };
                 match change {
@@ -117,8 +127,8 @@ impl CredentialChanges {
                 }
             }
             if heard_at.elapsed() >= UNHEARD {
-                let unheard =
-                    "no heartbeat comes back; the database URL has to lead to PostgreSQL itself, not to a pooler";
+                let unheard = "no heartbeat comes back; announcements are heard over a connection to PostgreSQL itself alone, not \
+                     through a pooler: see --database-direct-url";
                 return Err(StoreError::Unavailable(unheard.to_owned()));
             }
         }

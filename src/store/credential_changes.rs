@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Notifications, Store, StoreError, reading};
+use super::{Notifications, Place, Store, StoreError, reading};
 use crate::domain::ids::{EnvironmentId, HeartbeatId, PrincipalId};
 
 /// Announces changes: see the migration.
@@ -69,6 +69,12 @@ impl Store {
 }
 
 impl CredentialNotifications {
+    /// Where is listened.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        self.0.place()
+    }
+
     /// Waits for the next change, but no longer than until then.
     ///
     /// # Errors

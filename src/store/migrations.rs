@@ -6,7 +6,7 @@ use diesel::{QueryableByName, sql_query, sql_types::Bool};
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{StoreConfig, connect};
+use super::{StoreConfig, connect, self_test};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
@@ -36,6 +36,9 @@ pub enum MigrateError {
         /// What PostgreSQL says.
         detail: String,
     },
+    /// The URL leads through a pooler, where another connection may have the lock by now.
+    #[error("what is announced is not heard through the URL of the owner: that is {pooler}", pooler = connect::POOLER)]
+    Pooler,
     /// A migration failed; those before it stay, it itself is undone.
     #[error("a migration failed: {0}")]
     Failed(String),
@@ -62,6 +65,11 @@ pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>, MigrateError> 
         .await
         .map_err(|_| MigrateError::Connect(format!("no answer within {:?}", config.migration_patience)))?
         .map_err(|error| MigrateError::Connect(error.to_string()))?;
+    match self_test::is_direct(config, &mut connection).await {
+        Ok(true) => {}
+        Ok(false) => return Err(MigrateError::Pooler),
+        Err(error) => return Err(MigrateError::Connect(error.to_string())),
+    }
     lock(&mut connection, config.migration_patience).await?;
     let mut harness = AsyncMigrationHarness::new(connection);
     let names = harness

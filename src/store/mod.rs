@@ -15,31 +15,31 @@ mod environment_tokens;
 mod environments;
 mod error;
 mod events;
+mod instance;
 mod keyset;
 mod last_used;
 mod migrations;
 mod mint;
 mod notifications;
 mod organizations;
+mod pool;
+mod primaries;
 mod runners;
 mod schema;
+mod self_test;
 mod signing_keys;
 mod suspensions;
 mod tallies;
 mod tokens;
 
-use std::{
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use diesel_async::{
-    AsyncPgConnection,
-    pooled_connection::deadpool::{Object, Pool},
-};
+use diesel_async::AsyncPgConnection;
 use tokio::time::Instant;
 use tracing::{Instrument, Span, instrument::Instrumented};
+
+use instance::Settled;
+use pool::{Object, Pool};
 
 pub use audit_retention::AuditDrop;
 pub use connect::{InvalidDatabaseUrl, StoreConfig};
@@ -52,7 +52,9 @@ pub use migrations::{MigrateError, migrate};
 pub use mint::MintError;
 pub use notifications::{Notification, Notifications};
 pub use organizations::{NewServiceAccount, NewUser};
+pub use primaries::Place;
 pub use runners::NewClass;
+pub use self_test::SelfTestError;
 pub use signing_keys::{KeyState, SigningKeyRecord};
 pub use suspensions::Suspension;
 pub use tokens::{NewToken, TokenCreateError, TokenDelete, TokenScope};
@@ -60,10 +62,9 @@ pub use tokens::{NewToken, TokenCreateError, TokenDelete, TokenScope};
 /// PostgreSQL, through a pool of connections of the serving role. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    pool: Pool<AsyncPgConnection>,
+    pool: Pool,
     config: StoreConfig,
-    /// Connections that were made before are used no more.
-    forgotten: Arc<Mutex<Instant>>,
+    settled: Arc<Settled>,
 }
 
 impl Store {
@@ -72,7 +73,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Query`] when the pool cannot be built.
     pub fn new(config: StoreConfig) -> Result<Self, StoreError> {
-        Ok(Self { pool: connect::pool(&config, config.serving())?, config, forgotten: now() })
+        let connection = config.serving();
+        Self::with(config, connection)
     }
 
     /// The same as who logs in, not as the serving role: for the operator's commands.
@@ -82,14 +84,26 @@ impl Store {
     pub fn owning(config: StoreConfig) -> Result<Self, StoreError> {
         let mut config = config;
         config.deadline = OPERATOR_DEADLINE;
-        Ok(Self { pool: connect::pool(&config, config.owning())?, config, forgotten: now() })
+        let connection = config.owning();
+        Self::with(config, connection)
     }
 
-    /// Nobody is given a connection any more that was made before now: those that wait are closed, and those in use when they come
-    /// back. New ones are made when they are needed.
+    fn with(config: StoreConfig, connection: tokio_postgres::Config) -> Result<Self, StoreError> {
+        let settled = Arc::new(Settled::default());
+        Ok(Self { pool: pool::pool(&config, connection, Arc::clone(&settled))?, config, settled })
+    }
+
+    /// Nobody is given a connection any more that began to be made before now: those that wait are closed, and those in use when
+    /// they come back. New ones are made when they are needed.
     pub fn forget_connections(&self) {
-        *self.forgotten.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.settled.send_modify(|settled| settled.era += 1);
         self.pool.retain(|_, _| false);
+    }
+
+    /// The same, and new ones lead to this place alone.
+    pub fn settle(&self, place: Place) {
+        self.settled.send_modify(|settled| settled.place = Some(place));
+        self.forget_connections();
     }
 
     /// Who uses the pool now, and who waits for it.
@@ -105,18 +119,22 @@ impl Store {
         Instant::now() + self.config.deadline
     }
 
-    async fn connection(&self, end: Instant) -> Result<Object<AsyncPgConnection>, StoreError> {
+    async fn connection(&self, end: Instant) -> Result<Object, StoreError> {
         let got = async {
             loop {
                 let got = self.pool.get().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-                let forgotten = *self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
-                if Object::metrics(&got).created >= forgotten.into_std() {
+                if got.era == self.settled.borrow().era {
                     return Ok(got);
                 }
                 drop(Object::take(got));
             }
         };
         self.bounded(end, got).await?
+    }
+
+    /// Through a pooler, what comes first in a transaction.
+    fn pooled_settings(&self) -> Option<String> {
+        self.config.is_pooled().then(|| pool::settings(&self.config, &self.settled.borrow()))
     }
 
     async fn bounded<T>(&self, end: Instant, work: impl Future<Output = T>) -> Result<T, StoreError> {
@@ -130,10 +148,6 @@ impl Store {
 fn traced<F: Future>(work: F) -> Instrumented<F> {
     let span = if Span::current().is_none() { Span::none() } else { tracing::debug_span!("postgresql") };
     work.instrument(span)
-}
-
-fn now() -> Arc<Mutex<Instant>> {
-    Arc::new(Mutex::new(Instant::now()))
 }
 
 /// How a pool of connections is used at a moment.
@@ -151,15 +165,15 @@ pub struct PoolUsage {
 
 /// A connection on loan. Unless it is given back, it is closed: a caller that goes away leaves a query under way on it, or
 /// an open transaction with its locks.
-struct Lease(Option<Object<AsyncPgConnection>>);
+struct Lease(Option<Object>);
 
 impl Lease {
-    const fn new(connection: Object<AsyncPgConnection>) -> Self {
+    const fn new(connection: Object) -> Self {
         Self(Some(connection))
     }
 
     fn connection(&mut self) -> &mut AsyncPgConnection {
-        self.0.as_mut().expect("it is there until it is given back")
+        &mut self.0.as_mut().expect("it is there until it is given back").connection
     }
 
     fn give_back(&mut self) {
@@ -196,7 +210,15 @@ macro_rules! reading {
         loop {
             let mut lease = $crate::store::Lease::new($store.connection(end).await?);
             let $connection = lease.connection();
-            match $store.bounded(end, $crate::store::traced(async { $query.await })).await {
+            let asked = async {
+                let Some(settings) = $store.pooled_settings() else { return $query.await };
+                $crate::store::pool::around($connection, &format!("BEGIN; {settings}")).await?;
+                let answer = $query.await;
+                let is_well = matches!(answer, Ok(_) | Err(diesel::result::Error::NotFound));
+                $crate::store::pool::around($connection, if is_well { "COMMIT" } else { "ROLLBACK" }).await?;
+                answer
+            };
+            match $store.bounded(end, $crate::store::traced(asked)).await {
                 Ok(Ok(value)) => {
                     lease.give_back();
                     break Ok::<_, $crate::store::StoreError>(value);
@@ -223,9 +245,13 @@ macro_rules! writing {
         let end = $store.end();
         let mut lease = $crate::store::Lease::new($store.connection(end).await?);
         let is_committing = std::sync::atomic::AtomicBool::new(false);
+        let settings = $store.pooled_settings();
         let work = diesel_async::AsyncConnection::transaction(
             lease.connection(),
             async |$connection: &mut diesel_async::AsyncPgConnection| -> Result<$value, $error> {
+                if let Some(settings) = settings {
+                    $crate::store::pool::around($connection, &settings).await?;
+                }
                 let done: Result<$value, $error> = async { $body }.await;
                 is_committing.store(done.is_ok(), std::sync::atomic::Ordering::Relaxed);
                 done

@@ -6,7 +6,7 @@ use latchkey::embedded::Role;
 use tokio::sync::Mutex;
 
 use super::{
-    PrivateCluster,
+    PrivateCluster, Replication,
     cluster::{self, TEMPLATE},
 };
 
@@ -14,6 +14,7 @@ use super::{
 pub struct TestDatabase {
     name: String,
     private: Option<PrivateCluster>,
+    replicated: Option<Replication>,
 }
 
 /// PostgreSQL copies a template for one at a time.
@@ -37,12 +38,24 @@ impl TestDatabase {
         let _one_at_a_time = COPYING.lock().await;
         let owner = Role::Owner.name();
         superuser.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template} OWNER {owner}")).await.unwrap();
-        Self { name, private: None }
+        Self { name, private: None, replicated: None }
     }
 
     /// The empty database of a cluster that the test may stop.
     pub async fn create_private() -> Self {
-        Self { name: latchkey::embedded::DATABASE.to_owned(), private: Some(PrivateCluster::start().await) }
+        let private = Some(PrivateCluster::start().await);
+        Self { name: latchkey::embedded::DATABASE.to_owned(), private, replicated: None }
+    }
+
+    /// The empty database of a primary that has a standby.
+    pub async fn create_replicated() -> Self {
+        let replicated = Some(Replication::start().await);
+        Self { name: latchkey::embedded::DATABASE.to_owned(), private: None, replicated }
+    }
+
+    /// The primary and the standby of [`TestDatabase::create_replicated`].
+    pub fn replication(&mut self) -> &mut Replication {
+        self.replicated.as_mut().expect("the database is a replicated one")
     }
 
     /// The cluster of [`TestDatabase::create_private`].
@@ -51,9 +64,10 @@ impl TestDatabase {
     }
 
     fn url(&self, role: Role) -> String {
-        match &self.private {
-            Some(private) => private.url(role),
-            None => cluster::shared().url(role, &self.name),
+        match (&self.private, &self.replicated) {
+            (Some(private), _) => private.url(role),
+            (None, Some(replicated)) => replicated.url(role),
+            (None, None) => cluster::shared().url(role, &self.name),
         }
     }
 
@@ -90,7 +104,7 @@ impl TestDatabase {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        if self.private.is_some() {
+        if self.private.is_some() || self.replicated.is_some() {
             return;
         }
         let name = std::mem::take(&mut self.name);

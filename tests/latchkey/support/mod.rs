@@ -15,13 +15,16 @@ mod left_out;
 mod local_server;
 pub mod network;
 pub(crate) mod outside;
+mod pgbouncer;
 mod private_cluster;
+mod replication;
 mod rows;
 mod rpc;
 pub mod server;
 pub mod small_disk;
 pub mod token_text;
 pub mod watch;
+mod wire;
 
 pub use call::{Caller, WHOAMI, told};
 pub use cluster::connect;
@@ -29,9 +32,12 @@ pub use database::TestDatabase;
 pub use gitpod::{GITPOD, Gitpod, Ran};
 pub(crate) use left_out::left_out;
 pub use local_server::{LocalServer, Starter, is_alive, long_sleep, processes_around, processes_with, sandbox};
+pub use pgbouncer::PgBouncer;
 pub use private_cluster::PrivateCluster;
+pub use replication::Replication;
 pub use rpc::{Api, details, with_request_id};
 pub use server::{LATCHKEY, ServerOptions, TestServer};
+pub use wire::Wire;
 
 use std::{future::Future, time::Duration};
 

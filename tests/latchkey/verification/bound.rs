@@ -40,7 +40,12 @@ impl Pair {
         let options = ServerOptions { args, ..ServerOptions::default() };
         let first = TestServer::start_with(&database, options.clone()).await;
         let sql = database.superuser().await;
-        let before: Vec<i32> = sql.query_one(BACKENDS, &[]).await.unwrap().get(0);
+        // Once the first one listens: then it has given up the connections with which it began, and has made others.
+        let before = eventually("the first server listens", async || {
+            let before: Vec<i32> = sql.query_one(BACKENDS, &[]).await.unwrap().get(0);
+            sql.query_opt(LISTENING, &[&before]).await.unwrap().map(|_| before)
+        })
+        .await;
         let keys = Some(first.keys());
         let second = TestServer::start_with(&database, ServerOptions { signing_keys: keys, ..options }).await;
         // Once it listens: then it has given up the connections with which it began.

@@ -1,5 +1,5 @@
 //! A pooler between a server and PostgreSQL that gives connections to whoever asks, for one query at a time: what PostgreSQL tells
-//! of its own accord is dropped.
+//! of its own accord is dropped. It comes in between when the server runs already: one that starts finds it.
 
 use std::sync::{
     Arc,
@@ -20,14 +20,16 @@ const READY: u8 = b'Z';
 /// It tells something.
 const NOTIFICATION: u8 = b'A';
 
-/// Passes on what is asked and answered, and what is told meanwhile; returns the URL for the serving role.
-async fn pooler(database: &TestDatabase) -> String {
+/// Passes on what is asked and answered, and what is told meanwhile; whatever else is told, until it drops that. Returns the URL for
+/// the serving role.
+async fn pooler(database: &TestDatabase, drops: &Arc<AtomicBool>) -> String {
     let config: tokio_postgres::Config = database.serving_url().parse().unwrap();
     let Some(Host::Unix(directory)) = config.get_hosts().first() else { panic!("it listens on a socket") };
     let port = config.get_ports().first().copied().unwrap_or(5432);
     let socket = directory.join(format!(".s.PGSQL.{port}"));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let drops = Arc::clone(drops);
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let postgres = UnixStream::connect(&socket).await.unwrap();
@@ -45,9 +47,11 @@ async fn pooler(database: &TestDatabase) -> String {
                     }
                 }
             });
+            let drops = Arc::clone(&drops);
             tokio::spawn(async move {
                 while let Some(message) = read(&mut answers).await {
-                    let passes = is_asking.load(Ordering::SeqCst) || message[0] != NOTIFICATION;
+                    let passes =
+                        is_asking.load(Ordering::SeqCst) || message[0] != NOTIFICATION || !drops.load(Ordering::SeqCst);
                     if message[0] == READY {
                         is_asking.store(false, Ordering::SeqCst);
                     }
@@ -76,9 +80,10 @@ async fn read(answers: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
 async fn a_server_that_is_told_of_changes_only_while_it_asks() {
     let database = TestDatabase::create().await;
     let first = TestServer::start(&database).await;
+    let drops = Arc::new(AtomicBool::new(false));
     let args = [
         ("--revocation-bound", format!("{}s", BOUND.as_secs())),
-        ("--database-url", pooler(&database).await),
+        ("--database-url", pooler(&database, &drops).await),
         ("--owner-database-url", database.owner_url()),
     ];
     let options = ServerOptions {
@@ -87,6 +92,7 @@ async fn a_server_that_is_told_of_changes_only_while_it_asks() {
         ..ServerOptions::default()
     };
     let second = TestServer::launch(options).await.unwrap();
+    drops.store(true, Ordering::SeqCst);
     let admin = first.admin_user(&database, "admin@example.com").await;
     let token = first.token(&database, "admin@example.com", &[]).await;
     let mut api = second.api(&token).await;
