@@ -1,6 +1,12 @@
 //! A connection to PostgreSQL that swallows what is sent, and many who wait while all of them do.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::time::{Instant, timeout};
 use tonic::Code;
@@ -39,7 +45,7 @@ async fn a_connection_that_swallows_what_is_sent_stalls_its_own_queries_alone() 
             let mut api = api.clone();
             asking.push(tokio::spawn(async move { timeout(ANSWERED, api.whoami()).await }));
         }
-        // Everybody else is answered meanwhile.
+        // Everybody else is answered meanwhile: long before the query that is swallowed has its 5 s.
         let began = Instant::now();
         for _ in 0..50 {
             api.clone().whoami().await.unwrap_or_else(|status| panic!("round {round}: {status:?}"));
@@ -75,16 +81,21 @@ async fn many_who_wait_are_answered_by_few_queries_over_few_connections() {
             timeout(Duration::from_millis(200), apis[0].clone().whoami()).await.is_err().then_some(())
         })
         .await;
+        let turned_away = Arc::new(AtomicUsize::new(0));
         let waiting: Vec<_> = (0..CALLERS)
             .map(|n| {
-                let mut api = apis[n % TOKENS].clone();
+                let (mut api, turned_away) = (apis[n % TOKENS].clone(), Arc::clone(&turned_away));
                 tokio::spawn(async move {
+                    let mut first = true;
                     loop {
                         match timeout(ANSWERED, api.whoami()).await.expect("it is answered in time") {
                             Ok(_) => return,
                             Err(status) => {
                                 assert_eq!(status.code(), Code::Unavailable, "{status:?}");
                                 let wait = details(&status).retry_info().and_then(|info| info.retry_delay).unwrap();
+                                if std::mem::take(&mut first) {
+                                    turned_away.fetch_add(1, Ordering::Relaxed);
+                                }
                                 tokio::time::sleep(wait).await;
                             }
                         }
@@ -93,8 +104,10 @@ async fn many_who_wait_are_answered_by_few_queries_over_few_connections() {
             })
             .collect();
         if cut {
-            // Long enough for all of them to have been turned away, and to be back.
-            tokio::time::sleep(Duration::from_secs(6)).await;
+            eventually("all of them have been turned away", async || {
+                (turned_away.load(Ordering::Relaxed) == CALLERS).then_some(())
+            })
+            .await;
         }
         let before = wire.seen();
         wire.let_go();
