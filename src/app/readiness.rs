@@ -30,23 +30,44 @@ const EVERY: Duration = Duration::from_secs(2);
 /// What `grpc.health.v1.Health/Check` calls the ability to verify tokens, apart from the rest.
 const VERIFICATION: &str = "latchkey.Verification";
 
+/// What is served by verification alone.
+const VERIFYING: [&str; 2] = [VERIFICATION, "envoy.service.auth.v3.Authorization"];
+
+/// What is wrong.
+#[derive(Debug, Clone)]
+struct Problem {
+    text: String,
+    /// Credentials that are remembered are good all the same.
+    verifies: bool,
+}
+
+impl Problem {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), verifies: false }
+    }
+}
+
 /// The last look.
 #[derive(Debug)]
 pub(super) struct Readiness {
-    problem: Mutex<Option<String>>,
+    problem: Mutex<Option<Problem>>,
     is_ending: AtomicBool,
 }
 
 impl Readiness {
     /// What is wrong, if anything.
     pub(super) fn problem(&self) -> Option<String> {
+        self.look().map(|problem| problem.text)
+    }
+
+    fn look(&self) -> Option<Problem> {
         if self.is_ending.load(Ordering::Relaxed) {
-            return Some("the server is ending".to_owned());
+            return Some(Problem::new("the server is ending"));
         }
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set(&self, problem: Option<String>) {
+    fn set(&self, problem: Option<Problem>) {
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 }
@@ -88,11 +109,12 @@ pub(super) async fn watch(
             let problem = match check_signing_keys(&store, &keys).await {
                 Ok(missing) => without(&missing).or_else(|| apart(changes.clock_ahead())),
                 Err(KeyCheckError::Differs(generation)) => {
-                    Some(format!("the signing key of generation {generation} is not the database's"))
+                    Some(Problem::new(format!("the signing key of generation {generation} is not the database's")))
                 }
                 Err(KeyCheckError::Store(error)) => {
                     tracing::warn!(%error, "not ready");
-                    Some("the database does not answer as it should".to_owned())
+                    let text = "the database does not answer as it should".to_owned();
+                    Some(Problem { text, verifies: changes.is_heard() })
                 }
             };
             watched.set(problem);
@@ -108,17 +130,19 @@ pub(super) async fn watch(
 /// Seconds that the clocks may differ. Expiry is judged by PostgreSQL's time; logs, and whatever else this machine does, are not.
 const APART: f64 = 30.0;
 
-fn apart(ahead: f64) -> Option<String> {
+fn apart(ahead: f64) -> Option<Problem> {
     let (seconds, which) = (ahead.abs(), if ahead < 0.0 { "ahead of" } else { "behind" });
-    (seconds > APART).then(|| format!("this machine's clock is {seconds:.0} s {which} PostgreSQL's; set it right"))
+    (seconds > APART)
+        .then(|| Problem::new(format!("this machine's clock is {seconds:.0} s {which} PostgreSQL's; set it right")))
 }
 
-fn without(missing: &[Generation]) -> Option<String> {
+fn without(missing: &[Generation]) -> Option<Problem> {
     let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
-    (!missing.is_empty()).then(|| format!("this server lacks the signing keys of generation {}", missing.join(", ")))
+    (!missing.is_empty())
+        .then(|| Problem::new(format!("this server lacks the signing keys of generation {}", missing.join(", "))))
 }
 
-/// The server as a whole (no name), verification, and each service of the contract: today they stand and fall together.
+/// The server as a whole (no name), verification, and each service of the contract.
 fn names() -> BTreeSet<&'static str> {
     let services =
         POLICIES.iter().filter(|policy| policy.who != Who::Public).filter_map(|policy| policy.rpc.split('/').next());
@@ -126,8 +150,10 @@ fn names() -> BTreeSet<&'static str> {
 }
 
 async fn report(reporter: &HealthReporter, readiness: &Readiness) {
-    let status = if readiness.problem().is_none() { ServingStatus::Serving } else { ServingStatus::NotServing };
+    let problem = readiness.look();
     for name in names() {
+        let serves = problem.as_ref().is_none_or(|problem| problem.verifies && VERIFYING.contains(&name));
+        let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
         reporter.set_service_status(name, status).await;
     }
 }

@@ -1,5 +1,7 @@
 //! What the layer reads of a request.
 
+use std::sync::Arc;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
@@ -77,17 +79,17 @@ fn form_decoded(text: &str) -> Option<String> {
 
 /// What the client calls itself: printable, and of a length that can be stored.
 #[must_use]
-pub fn user_agent(text: &[u8]) -> Option<String> {
+pub fn user_agent(text: &[u8]) -> Option<Arc<str>> {
     // As all but all are.
     if (1..=USER_AGENT_LIMIT).contains(&text.len()) && text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-        return std::str::from_utf8(text).ok().map(str::to_owned);
+        return std::str::from_utf8(text).ok().map(Arc::from);
     }
     let cleaned: String = String::from_utf8_lossy(text)
         .chars()
         .filter(|character| !is_unprintable(*character))
         .take(USER_AGENT_LIMIT)
         .collect();
-    (!cleaned.is_empty()).then_some(cleaned)
+    (!cleaned.is_empty()).then(|| cleaned.into())
 }
 
 #[cfg(test)]

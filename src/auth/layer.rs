@@ -37,7 +37,9 @@ use crate::domain::{
 pub struct Peer(pub IpAddr);
 
 /// Puts [`AuthService`] in front of a service.
-pub struct AuthLayer<S, R> {
+pub struct AuthLayer<S, R>(Arc<Shared<S, R>>);
+
+struct Shared<S, R> {
     verifier: Arc<Verifier<S>>,
     recorder: Arc<R>,
     guesses: Arc<Guesses>,
@@ -46,17 +48,13 @@ pub struct AuthLayer<S, R> {
 impl<S, R> AuthLayer<S, R> {
     /// Verifies with one, tells another, and counts what is no token with the third, which is the same for every door.
     pub fn new(verifier: Arc<Verifier<S>>, recorder: Arc<R>, guesses: Arc<Guesses>) -> Self {
-        Self { verifier, recorder, guesses }
+        Self(Arc::new(Shared { verifier, recorder, guesses }))
     }
 }
 
 impl<S, R> Clone for AuthLayer<S, R> {
     fn clone(&self) -> Self {
-        Self {
-            verifier: Arc::clone(&self.verifier),
-            recorder: Arc::clone(&self.recorder),
-            guesses: Arc::clone(&self.guesses),
-        }
+        Self(Arc::clone(&self.0))
     }
 }
 
@@ -64,19 +62,19 @@ impl<S, R, Inner> Layer<Inner> for AuthLayer<S, R> {
     type Service = AuthService<S, R, Inner>;
 
     fn layer(&self, inner: Inner) -> Self::Service {
-        AuthService { layer: self.clone(), inner }
+        AuthService { shared: Arc::clone(&self.0), inner }
     }
 }
 
 /// Lets a request pass with a [`Caller`], with nothing (public RPCs), or emptied and with a [`Refusal`].
 pub struct AuthService<S, R, Inner> {
-    layer: AuthLayer<S, R>,
+    shared: Arc<Shared<S, R>>,
     inner: Inner,
 }
 
 impl<S, R, Inner: Clone> Clone for AuthService<S, R, Inner> {
     fn clone(&self) -> Self {
-        Self { layer: self.layer.clone(), inner: self.inner.clone() }
+        Self { shared: Arc::clone(&self.shared), inner: self.inner.clone() }
     }
 }
 
@@ -96,22 +94,22 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let layer = self.layer.clone();
+        let shared = Arc::clone(&self.shared);
         let waiting = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, waiting);
         Box::pin(async move {
-            let (request, policy) = layer.admit(request).await;
+            let (request, policy) = shared.admit(request).await;
             let caller = request.extensions().get::<Caller>().cloned();
             let response = inner.call(request).await?;
             if let (Some(policy), Some(caller)) = (policy, caller) {
-                layer.take_down(policy, &caller, &response);
+                shared.take_down(policy, &caller, &response);
             }
             Ok(response)
         })
     }
 }
 
-impl<S: CredentialSource, R: Recorder> AuthLayer<S, R> {
+impl<S: CredentialSource, R: Recorder> Shared<S, R> {
     /// The request as it goes on, and the policy that it was held to.
     async fn admit(&self, request: Request<Body>) -> (Request<Body>, Option<&'static Policy>) {
         let (mut parts, body) = request.into_parts();

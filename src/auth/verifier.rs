@@ -161,7 +161,7 @@ impl<S: CredentialSource> Verifier<S> {
     }
 
     /// What is stored of the ID of a text that was made here.
-    async fn look_up(&self, presented: &Presented) -> Result<Option<StoredCredential>, SourceUnavailable> {
+    async fn look_up(&self, presented: &Presented<'_>) -> Result<Option<StoredCredential>, SourceUnavailable> {
         let (kind, id) = (presented.kind(), presented.id());
         let lookups = match kind {
             CredentialKind::PersonalAccessToken => &self.personal_access_tokens,

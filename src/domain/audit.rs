@@ -1,6 +1,6 @@
 //! The audit log: who did what, to what, with which token, from where, and whether it was let through.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use time::OffsetDateTime;
 
@@ -233,7 +233,7 @@ pub struct Observation {
     /// From where.
     pub peer: Option<IpAddr>,
     /// What the client calls itself.
-    pub user_agent: Option<String>,
+    pub user_agent: Option<Arc<str>>,
     /// Names the request.
     pub request_id: RequestId,
 }

@@ -1,6 +1,9 @@
 //! Who acts: users and service accounts, their roles, and the credential an act came with.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
 
 use time::OffsetDateTime;
 
@@ -94,7 +97,7 @@ pub struct Origin {
     /// The peer's address; none for the operator's command line.
     pub peer: Option<IpAddr>,
     /// What the client calls itself, cleaned and cut to 255 characters.
-    pub user_agent: Option<String>,
+    pub user_agent: Option<Arc<str>>,
     /// Names the request in logs and in the answer.
     pub request_id: RequestId,
 }

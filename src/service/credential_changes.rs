@@ -53,6 +53,12 @@ impl CredentialChanges {
         self.ahead.load(Ordering::Relaxed) as f64 / 1000.0
     }
 
+    /// Whether what is remembered counts now, whatever becomes of the database the next moment.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.cache.silence().is_some_and(|silence| silence < self.cache.bound())
+    }
+
     /// Listens until it is told to stop.
     pub async fn run(self, stop: CancellationToken) {
         let listening = async {
@@ -95,7 +101,10 @@ impl CredentialChanges {
                     beat = &mut beat, if is_under_way => {
                         is_under_way = false;
                         match beat {
-                            Ok(postgres) => self.compare_clocks(postgres),
+                            Ok(beat) => {
+                                self.compare_clocks(beat.now);
+                                metrics::gauge!("latchkey_notification_queue_usage").set(beat.queue);
+                            }
                             Err(error) => {
                                 is_awaited = false;
                                 tracing::debug!(%error, "no heartbeat can be sent");

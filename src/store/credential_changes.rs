@@ -1,6 +1,6 @@
 //! What ends credentials, or changes what they are good for, as PostgreSQL tells it to every server.
 
-use diesel::sql_types::{Text, Timestamptz};
+use diesel::sql_types::{Double, Text, Timestamptz};
 use diesel_async::RunQueryDsl;
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -30,10 +30,16 @@ pub enum CredentialChange {
 /// A connection on which changes come, and heartbeats, in the order in which they were committed.
 pub struct CredentialNotifications(Notifications);
 
-#[derive(diesel::QueryableByName)]
-struct Beat {
+/// What PostgreSQL says when a heartbeat is sent.
+#[derive(Debug, Clone, Copy, diesel::QueryableByName)]
+pub struct Beat {
+    /// Its time.
     #[diesel(sql_type = Timestamptz)]
-    now: OffsetDateTime,
+    pub now: OffsetDateTime,
+    /// The share of its queue of notifications that is taken, by every database of it. When it is full, nothing commits that tells of a
+    /// change: no token can be revoked.
+    #[diesel(sql_type = Double)]
+    pub queue: f64,
 }
 
 impl Store {
@@ -46,7 +52,7 @@ impl Store {
     }
 
     /// Sends a heartbeat, which comes back to whoever listens after every change that was committed before. Its name is known to
-    /// nobody before that. Returns PostgreSQL's time.
+    /// nobody before that.
     ///
     /// It is sent over a connection of the pool, as everything is looked up, and never over the one that listens: what comes back is
     /// told by PostgreSQL of its own accord, as changes are. A pooler in between, which passes on what is told while it is asked, and
@@ -54,17 +60,16 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn credential_heartbeat(&self, name: HeartbeatId) -> Result<OffsetDateTime, StoreError> {
-        let beat: Beat = reading!(self, |connection| {
+    pub async fn credential_heartbeat(&self, name: HeartbeatId) -> Result<Beat, StoreError> {
+        reading!(self, |connection| {
             diesel::sql_query(
-                "SELECT now, pg_notify($1, 'heartbeat ' || $2 || ' ' || (extract(epoch FROM now) * 1000000)::bigint)
+                "SELECT now, pg_notification_queue_usage() AS queue, pg_notify($1, 'heartbeat ' || $2 || ' ' || (extract(epoch FROM now) * 1000000)::bigint)
                  FROM clock_timestamp() AS now",
             )
             .bind::<Text, _>(CHANNEL)
             .bind::<Text, _>(name.to_string())
             .get_result(connection)
-        })?;
-        Ok(beat.now)
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! When tokens were last used: written in sorted batches, and never back in time.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use diesel::sql_types::{Array, Inet, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
@@ -21,7 +21,7 @@ pub struct TokenUse {
     /// From where.
     pub peer: Option<IpAddr>,
     /// What the client calls itself.
-    pub user_agent: Option<String>,
+    pub user_agent: Option<Arc<str>>,
 }
 
 const UPSERT: &str = "
@@ -42,7 +42,7 @@ impl Store {
         let ids: Vec<Uuid> = uses.iter().map(|one| one.token_id.uuid()).collect();
         let times: Vec<OffsetDateTime> = uses.iter().map(|one| one.at).collect();
         let peers: Vec<Option<IpNet>> = uses.iter().map(|one| one.peer.map(columns::inet)).collect();
-        let user_agents: Vec<Option<String>> = uses.into_iter().map(|one| one.user_agent).collect();
+        let user_agents: Vec<Option<&str>> = uses.iter().map(|one| one.user_agent.as_deref()).collect();
         writing!(self, async |connection| -> Result<(), StoreError> {
             diesel::sql_query(UPSERT)
                 .bind::<Array<SqlUuid>, _>(&ids)

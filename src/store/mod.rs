@@ -43,7 +43,7 @@ use pool::{Object, Pool};
 
 pub use audit_retention::AuditDrop;
 pub use connect::{InvalidDatabaseUrl, StoreConfig};
-pub use credential_changes::{CredentialChange, CredentialNotifications};
+pub use credential_changes::{Beat, CredentialChange, CredentialNotifications};
 pub use environments::{EnvironmentChange, EnvironmentCreateError, PhaseWrite};
 pub use error::StoreError;
 pub use events::EventNotifications;

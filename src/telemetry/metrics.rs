@@ -64,6 +64,10 @@ fn describe() {
         seconds,
         "How long ago the last heartbeat was sent that came back; beyond the bound nothing remembered counts"
     );
+    describe_gauge!(
+        "latchkey_notification_queue_usage",
+        "The share of PostgreSQL's queue of notifications that is taken, from 0 to 1; no token can be revoked while it is full"
+    );
     describe_gauge!("latchkey_clock_skew_seconds", seconds, "How much PostgreSQL's clock is ahead of this machine's");
     describe_gauge!("latchkey_database_connections", "Connections to PostgreSQL, by pool and state");
     describe_gauge!("latchkey_database_waiting", "Who waits for a connection to PostgreSQL, by pool");

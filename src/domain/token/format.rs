@@ -79,18 +79,18 @@ pub enum Malformed {
 
 /// A text in the format of a token: whole and well spelled, not yet known to be genuine.
 #[derive(Clone)]
-pub struct Presented {
+pub struct Presented<'a> {
     kind: CredentialKind,
-    text: Secret,
+    text: &'a str,
     body: Zeroizing<[u8; TOKEN_BODY_LENGTH]>,
 }
 
-impl Presented {
+impl<'a> Presented<'a> {
     /// Reads a text.
     ///
     /// # Errors
     /// What is wrong with it; see [`Malformed`].
-    pub fn parse(text: &str) -> Result<Self, Malformed> {
+    pub fn parse(text: &'a str) -> Result<Self, Malformed> {
         let kind =
             CredentialKind::ALL.into_iter().find(|kind| text.starts_with(kind.prefix())).ok_or(Malformed::Prefix)?;
         if text.len() != kind.length() {
@@ -106,7 +106,7 @@ impl Presented {
             return Err(Malformed::Checksum);
         }
         let body = base62::decode(&checked[kind.prefix().len()..]).map_err(Self::undecodable)?;
-        Ok(Self { kind, text: Secret::new(text.to_owned()), body: Zeroizing::new(body) })
+        Ok(Self { kind, text, body: Zeroizing::new(body) })
     }
 
     const fn undecodable(error: DecodeError) -> Malformed {
@@ -147,8 +147,8 @@ impl Presented {
     }
 
     /// The whole text: what the digest is computed over.
-    pub(super) fn text(&self) -> &Secret {
-        &self.text
+    pub(super) const fn text(&self) -> &str {
+        self.text
     }
 
     pub(super) fn tagged(&self) -> &[u8] {
@@ -160,7 +160,7 @@ impl Presented {
     }
 }
 
-impl fmt::Debug for Presented {
+impl fmt::Debug for Presented<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Presented").field("kind", &self.kind).field("id", &self.id()).finish_non_exhaustive()
     }

@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 async fn start(database: &TestDatabase, number: u8) -> (TestServer, String) {
-    let address = format!("{}:9464", own_address(number));
+    let address = format!("{}:{}", own_address(1), 9470 + u16::from(number));
     let args = vec![format!("--metrics-listen={address}")];
     (TestServer::start_with(database, ServerOptions { args, ..ServerOptions::default() }).await, address)
 }
@@ -135,4 +135,27 @@ async fn what_is_told_is_described_in_the_readme_and_what_is_shown_is_told() {
     assert!(shown.len() > 15, "{shown:?}");
     let unknown: Vec<&String> = shown.difference(&described).collect();
     assert!(unknown.is_empty(), "the dashboard shows what there is not: {unknown:?}");
+}
+
+#[tokio::test]
+async fn it_is_told_how_full_the_queue_of_notifications_is() {
+    let database = TestDatabase::create_private().await;
+    let (_server, address) = start(&database, 3).await;
+    let usage = async || value(&told(&address).await, "latchkey_notification_queue_usage");
+    eventually("it is told", async || {
+        told(&address).await.contains("\nlatchkey_notification_queue_usage ").then_some(())
+    })
+    .await;
+    // Whoever listens in a transaction that does not end keeps for all what was told since.
+    let keeper = database.superuser().await;
+    keeper.batch_execute("LISTEN latchkey_test").await.unwrap();
+    keeper.batch_execute("BEGIN; SELECT 1").await.unwrap();
+    let teller = database.superuser().await;
+    teller
+        .batch_execute("SELECT pg_notify('latchkey_test', repeat('x', 7900) || n) FROM generate_series(1, 5000) AS n")
+        .await
+        .unwrap();
+    eventually("it is fuller", async || (usage().await > 0.0).then_some(())).await;
+    keeper.batch_execute("COMMIT").await.unwrap();
+    eventually("it is empty again", async || (usage().await == 0.0).then_some(())).await;
 }
