@@ -162,7 +162,7 @@ async fn an_older_use_that_is_written_later_changes_nothing() {
         (1, 101, "newer", (101, "newer")),
         (0, 100, "older again", (101, "newer")),
     ] {
-        let one = TokenUse { token_id: scene.token, at: at(second), peer: None, user_agent: Some(agent.to_owned()) };
+        let one = TokenUse { token_id: scene.token, at: at(second), peer: None, user_agent: Some(agent.into()) };
         stores[number].last_used_write(vec![one]).await.unwrap();
         assert_eq!(scene.last().await, Some((known.0, known.1.to_owned())), "{agent}");
     }
