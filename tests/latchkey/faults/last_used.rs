@@ -40,7 +40,7 @@ fn batch(tokens: &[TokenId], writer: i64, round: i64) -> Vec<TokenUse> {
         token_id: *token,
         at: OffsetDateTime::UNIX_EPOCH + Duration::seconds(second(writer, round, number)),
         peer: None,
-        user_agent: Some(agent(writer, round)),
+        user_agent: Some(agent(writer, round).into()),
     });
     if writer % 2 == 0 { uses.collect() } else { uses.rev().collect() }
 }
@@ -147,7 +147,7 @@ fn at(second: i64) -> OffsetDateTime {
 }
 
 fn by(agent: &str) -> Origin {
-    Origin { peer: None, user_agent: Some(agent.to_owned()), request_id: RequestId::generate() }
+    Origin { peer: None, user_agent: Some(agent.into()), request_id: RequestId::generate() }
 }
 
 #[tokio::test]
