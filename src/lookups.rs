@@ -6,12 +6,16 @@
 
 use std::{collections::HashMap, future::Future, hash::Hash, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Lookups that may wait; more are turned away, since they would not be answered in time.
 const QUEUE: usize = 16 * 1024;
 /// Batches under way at once: while one travels, another is worked on.
 const WORKERS: usize = 2;
+/// How long a batch may take before others no longer wait for it: what it was sent over may be dead.
+const STALLED: Duration = Duration::from_millis(250);
+/// Batches that may take longer at once.
+const STALLED_AT_ONCE: usize = 2;
 
 /// The source does not answer now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +63,9 @@ impl<K: Send + 'static, F: Send + 'static> Lookups<K, F> {
     pub fn start<S: Source<Key = K, Found = F>>(source: S) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let (source, waiting) = (Arc::new(source), Arc::new(tokio::sync::Mutex::new(waiting)));
+        let stalled = Arc::new(Semaphore::new(STALLED_AT_ONCE));
         for _ in 0..WORKERS {
-            tokio::spawn(work(Arc::clone(&source), Arc::clone(&waiting)));
+            tokio::spawn(work(Arc::clone(&source), Arc::clone(&waiting), Arc::clone(&stalled)));
         }
         Self { queue }
     }
@@ -78,9 +83,9 @@ impl<K: Send + 'static, F: Send + 'static> Lookups<K, F> {
 }
 
 /// Ends when the queue's sender is gone.
-async fn work<S: Source>(source: Arc<S>, waiting: Waiting<S::Key, S::Found>) {
-    let mut batch = Vec::with_capacity(S::BATCH);
+async fn work<S: Source>(source: Arc<S>, waiting: Waiting<S::Key, S::Found>, stalled: Arc<Semaphore>) {
     loop {
+        let mut batch = Vec::with_capacity(S::BATCH);
         // One worker waits at a time; it lets go as soon as it has its batch.
         if waiting.lock().await.recv_many(&mut batch, S::BATCH).await == 0 {
             return;
@@ -93,19 +98,27 @@ async fn work<S: Source>(source: Arc<S>, waiting: Waiting<S::Key, S::Found>) {
         let mut keys: Vec<S::Key> = batch.iter().map(|lookup| lookup.key.clone()).collect();
         keys.sort_unstable();
         keys.dedup();
-        match source.find(keys).await {
-            Ok(found) => {
-                let found: HashMap<S::Key, S::Found> = found.into_iter().collect();
-                for lookup in batch.drain(..) {
-                    // A send fails when its asker has gone.
-                    let _ = lookup.answer.send(Ok(found.get(&lookup.key).cloned()));
+        let source = Arc::clone(&source);
+        let mut asked = Box::pin(async move { source.find(keys).await });
+        match tokio::time::timeout(STALLED, &mut asked).await {
+            Ok(answers) => tell(batch, answers),
+            Err(_) => match Arc::clone(&stalled).try_acquire_owned() {
+                Ok(place) => {
+                    tokio::spawn(async move {
+                        tell(batch, asked.await);
+                        drop(place);
+                    });
                 }
-            }
-            Err(SourceUnavailable) => {
-                for lookup in batch.drain(..) {
-                    let _ = lookup.answer.send(Err(SourceUnavailable));
-                }
-            }
+                Err(_) => tell(batch, asked.await),
+            },
         }
+    }
+}
+
+/// Tells each who waits; a send fails when they have gone.
+fn tell<K: Eq + Hash, F: Clone>(batch: Vec<Lookup<K, F>>, answers: Answers<K, F>) {
+    let found: Result<HashMap<K, F>, SourceUnavailable> = answers.map(|found| found.into_iter().collect());
+    for lookup in batch {
+        let _ = lookup.answer.send(found.as_ref().map(|found| found.get(&lookup.key).cloned()).map_err(|error| *error));
     }
 }

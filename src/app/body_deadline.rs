@@ -2,13 +2,14 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures::FutureExt;
+use futures::{FutureExt, future::BoxFuture};
 use http::Request;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
@@ -16,21 +17,33 @@ use tonic::Status;
 use tower::{Layer, Service};
 
 use crate::{
-    auth::policy::{self, Streams, Who},
+    auth::{
+        Caller,
+        policy::{self, Streams, Who},
+    },
     config::Limits,
 };
 
+/// Looks once more at a caller who was verified so long ago that their credential may have ended since; none before that.
+pub(super) type Again = Arc<dyn Fn(&Caller) -> Option<BoxFuture<'static, Result<(), Status>>> + Send + Sync>;
+
 /// Puts [`BodyDeadlineService`] in front of a service.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct BodyDeadlineLayer {
     whole: Duration,
     public_stream: Duration,
     silence: Duration,
+    again: Again,
 }
 
 impl BodyDeadlineLayer {
-    pub(super) const fn new(limits: &Limits) -> Self {
-        Self { whole: limits.body_timeout, public_stream: limits.public_stream_life, silence: limits.body_silence }
+    pub(super) fn new(limits: &Limits, again: Again) -> Self {
+        Self {
+            whole: limits.body_timeout,
+            public_stream: limits.public_stream_life,
+            silence: limits.body_silence,
+            again,
+        }
     }
 }
 
@@ -38,13 +51,14 @@ impl<Inner> Layer<Inner> for BodyDeadlineLayer {
     type Service = BodyDeadlineService<Inner>;
 
     fn layer(&self, inner: Inner) -> Self::Service {
-        BodyDeadlineService { inner, layer: *self }
+        BodyDeadlineService { inner, layer: self.clone() }
     }
 }
 
 /// Ends a request whose body stands still, or is not there in time, with DEADLINE_EXCEEDED. Where it is a stream of a public
-/// RPC (reflection) it may last as long as the answers, if something comes all the while.
-#[derive(Debug, Clone)]
+/// RPC (reflection) it may last as long as the answers, if something comes all the while. What comes late is passed on only while the
+/// caller's credential is good: whoever begins a request in time and sends the rest of it afterwards has no longer use of it.
+#[derive(Clone)]
 pub(super) struct BodyDeadlineService<Inner> {
     inner: Inner,
     layer: BodyDeadlineLayer,
@@ -60,17 +74,19 @@ impl<Inner: Service<Request<Body>>> Service<Request<Body>> for BodyDeadlineServi
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let BodyDeadlineLayer { whole, public_stream, silence } = self.layer;
+        let BodyDeadlineLayer { whole, public_stream, silence, .. } = self.layer;
         let policy = policy::of_path(request.uri().path());
         let may_last = policy.is_some_and(|policy| policy.who == Who::Public && policy.streams == Streams::Both);
         let whole = if may_last { public_stream } else { whole };
+        // Most bodies are there at once: no timer for those that are known to be empty.
+        if request.body().is_end_stream() {
+            return self.inner.call(request);
+        }
+        let caller = request.extensions().get::<Caller>().map(|caller| (caller.clone(), Arc::clone(&self.layer.again)));
         let request = request.map(|body| {
-            // Most bodies are there at once: no timer for those that are known to be empty.
-            if body.is_end_stream() {
-                return body;
-            }
             let end = Instant::now() + whole;
-            Body::new(DeadlineBody { body, end, silence, timer: Box::pin(tokio::time::sleep(silence)) })
+            let timer = Box::pin(tokio::time::sleep(silence));
+            Body::new(DeadlineBody { body, end, silence, timer, caller, late: None })
         });
         self.inner.call(request)
     }
@@ -83,6 +99,16 @@ struct DeadlineBody {
     /// How long nothing may come.
     silence: Duration,
     timer: Pin<Box<Sleep>>,
+    caller: Option<(Caller, Again)>,
+    late: Option<Late>,
+}
+
+type Read = Option<Result<Frame<Bytes>, axum::BoxError>>;
+
+/// What came late, and whether it is to be passed on.
+struct Late {
+    read: Read,
+    is_good: BoxFuture<'static, Result<(), Status>>,
 }
 
 impl HttpBody for DeadlineBody {
@@ -93,8 +119,13 @@ impl HttpBody for DeadlineBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let frame = match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Ready(frame) => frame,
+        if let Some(late) = &mut self.late {
+            let is_good = ready!(late.is_good.poll_unpin(context));
+            let read = self.late.take().and_then(|late| late.read);
+            return Poll::Ready(if let Err(status) = is_good { Some(Err(status.into())) } else { read });
+        }
+        let read = match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(read) => read.map(|frame| frame.map_err(Into::into)),
             Poll::Pending => {
                 ready!(self.timer.poll_unpin(context));
                 return Poll::Ready(Some(Err(Status::deadline_exceeded(
@@ -105,11 +136,15 @@ impl HttpBody for DeadlineBody {
         };
         let next = self.end.min(Instant::now() + self.silence);
         self.timer.as_mut().reset(next);
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        if let Some(is_good) = self.caller.as_ref().and_then(|(caller, again)| again(caller)) {
+            self.late = Some(Late { read, is_good });
+            return self.poll_frame(context);
+        }
+        Poll::Ready(read)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.late.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -156,7 +191,7 @@ mod tests {
         let limits =
             Limits { body_timeout: whole, body_silence: silence, public_stream_life: 10 * whole, ..Limits::default() };
         let request = Request::post(path).body(Body::from_stream(slowly)).unwrap();
-        let Ok(response) = BodyDeadlineLayer::new(&limits).layer(reading).call(request).await;
+        let Ok(response) = BodyDeadlineLayer::new(&limits, Arc::new(|_| None)).layer(reading).call(request).await;
         response.into_body().map_err(|error| Status::from_error(error.into()).code())
     }
 

@@ -4,12 +4,13 @@
 use std::{convert::Infallible, sync::Arc};
 
 use axum::body::Body;
+use futures::FutureExt;
 use http::{Request, Response};
 use tower::{Layer, Service};
 
 use super::{body_deadline, cors, forwarded, paths, refusal, trace, unread};
 use crate::{
-    auth::{AuthLayer, CredentialSource, Guesses, Recorder, Verifier},
+    auth::{AuthLayer, Caller, CredentialSource, Guesses, Recorder, Refusal, Verifier, VerifyError},
     config::{Limits, TrustedProxies},
     connect::Errors,
 };
@@ -38,7 +39,7 @@ where
     R: Recorder,
     Inner: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
-    let service = body_deadline::BodyDeadlineLayer::new(limits).layer(service);
+    let service = body_deadline::BodyDeadlineLayer::new(limits, again(&verifier)).layer(service);
     let service = refusal::RefusalLayer::new(errors).layer(service);
     let service = AuthLayer::new(verifier, recorder, guesses).layer(service);
     let service = trace::TraceLayer.layer(service);
@@ -46,4 +47,27 @@ where
     let service = cors::layer(cors_allowed_origins).layer(service);
     let service = paths::PathLayer.layer(service);
     unread::UnreadLayer.layer(service)
+}
+
+/// Looks at a caller again by the one verifier.
+fn again<S: CredentialSource>(verifier: &Arc<Verifier<S>>) -> body_deadline::Again {
+    let verifier = Arc::clone(verifier);
+    Arc::new(move |caller: &Caller| {
+        if !verifier.is_late(caller.known_at()) {
+            return None;
+        }
+        let (verifier, actor) = (Arc::clone(&verifier), caller.actor());
+        let (credential, role) = (actor.credential, actor.role);
+        let looking = async move {
+            verifier.verify_again(credential, role).await.map_err(|error| match error {
+                VerifyError::Ended(_, ended) => Refusal::Unauthenticated(ended.message()).into(),
+                VerifyError::Unavailable | VerifyError::KeyNotHere(_) => Refusal::unavailable().into(),
+                VerifyError::Unknown | VerifyError::Forged | VerifyError::Malformed(_) => {
+                    let message = "what this token was good for has changed since the request began; send it again";
+                    Refusal::Unauthenticated(message.to_owned()).into()
+                }
+            })
+        };
+        Some(looking.boxed())
+    })
 }

@@ -233,7 +233,7 @@ async fn serve(
 
     let public_url: Arc<str> = config.public_url.clone().unwrap_or_else(|| format!("http://{address}")).into();
     let own_runner = operations.as_ref().map(|(runner, _)| *runner);
-    let standing = Standing::new(store.clone(), config.limits.revocation_bound);
+    let standing = Standing::new(verifying.clone(), config.limits.revocation_bound);
     tasks.spawn(standing.clone().run(working.clone()));
     let events = Events::new(store.clone(), standing.clone(), recorder.clone());
     // Whoever watches is let go as soon as the server is told to end: it waits for requests under way.

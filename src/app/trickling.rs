@@ -29,7 +29,7 @@ async fn start() -> SocketAddr {
     let (_reporter, health) = tonic_health::server::health_reporter();
     let connect = Connect::new(Routes::new(health), [tonic_health::pb::FILE_DESCRIPTOR_SET]).unwrap();
     let service = axum::Router::new().fallback_service(connect);
-    let service = BodyDeadlineLayer::new(&limits).layer(service);
+    let service = BodyDeadlineLayer::new(&limits, std::sync::Arc::new(|_| None)).layer(service);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { listen::serve(listener, service, &limits, std::future::pending()).await });

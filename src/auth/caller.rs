@@ -1,6 +1,6 @@
 //! The proof that somebody was verified.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::domain::{
     credential::StoredCredential,
@@ -12,6 +12,7 @@ use crate::domain::{
 #[derive(Debug, Clone)]
 pub struct Caller {
     actor: Arc<Actor>,
+    known_at: Duration,
 }
 
 impl Caller {
@@ -25,6 +26,7 @@ impl Caller {
                 credential: stored.credential,
                 origin,
             }),
+            known_at: stored.known_at,
         }
     }
 
@@ -32,6 +34,14 @@ impl Caller {
     #[must_use]
     pub fn actor(&self) -> &Actor {
         &self.actor
+    }
+
+    /// When what is known of it was certainly so, [since the machine was started](boot_time).
+    ///
+    /// [boot_time]: crate::domain::clock::boot_time
+    #[must_use]
+    pub const fn known_at(&self) -> Duration {
+        self.known_at
     }
 
     /// The environment that the credential is good for, if it is good for one alone.

@@ -150,13 +150,18 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
             return Ok(None);
         }
         let origin = origin(request);
-        let verified = self.verify(policy, &request.headers).instrument(tracing::debug_span!("verify")).await;
+        let verify = || self.verify(policy, &request.headers).instrument(tracing::debug_span!("verify"));
+        let mut verified = verify().await;
+        if verified.is_ok() && !self.recorder.has_room() {
+            self.recorder.room().await.map_err(|QueueFull| Refusal::unavailable())?;
+            // It may have ended while it waited.
+            verified = verify().await;
+        }
         let stored = match verified {
             Ok(stored) => stored,
             Err(unverified) => return Err(self.refuse(unverified, policy, origin)),
         };
         note(&stored);
-        self.recorder.room().await.map_err(|QueueFull| Refusal::unavailable())?;
         self.recorder.used(stored.credential.token_id(), stored.read_at, &origin);
         let caller = Caller::new(&stored, origin);
         if let Err(why) = permit(policy, &stored, environment) {
@@ -197,11 +202,8 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
         match unverified {
             // A call without a credential is a mistake, and not worth a word in the audit log.
             Unverified::NoToken(_) => Refusal::stranger(),
-            Unverified::Token(VerifyError::KeyNotHere(generation)) => {
-                tracing::warn!(%generation, "a token was made with a signing key that this server does not have");
-                Refusal::unavailable()
-            }
-            Unverified::Token(VerifyError::Unavailable) => Refusal::unavailable(),
+            // Anybody can write such a number: it is no news each time, and /readyz has it.
+            Unverified::Token(VerifyError::KeyNotHere(_) | VerifyError::Unavailable) => Refusal::unavailable(),
             Unverified::Token(VerifyError::Ended(stored, ended)) => {
                 note(&stored);
                 let caller = Caller::new(&stored, origin);
@@ -217,7 +219,7 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
                 let message = "the user name does not belong to the token that is the password; give the ID of its holder, or its own";
                 Refusal::Unauthenticated(message.to_owned())
             }
-            Unverified::Token(VerifyError::Malformed(_) | VerifyError::Forged) => {
+            Unverified::Token(error @ (VerifyError::Malformed(_) | VerifyError::Forged | VerifyError::Unknown)) => {
                 // One entry a peer and minute, whatever the stranger tries.
                 self.recorder.observe(Observation {
                     organization_id: None,
@@ -226,12 +228,14 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
                     action: Action::CredentialRefuse,
                     rpc: "",
                     outcome: Outcome::Denied,
-                    reason: "malformed or forged",
+                    reason: if matches!(error, VerifyError::Unknown) { error.reason() } else { "malformed or forged" },
                     peer: origin.peer,
                     user_agent: origin.user_agent,
                     request_id: origin.request_id,
                 });
-                let wait = origin.peer.and_then(|peer| self.guesses.count(peer));
+                // What a signing key made was not guessed.
+                let guesser = origin.peer.filter(|_| !matches!(error, VerifyError::Unknown));
+                let wait = guesser.and_then(|peer| self.guesses.count(peer));
                 wait.map_or_else(Refusal::stranger, |retry_after| {
                     metrics::counter!("latchkey_refusals_total", "reason" => "too many tries").increment(1);
                     Refusal::TooManyTries { retry_after }

@@ -19,8 +19,17 @@ pub(super) enum Found {
 }
 
 const SOURCES: [&str; 3] = ["cache", "batch", "nowhere"];
-const OUTCOMES: [&str; 8] =
-    ["good", "malformed", "forged", "revoked", "expired", "suspended", "signing key not here", "database unavailable"];
+const OUTCOMES: [&str; 9] = [
+    "good",
+    "malformed",
+    "forged",
+    "unknown",
+    "revoked",
+    "expired",
+    "suspended",
+    "signing key not here",
+    "database unavailable",
+];
 
 /// Counters and histograms, found once: to look them up by their labels takes longer than a verification.
 pub(super) struct Outcomes {
@@ -57,11 +66,12 @@ const fn index(outcome: Option<&VerifyError>) -> usize {
         None => 0,
         Some(VerifyError::Malformed(_)) => 1,
         Some(VerifyError::Forged) => 2,
-        Some(VerifyError::Ended(_, Ended::Revoked(_))) => 3,
-        Some(VerifyError::Ended(_, Ended::Expired(_))) => 4,
-        Some(VerifyError::Ended(_, Ended::Suspended)) => 5,
-        Some(VerifyError::KeyNotHere(_)) => 6,
-        Some(VerifyError::Unavailable) => 7,
+        Some(VerifyError::Unknown) => 3,
+        Some(VerifyError::Ended(_, Ended::Revoked(_))) => 4,
+        Some(VerifyError::Ended(_, Ended::Expired(_))) => 5,
+        Some(VerifyError::Ended(_, Ended::Suspended)) => 6,
+        Some(VerifyError::KeyNotHere(_)) => 7,
+        Some(VerifyError::Unavailable) => 8,
     }
 }
 
@@ -74,16 +84,18 @@ mod tests {
     fn outcomes_are_named_as_they_are_everywhere() {
         let malformed = Presented::parse("x").unwrap_err();
         assert_eq!(OUTCOMES[index(None)], "good");
-        for error in [VerifyError::Malformed(malformed), VerifyError::Forged, VerifyError::Unavailable] {
+        for error in
+            [VerifyError::Malformed(malformed), VerifyError::Forged, VerifyError::Unknown, VerifyError::Unavailable]
+        {
             assert_eq!(OUTCOMES[index(Some(&error))], error.reason());
         }
         for (place, ended) in [
-            (3, Ended::Revoked(time::OffsetDateTime::UNIX_EPOCH)),
-            (4, Ended::Expired(time::OffsetDateTime::UNIX_EPOCH)),
-            (5, Ended::Suspended),
+            (4, Ended::Revoked(time::OffsetDateTime::UNIX_EPOCH)),
+            (5, Ended::Expired(time::OffsetDateTime::UNIX_EPOCH)),
+            (6, Ended::Suspended),
         ] {
             assert_eq!(OUTCOMES[place], ended.reason());
         }
-        assert_eq!(OUTCOMES[6], VerifyError::KeyNotHere(crate::domain::token::Generation::FIRST).reason());
+        assert_eq!(OUTCOMES[7], VerifyError::KeyNotHere(crate::domain::token::Generation::FIRST).reason());
     }
 }

@@ -12,6 +12,9 @@ pub struct QueueFull;
 
 /// Takes down what is seen, to be written soon.
 pub trait Recorder: Send + Sync + 'static {
+    /// Whether there is room for what is about to be seen.
+    fn has_room(&self) -> bool;
+
     /// Waits for a while until there is room for what is about to be seen: nothing is let through that could not be taken
     /// down.
     ///

@@ -34,7 +34,7 @@ impl Refusal {
         Self::Unauthenticated(TOKEN_NEEDED.to_owned())
     }
 
-    pub(super) fn unavailable() -> Self {
+    pub(crate) fn unavailable() -> Self {
         Self::Unavailable {
             message: "tokens cannot be verified right now; try again".to_owned(),
             retry_after: Duration::from_secs(1),

@@ -84,9 +84,13 @@ const EACH_WAY: [(&str, Forget); 3] = [
 
 impl Scene {
     fn new() -> Self {
+        Self::with_bound(BOUND)
+    }
+
+    fn with_bound(bound: Duration) -> Self {
         let line = SigningKeys::generate_line(Generation::FIRST).unwrap();
         let keys = Arc::new(SigningKeys::parse(line.expose()).unwrap());
-        let cache = Arc::new(Cache::new(BOUND, 100));
+        let cache = Arc::new(Cache::new(bound, 100));
         cache.heard(boot_time(), NOW);
         let (ask, queries) = mpsc::unbounded_channel();
         let verifier = Verifier::start(Arc::clone(&keys), Arc::new(Source(ask)), Arc::clone(&cache));
@@ -304,4 +308,92 @@ async fn lookups_join_what_waits_and_never_what_is_sent() {
     }
     under_way.finds(&[]);
     assert!(matches!(busy.await, Err(VerifyError::Forged)));
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_later_than_the_bound_lets_nobody_in() {
+    // With a bound of nothing as well: then nobody is sure of more than a second.
+    for bound in [BOUND, Duration::ZERO] {
+        let scene = Scene::with_bound(bound);
+        let token = scene.token();
+        let too_old = boot_time().saturating_sub(bound.max(Duration::from_secs(1)));
+        let late = StoredCredential { known_at: too_old, ..token.good.clone() };
+        // It is asked once more, and by that answer it is decided.
+        let first = scene.begin(&token);
+        scene.sent().await.finds(std::slice::from_ref(&late));
+        scene.sent().await.finds(std::slice::from_ref(&token.revoked));
+        let verified = first.await;
+        assert!(matches!(verified, Err(VerifyError::Ended(..))), "{bound:?}: {verified:?}");
+        scene.cache.clear();
+        // Two that come late are an outage.
+        let second = scene.begin(&token);
+        for _ in 0..2 {
+            scene.sent().await.finds(std::slice::from_ref(&late));
+        }
+        let verified = second.await;
+        assert!(matches!(verified, Err(VerifyError::Unavailable)), "{bound:?}: {verified:?}");
+        // Nothing was remembered of either.
+        let third = scene.begin(&token);
+        scene.sent().await.finds(std::slice::from_ref(&token.good));
+        third.await.expect("it is good, by an answer in time");
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_waited_is_looked_at_again() {
+    let scene = Scene::new();
+    let token = scene.token();
+    let again = async |role, found: &StoredCredential| {
+        scene.cache.clear();
+        let mut looking = Box::pin(scene.verifier.verify_again(token.good.credential, role));
+        assert!(looking.as_mut().now_or_never().is_none(), "it is not remembered");
+        scene.sent().await.finds(std::slice::from_ref(found));
+        looking.await
+    };
+    again(Role::Member, &token.good).await.unwrap();
+    let remembered = scene.verifier.verify_again(token.good.credential, Role::Member).now_or_never();
+    remembered.expect("it is remembered").unwrap();
+    let revoked = again(Role::Member, &token.revoked).await;
+    assert!(matches!(revoked, Err(VerifyError::Ended(..))), "{revoked:?}");
+    let another_role = again(Role::Admin, &token.good).await;
+    assert!(matches!(another_role, Err(VerifyError::Unknown)), "{another_role:?}");
+    assert!(scene.verifier.is_late(boot_time().saturating_sub(BOUND)) && !scene.verifier.is_late(boot_time()));
+}
+
+#[tokio::test]
+async fn two_queries_that_hang_keep_nobody_else_waiting() {
+    let scene = Scene::new();
+    let others = [scene.token(), scene.token(), scene.token(), scene.token()];
+    let (one, hanging) = scene.keep_busy(&others[0]).await;
+    let (other, hanging_too) = scene.keep_busy(&others[1]).await;
+    for next in &others[2..] {
+        let verifying = scene.begin(next);
+        scene.sent().await.finds(std::slice::from_ref(&next.good));
+        verifying.await.expect("it is good, and others hang");
+    }
+    // And what hung is answered in the end.
+    for (verifying, query, token) in [(one, hanging, &others[0]), (other, hanging_too, &others[1])] {
+        query.finds(std::slice::from_ref(&token.good));
+        verifying.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_environment_token_whose_row_is_gone_was_not_guessed() {
+    let scene = Scene::new();
+    let mint = |keys: &SigningKeys| {
+        let minted = keys.mint(CredentialKind::EnvironmentToken, Generation::FIRST, Uuid::from_u128(7)).unwrap();
+        minted.expect("the key is there").text
+    };
+    let (gone, forged) = (mint(&scene.keys), mint(&Scene::new().keys));
+    let first: Verifying<'_> = Box::pin(scene.verifier.verify(gone.expose()));
+    let answering = async { scene.sent().await.finds(&[]) };
+    let (verified, ()) = futures::join!(first, answering);
+    assert!(matches!(verified, Err(VerifyError::Unknown)), "{verified:?}");
+    // What is remembered of its ID does not make a forged one genuine.
+    for (text, is_forged) in [(&gone, false), (&forged, true)] {
+        let verified = scene.verifier.verify(text.expose()).now_or_never().expect("it is remembered");
+        assert_eq!(matches!(verified, Err(VerifyError::Forged)), is_forged, "{verified:?}");
+        assert_eq!(matches!(verified, Err(VerifyError::Unknown)), !is_forged, "{verified:?}");
+    }
 }

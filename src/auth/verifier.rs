@@ -11,7 +11,9 @@ use super::{
 };
 use crate::{
     domain::{
+        clock::boot_time,
         credential::{Ended, StoredCredential},
+        principal::{Credential, Role},
         token::{CredentialKind, Generation, Malformed, Presented, SigningKeys, TagError},
     },
     lookups::{Answers, Lookups, PATIENCE, Source, SourceUnavailable},
@@ -36,6 +38,9 @@ pub trait CredentialSource: Send + Sync + 'static {
     fn knows(&self, generation: Generation) -> impl Future<Output = Result<bool, SourceUnavailable>> + Send;
 }
 
+/// What counts as late where nothing is remembered: a question takes its time.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// What is stored of one kind.
 struct OfKind<S>(CredentialKind, Arc<S>);
 
@@ -55,8 +60,10 @@ impl<S: CredentialSource> Source for OfKind<S> {
 pub enum VerifyError {
     /// It is not written as a token is.
     Malformed(Malformed),
-    /// No signing key made it, or nothing like it is stored.
+    /// No signing key made it, or nothing like it is stored though rows of its kind stay.
     Forged,
+    /// A signing key made it, and nothing is stored of it any more: environment tokens that have ended are cleared away.
+    Unknown,
     /// It is genuine, and good no more.
     Ended(Box<StoredCredential>, Ended),
     /// This server lacks its signing key, which another server has.
@@ -72,6 +79,7 @@ impl VerifyError {
         match self {
             Self::Malformed(_) => "malformed",
             Self::Forged => "forged",
+            Self::Unknown => "unknown",
             Self::Ended(_, ended) => ended.reason(),
             Self::KeyNotHere(_) => "signing key not here",
             Self::Unavailable => "database unavailable",
@@ -124,7 +132,7 @@ impl<S: CredentialSource> Verifier<S> {
         let (stored, found) = match self.cache.get(presented.kind(), presented.id()) {
             Some(stored) => (stored, Found::Cache),
             None => match self.keys.check_tag(&presented) {
-                Ok(()) => match self.look_up(&presented).await {
+                Ok(()) => match self.look_up(presented.kind(), presented.id()).await {
                     Ok(stored) => (stored, Found::Batch),
                     Err(SourceUnavailable) => return (Found::Batch, Err(VerifyError::Unavailable)),
                 },
@@ -134,13 +142,17 @@ impl<S: CredentialSource> Verifier<S> {
                 }
             },
         };
-        // Nothing like it is stored, or another text has its ID: then what is remembered stays.
-        let verified = match stored.filter(|stored| self.keys.matches(&presented, &stored.digest)) {
-            None => Err(VerifyError::Forged),
-            Some(stored) => match stored.judge(stored.read_at) {
+        let verified = match stored {
+            // That nothing is stored may be remembered of another text with its ID.
+            None if presented.kind() == CredentialKind::EnvironmentToken && self.keys.check_tag(&presented).is_ok() => {
+                Err(VerifyError::Unknown)
+            }
+            Some(stored) if self.keys.matches(&presented, &stored.digest) => match stored.judge(stored.read_at) {
                 Ok(()) => Ok(stored),
                 Err(ended) => Err(VerifyError::Ended(Box::new(stored), ended)),
             },
+            // Another text has its ID: what is remembered stays.
+            None | Some(_) => Err(VerifyError::Forged),
         };
         (found, verified)
     }
@@ -149,6 +161,32 @@ impl<S: CredentialSource> Verifier<S> {
     #[must_use]
     pub fn bound(&self) -> Duration {
         self.cache.bound()
+    }
+
+    /// Whether what was known at a time [since the machine was started](boot_time) is too old to let anybody in by it.
+    #[must_use]
+    pub fn is_late(&self, known_at: Duration) -> bool {
+        boot_time().saturating_sub(known_at) >= self.bound().max(SHORTEST)
+    }
+
+    /// Whether a credential that was verified is good still, and its principal's role what it was: for whoever has waited since.
+    ///
+    /// # Errors
+    /// [`VerifyError`]: never that it is malformed, nor of its key.
+    pub async fn verify_again(&self, credential: Credential, role: Role) -> Result<(), VerifyError> {
+        let (kind, id) = match credential {
+            Credential::PersonalAccessToken { id, .. } => (CredentialKind::PersonalAccessToken, id.uuid()),
+            Credential::EnvironmentToken { id, .. } => (CredentialKind::EnvironmentToken, id.uuid()),
+        };
+        let stored = match self.cache.get(kind, id) {
+            Some(stored) => stored,
+            None => self.look_up(kind, id).await.map_err(|SourceUnavailable| VerifyError::Unavailable)?,
+        };
+        match stored.map(|stored| (stored.judge(stored.read_at), stored)) {
+            Some((Ok(()), stored)) if stored.role == role => Ok(()),
+            Some((Err(ended), stored)) => Err(VerifyError::Ended(Box::new(stored), ended)),
+            Some((Ok(()), _)) | None => Err(VerifyError::Unknown),
+        }
     }
 
     /// What is to be said of a text whose signing key is not here.
@@ -160,16 +198,21 @@ impl<S: CredentialSource> Verifier<S> {
         }
     }
 
-    /// What is stored of the ID of a text that was made here.
-    async fn look_up(&self, presented: &Presented<'_>) -> Result<Option<StoredCredential>, SourceUnavailable> {
-        let (kind, id) = (presented.kind(), presented.id());
+    /// What is stored of an ID. An answer that comes late is as good as none, and asked for once more: while this process stood still, or
+    /// the PostgreSQL that it asked, another one may have been told what ended the credential.
+    async fn look_up(&self, kind: CredentialKind, id: Uuid) -> Result<Option<StoredCredential>, SourceUnavailable> {
         let lookups = match kind {
             CredentialKind::PersonalAccessToken => &self.personal_access_tokens,
             CredentialKind::EnvironmentToken => &self.environment_tokens,
         };
-        let mark = self.cache.mark(kind, id);
-        let found = lookups.find(id).await?;
-        self.cache.put(kind, id, mark, found.clone());
-        Ok(found)
+        for _ in 0..2 {
+            let mark = self.cache.mark(kind, id);
+            let found = lookups.find(id).await?;
+            if !found.as_ref().is_some_and(|stored| self.is_late(stored.known_at)) {
+                self.cache.put(kind, id, mark, found.clone());
+                return Ok(found);
+            }
+        }
+        Err(SourceUnavailable)
     }
 }

@@ -26,6 +26,8 @@ const IN_BOUND: u32 = 5;
 const UNHEARD: Duration = Duration::from_secs(10);
 /// How long to wait for PostgreSQL to come back before it is asked again.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long a heartbeat may take and still tell PostgreSQL's time.
+const PROMPT: Duration = Duration::from_secs(1);
 /// Seconds that the machine's clock may differ from PostgreSQL's before that is worth a word.
 const WORTH_A_WORD: f64 = 2.0;
 
@@ -91,7 +93,7 @@ impl CredentialChanges {
         let mut heard_at = Instant::now();
         loop {
             let (name, sent, next) = (HeartbeatId::generate(), boot_time(), Instant::now() + interval);
-            let beat = store.credential_heartbeat(name);
+            let beat = tokio::time::timeout(patience(self.cache.bound()), store.credential_heartbeat(name));
             tokio::pin!(beat);
             let (mut is_under_way, mut is_awaited, give_up) = (true, true, heard_at + UNHEARD);
             // Changes are heard of all the while, however long the heartbeat takes; the next one is sent when it has come back.
@@ -100,9 +102,12 @@ impl CredentialChanges {
                 let change = tokio::select! {
                     beat = &mut beat, if is_under_way => {
                         is_under_way = false;
-                        match beat {
+                        match beat.unwrap_or_else(|_| Err(StoreError::Unavailable("it takes too long".to_owned()))) {
                             Ok(beat) => {
-                                self.compare_clocks(beat.now);
+                                // Of one that was long under way it is not known when PostgreSQL said it.
+                                if boot_time().saturating_sub(sent) < PROMPT {
+                                    self.compare_clocks(beat.now);
+                                }
                                 metrics::gauge!("latchkey_notification_queue_usage").set(beat.queue);
                             }
                             Err(error) => {
@@ -127,7 +132,8 @@ impl CredentialChanges {
                     Some(CredentialChange::Principal(id)) => self.cache.forget_principal(id),
                     Some(CredentialChange::Environment(id)) => self.cache.forget_environment(id),
                     Some(CredentialChange::All) => self.cache.clear(),
-                    Some(CredentialChange::Heartbeat(heard, postgres)) if heard == name => {
+                    // The first time alone: by then everybody who listens knows its name.
+                    Some(CredentialChange::Heartbeat(heard, postgres)) if heard == name && is_awaited => {
                         self.cache.heard(sent, postgres);
                         (is_awaited, heard_at) = (false, Instant::now());
                     }
@@ -157,6 +163,11 @@ impl CredentialChanges {
             );
         }
     }
+}
+
+/// How long a heartbeat may take to be sent before another one is, over another connection.
+fn patience(bound: Duration) -> Duration {
+    if bound.is_zero() { UNHEARD } else { (bound / 2).max(Duration::from_millis(500)) }
 }
 
 /// How often a heartbeat is sent: with a bound of nothing, for the clock alone.

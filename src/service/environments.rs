@@ -25,7 +25,7 @@ use crate::domain::{
     text::{self, is_unprintable},
     token::SigningKeys,
 };
-use crate::store::{EnvironmentCreateError, MintError, Store, StoreError};
+use crate::store::{EnvironmentChange, EnvironmentCreateError, MintError, Store, StoreError};
 
 /// The most annotations of an environment.
 const ANNOTATIONS_LIMIT: usize = 64;
@@ -189,10 +189,12 @@ impl Environments {
             .store
             .environment_desire(actor.organization_id, creator(actor), id, desired, &self.limits, &event)
             .await;
-        match desired {
+        match (desired, &change) {
+            // Others' are not forgotten at anybody's word.
+            (DesiredPhase::Deleted, Ok(EnvironmentChange::NotFound)) => {}
             // Its tokens end with it: before anybody is told of it, whatever came of it.
-            DesiredPhase::Deleted => self.cache.forget_environment(id),
-            DesiredPhase::Running | DesiredPhase::Stopped => {}
+            (DesiredPhase::Deleted, _) => self.cache.forget_environment(id),
+            (DesiredPhase::Running | DesiredPhase::Stopped, _) => {}
         }
         changes::outcome(id, change?)
     }

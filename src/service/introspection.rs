@@ -70,7 +70,7 @@ impl Introspection {
     async fn decide(&self, actor: &Actor, text: &str) -> Result<Verdict, ServiceError> {
         let stored = match self.verifier.verify(text).await {
             Ok(stored) => stored,
-            Err(VerifyError::Malformed(_) | VerifyError::Forged | VerifyError::Ended(..)) => {
+            Err(VerifyError::Malformed(_) | VerifyError::Forged | VerifyError::Unknown | VerifyError::Ended(..)) => {
                 return Ok(Verdict::NotActive);
             }
             Err(VerifyError::KeyNotHere(_)) => return Ok(Verdict::Undecided),

@@ -110,7 +110,7 @@ impl ProxiedRequests {
                 self.observe(&stored, Action::CredentialRefuse, ended.reason(), origin);
                 Denial::InvalidToken(ended.message())
             }
-            error @ (VerifyError::Malformed(_) | VerifyError::Forged) => {
+            error @ (VerifyError::Malformed(_) | VerifyError::Forged | VerifyError::Unknown) => {
                 // One entry a peer and minute, whatever the stranger tries.
                 self.recorder.observe(Observation {
                     organization_id: Some(actor.organization_id),
@@ -119,13 +119,14 @@ impl ProxiedRequests {
                     action: Action::CredentialRefuse,
                     rpc: "",
                     outcome: Outcome::Denied,
-                    reason: "malformed or forged",
+                    reason: if matches!(error, VerifyError::Unknown) { error.reason() } else { "malformed or forged" },
                     peer: origin.peer,
                     user_agent: origin.user_agent,
                     request_id: origin.request_id,
                 });
                 let denial = stranger(error.reason());
-                let wait = origin.peer.and_then(|peer| self.guesses.count(peer));
+                let guesser = origin.peer.filter(|_| !matches!(error, VerifyError::Unknown));
+                let wait = guesser.and_then(|peer| self.guesses.count(peer));
                 wait.map_or(denial, |retry_after| {
                     count("too many tries");
                     Denial::TooManyTries { retry_after }
@@ -133,7 +134,7 @@ impl ProxiedRequests {
             }
             error @ (VerifyError::KeyNotHere(_) | VerifyError::Unavailable) => {
                 count(error.reason());
-                tracing::warn!(reason = error.reason(), "a proxied request cannot be decided on");
+                tracing::debug!(reason = error.reason(), "a proxied request cannot be decided on");
                 let message = "tokens cannot be verified right now; try again".to_owned();
                 Denial::Unavailable { message, retry_after: RETRY_AFTER }
             }

@@ -8,7 +8,10 @@
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,8 +31,12 @@ use crate::store::{Store, StoreError, TokenUse};
 const EVERY: Duration = Duration::from_secs(1);
 /// How long a caller waits for room.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Different tallies of callers, and tokens used, that may wait.
+/// Different tallies of callers that may wait.
 const ROOM: usize = 20_000;
+/// Tallies of one token that are told apart until the next write: nobody takes the others' room by calling from many addresses.
+const OF_ONE_TOKEN: usize = 256;
+/// Tokens whose last use may wait: as many as are remembered.
+const USES: usize = 100_000;
 /// Peers of strangers that are told apart in a minute: each is a row.
 const STRANGERS: usize = 5_000;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -55,6 +62,8 @@ type Tallies = HashMap<Key, (Observation, i64)>;
 #[derive(Default)]
 struct Waiting {
     callers: Tallies,
+    /// How many of these are of one token.
+    of_token: HashMap<TokenId, usize>,
     strangers: Tallies,
     /// Peers of strangers that are told apart in this minute, and since when.
     known_strangers: HashSet<Option<IpAddr>>,
@@ -73,6 +82,8 @@ struct Shared {
     /// Whose log has what belongs to nobody: the tries of strangers.
     organization: OrganizationId,
     waiting: Mutex<Waiting>,
+    /// How many tallies of callers wait, or are being written: read by every request.
+    callers: AtomicUsize,
     /// Rung after each write.
     written: Notify,
 }
@@ -98,7 +109,13 @@ impl QueuedRecorder {
     /// On a store; what strangers try is in the log of an organization. Nothing is written before [`QueuedRecorder::run`].
     #[must_use]
     pub fn new(store: Store, organization: OrganizationId) -> Self {
-        Self(Arc::new(Shared { store, organization, waiting: Mutex::default(), written: Notify::new() }))
+        Self(Arc::new(Shared {
+            store,
+            organization,
+            waiting: Mutex::default(),
+            callers: AtomicUsize::default(),
+            written: Notify::new(),
+        }))
     }
 
     /// Writes what was seen until it is told to stop, and then what is left. Uses of tokens by themselves: they are known within
@@ -165,6 +182,7 @@ impl QueuedRecorder {
         let (mut tallies, mut single) = {
             let mut waiting = self.waiting();
             let mut tallies: Vec<(Observation, i64)> = std::mem::take(&mut waiting.callers).into_values().collect();
+            waiting.of_token = HashMap::new();
             tallies.extend(std::mem::take(&mut waiting.strangers).into_values());
             let single = std::mem::take(&mut waiting.single);
             waiting.in_flight = tallies.len();
@@ -179,6 +197,7 @@ impl QueuedRecorder {
             }
             single.append(&mut waiting.single);
             waiting.single = single;
+            self.0.callers.store(waiting.callers.len(), Ordering::Relaxed);
         }
         self.0.written.notify_waiters();
     }
@@ -224,11 +243,6 @@ impl QueuedRecorder {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         // Nothing in here can be half-done when a thread panics.
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn has_room(&self) -> bool {
-        let waiting = self.waiting();
-        waiting.callers.len() + waiting.in_flight < ROOM
     }
 }
 
@@ -276,7 +290,8 @@ impl Waiting {
                 seen.peer = None;
             }
         }
-        let key = Key {
+        let is_of_many = |id: &TokenId| self.of_token.get(id).is_some_and(|many| *many >= OF_ONE_TOKEN);
+        let mut key = Key {
             token_id: seen.token_id,
             principal_id: seen.principal.map(|(id, _)| id),
             action: seen.action,
@@ -286,11 +301,26 @@ impl Waiting {
             peer: seen.peer,
         };
         let tallies = if is_stranger { &mut self.strangers } else { &mut self.callers };
+        if let Some((_, known)) = tallies.get_mut(&key) {
+            *known += count;
+            return;
+        }
+        if key.token_id.as_ref().is_some_and(is_of_many) {
+            metrics::counter!("latchkey_observations_dropped_total").increment(1);
+            (key.peer, seen.peer) = (None, None);
+        }
+        if let Some(id) = key.token_id {
+            *self.of_token.entry(id).or_default() += 1;
+        }
         tallies.entry(key).or_insert((seen, 0)).1 += count;
     }
 }
 
 impl Recorder for QueuedRecorder {
+    fn has_room(&self) -> bool {
+        self.0.callers.load(Ordering::Relaxed) < ROOM
+    }
+
     async fn room(&self) -> Result<(), QueueFull> {
         if self.has_room() {
             return Ok(());
@@ -320,19 +350,22 @@ impl Recorder for QueuedRecorder {
             waiting.single.push(seen);
         } else {
             waiting.tally(seen, 1);
+            self.0.callers.store(waiting.callers.len() + waiting.in_flight, Ordering::Relaxed);
         }
     }
 
     fn used(&self, token: TokenId, at: OffsetDateTime, origin: &Origin) {
         let mut waiting = self.waiting();
-        let full = waiting.uses.len() >= ROOM;
+        let full = waiting.uses.len() >= USES;
         if let Some(known) = waiting.uses.get_mut(&token) {
             if known.at < at {
                 known.at = at;
                 known.peer = origin.peer;
                 known.user_agent.clone_from(&origin.user_agent);
             }
-        } else if !full {
+        } else if full {
+            metrics::counter!("latchkey_last_used_dropped_total").increment(1);
+        } else {
             let one = TokenUse { token_id: token, at, peer: origin.peer, user_agent: origin.user_agent.clone() };
             waiting.uses.insert(token, one);
             waiting.uses_since.get_or_insert_with(Instant::now);

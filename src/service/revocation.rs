@@ -51,7 +51,9 @@ impl Revocations {
         let stored = match self.verifier.verify(token.expose()).await {
             Ok(stored) => stored,
             Err(VerifyError::Ended(stored, _)) => *stored,
-            Err(VerifyError::Malformed(_) | VerifyError::Forged) => return Ok(Revocation::NoToken),
+            Err(VerifyError::Malformed(_) | VerifyError::Forged | VerifyError::Unknown) => {
+                return Ok(Revocation::NoToken);
+            }
             Err(error @ (VerifyError::KeyNotHere(_) | VerifyError::Unavailable)) => {
                 let message = "tokens cannot be verified right now; try again";
                 return Err(ServiceError::unavailable(message, error.reason()));

@@ -7,12 +7,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::ServiceError;
 use crate::domain::{
+    clock::boot_time,
     credential::{Ended, StoredCredential},
     principal::{Actor, Credential, Role},
     token::CredentialKind,
@@ -25,11 +26,14 @@ const EVERY: Duration = Duration::from_secs(2);
 /// way only now and then.
 const SHORTEST: Duration = Duration::from_secs(1);
 
+/// The longest that somebody may wait without a look at the clock.
+const ASLEEP: Duration = Duration::from_secs(1);
+
 /// What is known of one credential.
 #[derive(Debug, Clone)]
 struct Known {
-    /// When it was last known to be good.
-    at: Instant,
+    /// When it was last known to be good, [since the machine was started](boot_time).
+    at: Duration,
     /// Why it is good no more.
     ended: Option<String>,
     /// What its principal may do; none before it was looked up.
@@ -81,7 +85,7 @@ impl Standing {
             return Ok(());
         }
         // What is answered is as old as the question.
-        let at = Instant::now();
+        let at = boot_time();
         let ids: Vec<Uuid> = watched.keys().copied().collect();
         let mut found: HashMap<Uuid, StoredCredential> = self.find(kind, &ids).await?.into_iter().collect();
         for (id, known) in watched {
@@ -109,7 +113,7 @@ impl Standing {
         let mut watched = self.watched();
         let known = watched.get(&key).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {
-            let known = Arc::new(watch::Sender::new(Known { at: Instant::now(), ended: None, role: None }));
+            let known = Arc::new(watch::Sender::new(Known { at: boot_time(), ended: None, role: None }));
             watched.insert(key, Arc::downgrade(&known));
             known
         })
@@ -141,7 +145,7 @@ impl Standing {
     /// all the while. It is looked up from this call on, however late somebody asks what became of it.
     pub(super) fn doubtful(&self, actor: &Actor) -> impl Future<Output = ServiceError> + Send + use<> {
         let known = self.know(key(actor.credential));
-        let (since, seen_as, bound) = (Instant::now(), actor.role, self.bound);
+        let (since, seen_as, bound) = (boot_time(), actor.role, self.bound);
         async move {
             let mut changes = known.subscribe();
             loop {
@@ -153,7 +157,10 @@ impl Standing {
                 if role.is_some_and(|role| role != seen_as) {
                     return ServiceError::Denied("your role has changed; watch again".to_owned());
                 }
-                if tokio::time::timeout_at(at.max(since) + bound, changes.changed()).await.is_err() {
+                let left = (at.max(since) + bound).saturating_sub(boot_time());
+                // A timer stands still while the machine sleeps.
+                let is_told = tokio::time::timeout(left.min(ASLEEP), changes.changed()).await.is_ok();
+                if !is_told && left <= ASLEEP {
                     let message = "tokens cannot be verified right now; watch again";
                     return ServiceError::unavailable(message, "PostgreSQL has not told of it in time");
                 }

@@ -24,9 +24,13 @@ pub struct TokenUse {
     pub user_agent: Option<Arc<str>>,
 }
 
+/// A token whose row is gone by now takes no other's use with it.
 const UPSERT: &str = "
     INSERT INTO token_last_used AS known (token_id, last_used_at, peer, user_agent)
-    SELECT * FROM unnest($1, $2, $3, $4)
+    SELECT used.* FROM unnest($1, $2, $3, $4) AS used (token_id, last_used_at, peer, user_agent)
+        JOIN personal_access_tokens AS token ON token.id = used.token_id
+    ORDER BY used.token_id
+    FOR KEY SHARE OF token
     ON CONFLICT (token_id) DO UPDATE
     SET last_used_at = excluded.last_used_at, peer = excluded.peer, user_agent = excluded.user_agent
     WHERE excluded.last_used_at > known.last_used_at";

@@ -210,15 +210,21 @@ macro_rules! reading {
         loop {
             let mut lease = $crate::store::Lease::new($store.connection(end).await?);
             let $connection = lease.connection();
+            // A transaction that is open still would be the next one's.
+            let is_open = std::sync::atomic::AtomicBool::new(false);
             let asked = async {
                 let Some(settings) = $store.pooled_settings() else { return $query.await };
+                is_open.store(true, std::sync::atomic::Ordering::Relaxed);
                 $crate::store::pool::around($connection, &format!("BEGIN; {settings}")).await?;
                 let answer = $query.await;
                 let is_well = matches!(answer, Ok(_) | Err(diesel::result::Error::NotFound));
                 $crate::store::pool::around($connection, if is_well { "COMMIT" } else { "ROLLBACK" }).await?;
+                is_open.store(false, std::sync::atomic::Ordering::Relaxed);
                 answer
             };
-            match $store.bounded(end, $crate::store::traced(asked)).await {
+            let outcome = $store.bounded(end, $crate::store::traced(asked)).await;
+            let is_open = is_open.into_inner();
+            match outcome {
                 Ok(Ok(value)) => {
                     lease.give_back();
                     break Ok::<_, $crate::store::StoreError>(value);
@@ -229,7 +235,9 @@ macro_rules! reading {
                     $store.forget_connections();
                 }
                 Ok(Err(error)) => {
-                    lease.give_back();
+                    if !is_open {
+                        lease.give_back();
+                    }
                     break Err($crate::store::StoreError::from(error));
                 }
                 Err(late) => break Err(late),

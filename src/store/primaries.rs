@@ -149,10 +149,12 @@ impl Store {
 
 async fn newer(mut host: Config, than: Primary, every: Duration) -> Place {
     host.target_session_attrs(TargetSessionAttrs::Any);
+    // One that has become silent is connected to again, and soon.
+    let patience = every.max(Duration::from_secs(1));
     loop {
         // Whoever is not there is not asked.
-        if let Ok(Ok((client, mut driver))) = timeout(DEFAULT_DEADLINE, host.connect(NoTls)).await {
-            while let Ok(Ok(found)) = timeout(DEFAULT_DEADLINE, place(&client, &mut driver)).await {
+        if let Ok(Ok((client, mut driver))) = timeout(patience, host.connect(NoTls)).await {
+            while let Ok(Ok(found)) = timeout(patience, place(&client, &mut driver)).await {
                 if let Some(found) = found
                     && found.primary.is_some_and(|primary| primary.is_newer_than(than))
                 {

@@ -77,8 +77,12 @@ fn describe() {
         seconds,
         "How long the oldest use of a token has waited to be written"
     );
+    describe_counter!("latchkey_last_used_dropped_total", "Uses of tokens that were too many to be noted");
     describe_counter!("latchkey_observations_lost_total", "Observations that could not be written, and never will be");
-    describe_counter!("latchkey_observations_dropped_total", "Observations of strangers whose address was left out");
+    describe_counter!(
+        "latchkey_observations_dropped_total",
+        "Observations whose address was left out, since there were too many"
+    );
     describe_counter!("latchkey_observations_refused_total", "Requests refused since the audit log's queue was full");
     describe_gauge!("latchkey_reconcile_steps", "Steps of environments under way");
     describe_histogram!(

@@ -4,6 +4,7 @@ mod forwarded;
 mod guessing;
 mod holders;
 mod identity;
+mod late;
 mod permissions;
 mod public;
 mod strangers;

@@ -25,7 +25,12 @@ async fn whoever_can_still_verify_says_so_while_postgresql_is_away() {
     let database = TestDatabase::create_private().await;
     let options = ServerOptions { args: vec!["--revocation-bound=1h".to_owned()], ..ServerOptions::default() };
     let remembers = TestServer::start_with(&database, options).await;
-    let forgets = TestServer::without_memory(&database).await;
+    let options = ServerOptions {
+        args: vec!["--revocation-bound=0".to_owned()],
+        signing_keys: Some(remembers.keys()),
+        ..ServerOptions::default()
+    };
+    let forgets = TestServer::start_with(&database, options).await;
     let token = remembers.user(&database, "dev@example.com").await;
     let mut api = remembers.api(&token).await;
     api.whoami().await.unwrap();
@@ -34,7 +39,8 @@ async fn whoever_can_still_verify_says_so_while_postgresql_is_away() {
     }
     database.cluster().stop().await;
     for server in [&remembers, &forgets] {
-        eventually("it is not ready", async || (http::get(server.address(), "/readyz").await.0 == 503).then_some(())).await;
+        eventually("it is not ready", async || (http::get(server.address(), "/readyz").await.0 == 503).then_some(()))
+            .await;
     }
     // The health service hears of a look a moment after /readyz.
     eventually("verification is told apart", async || {

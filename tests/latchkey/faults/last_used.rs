@@ -246,3 +246,17 @@ async fn uses_are_written_while_observations_cannot_be() {
     lock.batch_execute("ROLLBACK").await.unwrap();
     stop.cancel();
 }
+
+#[tokio::test]
+async fn a_token_whose_row_is_gone_takes_no_others_use_with_it() {
+    let scene = Scene::new(TestDatabase::create().await).await;
+    let store = Store::new(StoreConfig::parse(&scene.database.serving_url()).unwrap()).unwrap();
+    let uses = [TokenId::generate(), scene.token, TokenId::generate()].map(|token_id| TokenUse {
+        token_id,
+        at: at(100),
+        peer: None,
+        user_agent: Some("with them".into()),
+    });
+    store.last_used_write(uses.to_vec()).await.unwrap();
+    assert_eq!(scene.last().await, Some((100, "with them".to_owned())));
+}

@@ -91,3 +91,26 @@ async fn a_full_queue_lets_nobody_through_until_there_is_room() {
     stop.cancel();
     running.await.unwrap();
 }
+
+#[tokio::test]
+async fn one_token_called_from_everywhere_takes_no_others_room() {
+    let database = TestDatabase::create().await;
+    let store = Store::new(StoreConfig::parse(&database.serving_url()).unwrap()).unwrap();
+    let recorder = QueuedRecorder::new(store, OrganizationId::generate());
+    let one = read(0);
+    for number in 0..50_000 {
+        recorder.observe(Observation { peer: read(number).peer, ..one.clone() });
+    }
+    assert!(recorder.has_room());
+    let stop = CancellationToken::new();
+    stop.cancel();
+    recorder.run(stop).await;
+    let client = database.serving().await;
+    let seen = "SELECT count(*), sum(count)::bigint, count(*) FILTER (WHERE peer IS NULL) FROM (
+                    SELECT action, peer, count FROM audit_tallies UNION ALL SELECT action, peer, count FROM audit_logs) AS seen
+                WHERE action = 'read'";
+    let row = client.query_one(seen, &[]).await.unwrap();
+    let (rows, reads, without) = (row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, i64>(2));
+    // Each read counts; from where is known of the first ones.
+    assert_eq!((rows, reads, without), (257, 50_000, 1));
+}

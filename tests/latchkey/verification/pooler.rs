@@ -6,6 +6,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use latchkey::store::{Store, StoreConfig, StoreError};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, UnixStream},
@@ -101,4 +102,27 @@ async fn a_server_that_is_told_of_changes_only_while_it_asks() {
     }
     let revoked = revoke(&mut first.api(&admin).await, &token).await;
     assert_refused_within_bound(&mut api, revoked).await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_found_itself_elsewhere_is_nobodys_next_one() {
+    let (database, other) = (TestDatabase::create().await, TestDatabase::create_private().await);
+    drop(TestServer::start(&database).await);
+    let place = {
+        let other = Store::new(StoreConfig::parse(&other.owner_url()).unwrap()).unwrap();
+        other.listen_for_credential_changes().await.unwrap().place()
+    };
+    let url = database.serving_url();
+    let store = Store::new(StoreConfig::parse(&url).unwrap().with_direct(&url).unwrap()).unwrap();
+    store.personal_access_tokens_find(&[]).await.unwrap();
+    store.settle(place);
+    let elsewhere = store.personal_access_tokens_find(&[]).await.unwrap_err();
+    assert!(matches!(elsewhere, StoreError::Unavailable(_)), "{elsewhere:?}");
+    let observer = database.superuser().await;
+    let open = "SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+    eventually("no transaction is left open", async || {
+        (observer.query_one(open, &[]).await.unwrap().get::<_, i64>(0) == 0).then_some(())
+    })
+    .await;
 }

@@ -129,3 +129,46 @@ async fn many_are_told_of_as_one() {
     owner.batch_execute("UPDATE principals SET status = 'suspended' WHERE name = 'many'").await.unwrap();
     assert_eq!(ear.heard().await, ["all"]);
 }
+
+#[tokio::test]
+async fn what_is_changed_by_hand_is_told_however_the_session_is_set() {
+    for setting in ["session_replication_role = replica", "search_path = pg_catalog"] {
+        let database = TestDatabase::create().await;
+        let server = TestServer::start(&database).await;
+        let tokens =
+            [server.user(&database, "dev@example.com").await, server.token(&database, "dev@example.com", &[]).await];
+        let [revoked, deleted] = tokens.map(|token| token_id(&token));
+        let user = database.text("SELECT id::text FROM principals", &[]).await;
+        drop(server);
+        let mut ear = Ear::on(&database).await;
+        let owner = database.superuser().await;
+        owner.batch_execute(&format!("SET {setting}")).await.unwrap();
+        for (sql, expected) in [
+            (
+                format!("UPDATE public.personal_access_tokens SET revoked_at = now() WHERE id = '{revoked}'"),
+                format!("token {revoked}"),
+            ),
+            (
+                format!(
+                    "DELETE FROM public.token_last_used; DELETE FROM public.personal_access_tokens WHERE id = '{deleted}'"
+                ),
+                format!("token {deleted}"),
+            ),
+            (
+                format!("UPDATE public.principals SET status = 'suspended' WHERE id = '{user}'"),
+                format!("principal {user}"),
+            ),
+            (
+                "INSERT INTO public.signing_keys (generation, check_value, state) VALUES (9, sha256('9'), 'verifying');
+                 DELETE FROM public.signing_keys WHERE generation = 9"
+                    .to_owned(),
+                "all".to_owned(),
+            ),
+            ("TRUNCATE public.signing_keys CASCADE".to_owned(), "all".to_owned()),
+            ("TRUNCATE public.principals CASCADE".to_owned(), "all".to_owned()),
+        ] {
+            owner.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{setting}: {sql}: {error:?}"));
+            assert_eq!(ear.heard().await, [expected], "{setting}: {sql}");
+        }
+    }
+}
