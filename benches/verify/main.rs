@@ -56,8 +56,7 @@ impl Options {
 }
 
 fn main() {
-    pin::clients();
-    ground::run(async {
+    ground::run_in_one_thread(pin::clients, async {
         let options = Options::parse();
         let mut table = table::Table::default();
         remembered::measure(&options, &mut table).await;
