@@ -2,16 +2,15 @@
 
 use std::{path::Path, time::Duration};
 
-use http::HeaderValue;
-
 use super::{
     Options,
-    client::Client,
+    client::{Client, Requests},
     ground::{Postgres, Server, figures::median, server::LATCHKEY, tokens, usage::Usage},
     pgbench::Pgbench,
     pin,
     remembered::{headers, identity},
     table::{Bar, Table},
+    turns::in_turns,
 };
 
 /// Tokens that are used, at random.
@@ -23,7 +22,7 @@ struct Asking {
     postgres: Postgres,
     server: Server,
     client: Client,
-    tokens: Vec<HeaderValue>,
+    requests: Requests,
     keys: usize,
 }
 
@@ -39,14 +38,15 @@ impl Asking {
         pin::postgres(&postgres);
         pin::server(&server);
         let client = Client::connect(server.address(), options.connections).await;
-        let asking = Self { postgres, server, client, tokens: headers(&filled), keys };
+        let requests = client.requests(&[identity()], &headers(&filled));
+        let asking = Self { postgres, server, client, requests, keys };
         asking.rate(options, options.in_flight, Duration::from_secs(2)).await;
         asking
     }
 
     async fn rate(&self, options: &Options, in_flight: usize, duration: Duration) -> f64 {
         assert!(options.connections > 0);
-        self.client.saturate(&identity(), &self.tokens, &[0], in_flight, duration).await.0
+        self.client.saturate(&self.requests, &[0], in_flight, duration).await.0
     }
 }
 
@@ -57,12 +57,14 @@ pub(super) async fn measure(options: &Options, table: &mut Table) {
         let pgbench = Pgbench::new(&asking.postgres, asking.keys, options.connections);
         pgbench.run(1).await;
         let (mut shares, mut single, mut rates, mut selects, mut costs) = (vec![], vec![], vec![], vec![], vec![]);
-        for _ in 0..options.rounds {
-            let select = pgbench.run(options.seconds).await;
-            let before = Usage::now(asking.server.pid(), &asking.postgres);
-            let rate = asking.rate(options, options.in_flight, duration).await;
-            let used = Usage::now(asking.server.pid(), &asking.postgres) - before;
-            let one = asking.rate(options, 1, duration).await;
+        for round in 0..options.rounds {
+            let verifying = async {
+                let before = Usage::now(asking.server.pid(), &asking.postgres);
+                let rate = asking.rate(options, options.in_flight, duration).await;
+                let used = Usage::now(asking.server.pid(), &asking.postgres) - before;
+                (rate, used, asking.rate(options, 1, duration).await)
+            };
+            let (select, (rate, used, one)) = in_turns(round, pgbench.run(options.seconds), verifying).await;
             println!(
                 "pgbench {select:.0} selects/s, {rate:.0} requests/s: {:.3}; one under way on each: {:.3}",
                 rate / select,
@@ -94,9 +96,13 @@ pub(super) async fn measure(options: &Options, table: &mut Table) {
     if options.wants("large") {
         let (small, large) = (Asking::start(SMALL, options).await, Asking::start(options.large, options).await);
         let (mut shares, mut rates) = (Vec::new(), Vec::new());
-        for _ in 0..options.rounds {
-            let of_small = small.rate(options, options.in_flight, duration).await;
-            let of_large = large.rate(options, options.in_flight, duration).await;
+        for round in 0..options.rounds {
+            let (of_small, of_large) = in_turns(
+                round,
+                small.rate(options, options.in_flight, duration),
+                large.rate(options, options.in_flight, duration),
+            )
+            .await;
             println!(
                 "{of_small:.0}/s of the small table, {of_large:.0}/s of the large one: {:.3}",
                 of_large / of_small

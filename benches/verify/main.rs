@@ -13,11 +13,13 @@ mod client;
 mod envoy;
 mod handler;
 mod many;
+mod pace;
 mod pgbench;
 mod pin;
 mod remembered;
 mod replicas;
 mod table;
+mod turns;
 
 use clap::Parser;
 
