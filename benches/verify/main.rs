@@ -16,6 +16,7 @@ mod many;
 mod pace;
 mod pgbench;
 mod pin;
+mod queries;
 mod remembered;
 mod replicas;
 mod table;
