@@ -4,6 +4,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -43,7 +44,22 @@ impl Postgres {
         std::fs::write(&path, line.expose()).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let keys = SigningKeys::parse(line.expose()).unwrap();
-        Self { directory, cluster, postmaster, keys, cleaner: Some(cleaner), _lock: lock }
+        let started = Self { directory, cluster, postmaster, keys, cleaner: Some(cleaner), _lock: lock };
+        started.print_conditions().await;
+        started
+    }
+
+    /// Which PostgreSQL it is, and how it is set up: once, since all of a benchmark's are alike.
+    async fn print_conditions(&self) {
+        static PRINTED: AtomicBool = AtomicBool::new(false);
+        if PRINTED.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let settings = "
+            SELECT string_agg(name || ' ' || current_setting(name), ', ' ORDER BY name) FROM pg_settings
+            WHERE name IN ('server_version', 'fsync', 'synchronous_commit', 'shared_buffers', 'max_connections', 'jit')";
+        let settings: String = self.superuser().await.query_one(settings, &[]).await.unwrap().get(0);
+        println!("PostgreSQL: {settings}");
     }
 
     /// Where files that go with it can be put.

@@ -7,7 +7,8 @@ use std::{
 
 use latchkey::embedded::Role;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
     process::{Child, Command},
 };
 use tonic::{
@@ -20,6 +21,8 @@ use super::Postgres;
 
 /// The server's program, built as it is released.
 pub const LATCHKEY: &str = env!("CARGO_BIN_EXE_latchkey");
+
+const METRICS_LISTEN: &str = "--metrics-listen=";
 
 /// A running server. Killed with this value.
 pub struct Server {
@@ -38,11 +41,15 @@ impl Server {
         // Logs go where an operator's go: to a file, at the level that is the default.
         let log = postgres.directory().join("server.log");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        // On a port of their own, if anybody is to read them.
+        let is_read = args.iter().any(|argument| argument.starts_with(METRICS_LISTEN));
+        let metrics = (!is_read).then(|| format!("{METRICS_LISTEN}off"));
         let mut child = Command::new(program)
             .arg("serve")
             .args(["--database-url", &postgres.url(Role::Serving), "--owner-database-url", &owner])
             .args(["--signing-keys", &keys])
-            .args(["--listen", "127.0.0.1:0", "--metrics-listen", "off"])
+            .args(["--listen", "127.0.0.1:0"])
+            .args(metrics)
             .args(args)
             .env_remove("LATCHKEY_LOG")
             .env_remove("GIT_CONFIG_GLOBAL")
@@ -114,6 +121,24 @@ impl Server {
         let output = Command::new(&self.program).arg("admin").args(args).args(place).output().await.unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Where a server could tell its metrics, and the argument that makes it do so.
+    pub fn place_of_metrics() -> (String, String) {
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let argument = format!("{METRICS_LISTEN}{address}");
+        (address, argument)
+    }
+
+    /// A metric without labels, of the server that tells them there.
+    pub async fn metric(address: &str, name: &str) -> f64 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
     }
 
     /// Asks it to end, and waits until it has.

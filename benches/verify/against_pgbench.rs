@@ -2,16 +2,15 @@
 
 use std::{path::Path, time::Duration};
 
-use http::HeaderValue;
-
 use super::{
     Options,
-    client::Client,
+    client::{Client, Requests},
     ground::{Postgres, Server, figures::median, server::LATCHKEY, tokens, usage::Usage},
     pgbench::Pgbench,
     pin,
     remembered::{headers, identity},
     table::{Bar, Table},
+    turns::in_turns,
 };
 
 /// Tokens that are used, at random.
@@ -23,7 +22,7 @@ struct Asking {
     postgres: Postgres,
     server: Server,
     client: Client,
-    tokens: Vec<HeaderValue>,
+    requests: Requests,
     keys: usize,
 }
 
@@ -39,14 +38,22 @@ impl Asking {
         pin::postgres(&postgres);
         pin::server(&server);
         let client = Client::connect(server.address(), options.connections).await;
-        let asking = Self { postgres, server, client, tokens: headers(&filled), keys };
+        let requests = client.requests(&[identity()], &headers(&filled));
+        let asking = Self { postgres, server, client, requests, keys };
         asking.rate(options, options.in_flight, Duration::from_secs(2)).await;
         asking
     }
 
     async fn rate(&self, options: &Options, in_flight: usize, duration: Duration) -> f64 {
         assert!(options.connections > 0);
-        self.client.saturate(&identity(), &self.tokens, &[0], in_flight, duration).await.0
+        self.client.saturate(&self.requests, &[0], in_flight, duration).await.0
+    }
+
+    /// Who used the processors meanwhile: the client, be it this process or pgbench, is one of them.
+    async fn used_by<T>(&self, something: impl Future<Output = T>) -> (T, Usage) {
+        let before = Usage::now(self.server.pid(), &self.postgres);
+        let outcome = something.await;
+        (outcome, Usage::now(self.server.pid(), &self.postgres) - before)
     }
 }
 
@@ -56,13 +63,15 @@ pub(super) async fn measure(options: &Options, table: &mut Table) {
         let asking = Asking::start(options.tokens, options).await;
         let pgbench = Pgbench::new(&asking.postgres, asking.keys, options.connections);
         pgbench.run(1).await;
-        let (mut shares, mut single, mut rates, mut selects, mut costs) = (vec![], vec![], vec![], vec![], vec![]);
-        for _ in 0..options.rounds {
-            let select = pgbench.run(options.seconds).await;
-            let before = Usage::now(asking.server.pid(), &asking.postgres);
-            let rate = asking.rate(options, options.in_flight, duration).await;
-            let used = Usage::now(asking.server.pid(), &asking.postgres) - before;
-            let one = asking.rate(options, 1, duration).await;
+        let (mut shares, mut single, mut rates, mut selects) = (vec![], vec![], vec![], vec![]);
+        let (mut used_by_pgbench, mut used_by_us) = (vec![], vec![]);
+        for round in 0..options.rounds {
+            let selecting = asking.used_by(pgbench.run(options.seconds));
+            let verifying = async {
+                let measured = asking.used_by(asking.rate(options, options.in_flight, duration)).await;
+                (measured, asking.rate(options, 1, duration).await)
+            };
+            let ((select, by_pgbench), ((rate, by_us), one)) = in_turns(round, selecting, verifying).await;
             println!(
                 "pgbench {select:.0} selects/s, {rate:.0} requests/s: {:.3}; one under way on each: {:.3}",
                 rate / select,
@@ -72,20 +81,30 @@ pub(super) async fn measure(options: &Options, table: &mut Table) {
             single.push(one / select);
             rates.push(rate);
             selects.push(select);
-            costs.push((
-                used.server / (rate * duration.as_secs_f64()) * 1e6,
-                used.postgres / (rate * duration.as_secs_f64()) * 1e6,
-            ));
+            println!(
+                "processor time: pgbench {:.2} s, PostgreSQL {:.2} s; client {:.2} s, server {:.2} s, PostgreSQL {:.2} s",
+                by_pgbench.client, by_pgbench.postgres, by_us.client, by_us.server, by_us.postgres
+            );
+            used_by_pgbench.push(by_pgbench);
+            used_by_us.push(by_us);
         }
+        let of = |used: &[Usage], part: fn(&Usage) -> f64| median(used.iter().map(part));
+        let a_request = 1e6 / (median(rates.clone()) * duration.as_secs_f64());
+        let (server, postgres) = (of(&used_by_us, |used| used.server), of(&used_by_us, |used| used.postgres));
         let details = format!(
-            "{:.0} requests/s against {:.0} selects/s, {} connections with {} requests each; with 1 each {:.2}; server {:.1} µs, PostgreSQL {:.1} µs a request",
+            "{:.0} requests/s against {:.0} selects/s, {} connections with {} requests each; with 1 each {:.2}; server {:.1} µs, PostgreSQL {:.1} µs a request; \
+             processor time in {} s: pgbench {:.2} s of its core and PostgreSQL {:.2} s of the other; client {:.2} s of its core, server {server:.2} s and PostgreSQL {postgres:.2} s of the other",
             median(rates),
             median(selects),
             options.connections,
             options.in_flight,
             median(single),
-            median(costs.iter().map(|cost| cost.0)),
-            median(costs.iter().map(|cost| cost.1)),
+            server * a_request,
+            postgres * a_request,
+            options.seconds,
+            of(&used_by_pgbench, |used| used.client),
+            of(&used_by_pgbench, |used| used.postgres),
+            of(&used_by_us, |used| used.client),
         );
         let what = "authenticated unary, uncached, against pgbench's prepared select-by-key with as many connections";
         table.row(what, Bar::AtLeast(1.0), median(shares), "", &details);
@@ -94,9 +113,13 @@ pub(super) async fn measure(options: &Options, table: &mut Table) {
     if options.wants("large") {
         let (small, large) = (Asking::start(SMALL, options).await, Asking::start(options.large, options).await);
         let (mut shares, mut rates) = (Vec::new(), Vec::new());
-        for _ in 0..options.rounds {
-            let of_small = small.rate(options, options.in_flight, duration).await;
-            let of_large = large.rate(options, options.in_flight, duration).await;
+        for round in 0..options.rounds {
+            let (of_small, of_large) = in_turns(
+                round,
+                small.rate(options, options.in_flight, duration),
+                large.rate(options, options.in_flight, duration),
+            )
+            .await;
             println!(
                 "{of_small:.0}/s of the small table, {of_large:.0}/s of the large one: {:.3}",
                 of_large / of_small

@@ -1,16 +1,30 @@
 //! A client that costs little: requests are made beforehand, and of an answer it reads the gRPC status alone.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http2::{self, SendRequest};
+use hyper::{
+    body::Incoming,
+    client::conn::http2::{self, SendRequest},
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use tokio::{net::TcpStream, task::JoinSet};
 
-use super::ground::{figures::Times, tokens::Dice};
+use super::{
+    ground::{figures::Times, tokens::Dice},
+    pace::Pace,
+};
+
+/// Requests that are made beforehand, at the least: each call and each token is sure to be among them.
+const MADE: usize = 4096;
+/// Requests that may be handed over at once, if so many are due: then it is their answers' turn.
+const AT_ONCE: usize = 32;
 
 /// An RPC with its message, for any token.
 #[derive(Clone)]
@@ -26,6 +40,9 @@ impl Call {
         Self { path: path.to_owned(), body: [&[0], length.as_slice(), &message].concat().into() }
     }
 }
+
+/// Requests that are made beforehand.
+pub(super) type Requests = Arc<[Request<Full<Bytes>>]>;
 
 /// Connections to one server.
 pub(super) struct Client {
@@ -56,33 +73,36 @@ impl Client {
             .unwrap()
     }
 
+    /// Random calls with random tokens, to be asked of this client's server: made before anything is measured.
+    pub(super) fn requests(&self, calls: &[Call], tokens: &[HeaderValue]) -> Requests {
+        let mut dice = Dice(7 << 40);
+        let many = MADE.max(tokens.len()).max(calls.len());
+        (0..many).map(|_| self.request(dice.choose(calls), dice.choose(tokens))).collect()
+    }
+
     /// Asks once: the status, and how long it took.
     pub(super) async fn ask(&self, call: &Call, token: &HeaderValue) -> (u8, Duration) {
         ask(&mut self.connections[0].clone(), self.request(call, token)).await
     }
 
-    /// Keeps requests with random tokens under way for a while; each is answered with one of these statuses. Answers a second, and
-    /// how long each took.
+    /// Keeps requests under way for a while; each is answered with one of these statuses. Answers a second, and how long each took.
     pub(super) async fn saturate(
         &self,
-        call: &Call,
-        tokens: &[HeaderValue],
+        requests: &Requests,
         statuses: &'static [u8],
         in_flight: usize,
         duration: Duration,
     ) -> (f64, Times) {
-        let began = Instant::now();
+        let askers = self.connections.len() * in_flight;
         let mut tasks = JoinSet::new();
-        for (seed, connection) in (0..).zip(self.connections.iter().flat_map(|one| std::iter::repeat_n(one, in_flight)))
-        {
-            let mut connection = connection.clone();
-            // Made beforehand, as many as are likely to differ.
-            let mut dice = Dice(seed << 20);
-            let many = tokens.len().min(4096);
-            let requests: Vec<_> = (0..many).map(|_| self.request(call, dice.choose(tokens))).collect();
+        let began = Instant::now();
+        for asker in 0..askers {
+            let mut connection = self.connections[asker / in_flight].clone();
+            let requests = Arc::clone(requests);
             tasks.spawn(async move {
                 let mut times = Times::default();
-                for request in requests.iter().cycle() {
+                // Each begins elsewhere.
+                for request in requests.iter().cycle().skip(requests.len() * asker / askers) {
                     if began.elapsed() >= duration {
                         break;
                     }
@@ -101,28 +121,33 @@ impl Client {
     }
 
     /// Asks so often a second, whether the ones before were answered or not: a slow answer holds up no question. Times count from
-    /// when each was due.
+    /// when each was due. Timers are exact to a millisecond, in which many are due: so nothing is waited for, and the thread, which
+    /// is to have a core of its own, looks after the connections and at the clock by turns.
     pub(super) async fn at_rate(
         &self,
-        call: &Call,
-        tokens: &[HeaderValue],
+        requests: &Requests,
         statuses: &'static [u8],
         per_second: f64,
         duration: Duration,
-    ) -> Times {
-        let began = Instant::now();
-        let mut dice = Dice(7 << 40);
-        let mut tasks = JoinSet::new();
+    ) -> Pace {
         let interval = Duration::from_secs_f64(1.0 / per_second);
+        let (mut tasks, mut lateness, mut at_once) = (JoinSet::new(), Times::default(), 0);
+        let began = Instant::now();
         let mut due = began;
-        for connection in self.connections.iter().cycle() {
+        for (connection, request) in self.connections.iter().cycle().zip(requests.iter().cycle()) {
             if due.duration_since(began) >= duration {
                 break;
             }
-            tokio::time::sleep_until(due.into()).await;
-            let (mut connection, request) = (connection.clone(), self.request(call, dice.choose(tokens)));
+            while at_once == AT_ONCE || Instant::now() < due {
+                tokio::task::yield_now().await;
+                at_once = 0;
+            }
+            at_once += 1;
+            // Handed over by the call, not by the await.
+            let answer = connection.clone().send_request(request.clone());
+            lateness.push(due.elapsed());
             tasks.spawn(async move {
-                let (status, _) = ask(&mut connection, request).await;
+                let status = status(answer.await.unwrap()).await;
                 assert!(statuses.contains(&status), "gRPC status {status}");
                 due.elapsed()
             });
@@ -130,18 +155,23 @@ impl Client {
         }
         let mut times = Times::default();
         tasks.join_all().await.into_iter().for_each(|time| times.push(time));
-        times
+        Pace::new(times, lateness, per_second, began.elapsed())
     }
 }
 
 async fn ask(connection: &mut SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> (u8, Duration) {
     let sent = Instant::now();
-    let response = connection.send_request(request).await.unwrap();
+    let status = status(connection.send_request(request).await.unwrap()).await;
+    (status, sent.elapsed())
+}
+
+/// The status that an answer ends with.
+async fn status(response: Response<Incoming>) -> u8 {
     assert_eq!(response.status(), 200);
     let status = |headers: &HeaderMap| headers.get("grpc-status")?.to_str().ok()?.parse::<u8>().ok();
     if let Some(status) = status(response.headers()) {
-        return (status, sent.elapsed());
+        return status;
     }
     let body = response.into_body().collect().await.unwrap();
-    (body.trailers().and_then(status).expect("an answer ends with a status"), sent.elapsed())
+    body.trailers().and_then(status).expect("an answer ends with a status")
 }

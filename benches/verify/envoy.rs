@@ -12,6 +12,7 @@ use super::{
     Options,
     client::{Call, Client},
     ground::{Postgres, Server, figures::median, server::LATCHKEY, tokens},
+    pace::Paces,
     pin,
     remembered::headers,
     table::{Bar, Table},
@@ -57,6 +58,7 @@ pub(super) async fn measure(options: &Options, table: &mut Table) {
     pin::server(&server);
     let client = Client::connect(server.address(), options.connections).await;
     let calls: Vec<Call> = tokens.iter().map(check).collect();
+    let requests = client.requests(&calls, &own);
     let duration = Duration::from_secs(options.seconds);
     // Every token is remembered before one of them is measured.
     for _ in 0..2 {
@@ -65,25 +67,29 @@ pub(super) async fn measure(options: &Options, table: &mut Table) {
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    let (mut ratios, mut peaks, mut p50s, mut p99s) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for round in 0..options.rounds {
-        let call = &calls[round % calls.len()];
-        let peak = client.saturate(call, &own, &[0], options.in_flight, duration).await.0;
-        let times = client.at_rate(call, &own, &[0], peak / 2.0, duration).await;
-        let (p50, p99) = (times.quantile(0.5), times.quantile(0.99));
+    let (mut ratios, mut peaks, mut half) = (Vec::new(), Vec::new(), Paces::of("half of it"));
+    for _ in 0..options.rounds {
+        let peak = client.saturate(&requests, &[0], options.in_flight, duration).await.0;
+        let pace = client.at_rate(&requests, &[0], peak / 2.0, duration).await;
+        let (p50, p99) = (pace.times.quantile(0.5), pace.times.quantile(0.99));
         println!("peak {peak:.0}/s; at half of it p50 {p50:.2} ms, p99 {p99:.2} ms");
         ratios.push(p99 / p50);
         peaks.push(peak);
-        p50s.push(p50);
-        p99s.push(p99);
+        half.push(pace);
     }
-    let details = format!("peak {:.0}/s; p50 {:.2} ms, p99 {:.2} ms", median(peaks), median(p50s), median(p99s));
-    table.row(
+    let details = format!(
+        "{TOKENS} tokens; peak {:.0}/s; at half of it p50 {:.2} ms, p99 {:.2} ms",
+        median(peaks),
+        half.quantile(0.5),
+        half.quantile(0.99)
+    );
+    table.paced_row(
         "ext_authz Check p99 at half of peak throughput, against its p50",
         Bar::Below(3.0),
         median(ratios),
         " x",
         &details,
+        &[&half],
     );
     server.stop().await;
 }

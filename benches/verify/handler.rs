@@ -23,6 +23,7 @@ use latchkey::{
     pb::{self, gitpod::v1::identity_service_server::IdentityServiceServer},
     service::{CredentialChanges, QueuedRecorder, StoredCredentials},
     store::{Store, StoreConfig},
+    telemetry,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,10 @@ impl Handler {
             pin::this_thread_to_servers();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
+                // As in the server: what is counted and timed is for somebody, and costs something.
+                let metrics = telemetry::metrics();
+                assert!(metrics.is_some(), "nobody else collects here");
+                tokio::spawn(telemetry::upkeep(metrics));
                 let store = Store::new(StoreConfig::parse(&url).unwrap()).unwrap();
                 let limits = Limits::default();
                 let cache = Arc::new(Cache::new(limits.revocation_bound, limits.cached_tokens));

@@ -13,11 +13,14 @@ mod client;
 mod envoy;
 mod handler;
 mod many;
+mod pace;
 mod pgbench;
 mod pin;
+mod queries;
 mod remembered;
 mod replicas;
 mod table;
+mod turns;
 
 use clap::Parser;
 
@@ -56,8 +59,7 @@ impl Options {
 }
 
 fn main() {
-    pin::clients();
-    ground::run(async {
+    ground::run_in_one_thread(pin::clients, async {
         let options = Options::parse();
         let mut table = table::Table::default();
         remembered::measure(&options, &mut table).await;

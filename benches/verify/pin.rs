@@ -3,6 +3,7 @@
 use std::fs;
 
 use nix::{
+    errno::Errno,
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
@@ -15,8 +16,14 @@ const CLIENTS: usize = 1;
 fn pin(thread: i32, core: usize) {
     let mut cores = CpuSet::new();
     cores.set(core).unwrap();
-    // One that has ended meanwhile runs nowhere.
-    let _ = sched_setaffinity(Pid::from_raw(thread), &cores);
+    match sched_setaffinity(Pid::from_raw(thread), &cores) {
+        // One that has ended meanwhile runs nowhere.
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(error) => panic!(
+            "thread {thread} cannot be confined to core {core}: {error}. Two cores are needed: {SERVERS} for servers and \
+             PostgreSQL, {CLIENTS} for clients"
+        ),
+    }
 }
 
 fn pin_process(process: i32, core: usize) {
