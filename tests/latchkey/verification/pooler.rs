@@ -109,7 +109,7 @@ async fn a_transaction_that_found_itself_elsewhere_is_nobodys_next_one() {
     let (database, other) = (TestDatabase::create().await, TestDatabase::create_private().await);
     drop(TestServer::start(&database).await);
     let place = {
-        let other = Store::new(StoreConfig::parse(&other.owner_url()).unwrap()).unwrap();
+        let other = Store::new(StoreConfig::parse(&other.serving_url()).unwrap()).unwrap();
         other.listen_for_credential_changes().await.unwrap().place()
     };
     let url = database.serving_url();
