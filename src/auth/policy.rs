@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
+use foldhash::fast::FixedState;
+
 use crate::domain::ids::EnvironmentId;
 
 /// Who may call an RPC.
@@ -149,7 +151,7 @@ pub const OAUTH_POLICIES: &[Policy] = &[
     oauth("oauth2/revoke", Who::Caller, Access::Write),
 ];
 
-static BY_PATH: LazyLock<HashMap<&'static str, &'static Policy>> =
+static BY_PATH: LazyLock<HashMap<&'static str, &'static Policy, FixedState>> =
     LazyLock::new(|| POLICIES.iter().chain(OAUTH_POLICIES).map(|policy| (policy.rpc, policy)).collect());
 
 /// The policy of the RPC, or of the endpoint of OAuth, that a path names.

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use foldhash::quality::RandomState;
 use time::OffsetDateTime;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -57,7 +58,7 @@ struct Key {
     peer: Option<IpAddr>,
 }
 
-type Tallies = HashMap<Key, (Observation, i64)>;
+type Tallies = HashMap<Key, (Observation, i64), RandomState>;
 
 #[derive(Default)]
 struct Waiting {
@@ -69,7 +70,7 @@ struct Waiting {
     known_strangers: HashSet<Option<IpAddr>>,
     strangers_since: Option<Instant>,
     single: Vec<Observation>,
-    uses: HashMap<TokenId, TokenUse>,
+    uses: HashMap<TokenId, TokenUse, RandomState>,
     /// When the first of these came in, and of those that are being written.
     uses_since: Option<Instant>,
     uses_written_since: Option<Instant>,

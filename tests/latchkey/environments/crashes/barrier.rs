@@ -9,13 +9,21 @@ pub(super) struct Barrier {
 }
 
 impl Barrier {
-    /// Holds up whatever makes this condition true of a row that is written (`NEW`) or deleted (`OLD`).
-    pub(super) async fn before(local: &LocalServer, event: &str, condition: &str) -> Self {
-        let row = if event == "DELETE" { "OLD" } else { "NEW" };
+    /// Holds up whatever makes this condition true of a row that is written (`NEW`), with the row locked.
+    pub(super) async fn before_update(local: &LocalServer, condition: &str) -> Self {
+        Self::raise(local, "UPDATE", &format!("ROW WHEN ({condition})")).await
+    }
+
+    /// Holds up whatever deletes rows, before any is locked: others go on with them.
+    pub(super) async fn before_delete(local: &LocalServer) -> Self {
+        Self::raise(local, "DELETE", "STATEMENT").await
+    }
+
+    async fn raise(local: &LocalServer, event: &str, each: &str) -> Self {
         let statements = format!(
             "CREATE OR REPLACE FUNCTION wait_at_barrier() RETURNS trigger LANGUAGE plpgsql AS $$
-             BEGIN PERFORM pg_advisory_xact_lock(1); RETURN {row}; END $$;
-             CREATE TRIGGER barrier BEFORE {event} ON environments FOR EACH ROW WHEN ({condition})
+             BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$;
+             CREATE TRIGGER barrier BEFORE {event} ON environments FOR EACH {each}
              EXECUTE FUNCTION wait_at_barrier()"
         );
         local.database.superuser().await.batch_execute(&statements).await.unwrap();

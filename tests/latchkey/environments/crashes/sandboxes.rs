@@ -118,7 +118,7 @@ async fn what_runs_without_its_bubblewrap_goes_on_and_is_under_control_still() {
 #[tokio::test]
 async fn what_dies_while_it_starts_is_stopped_and_says_so() {
     let local = LocalServer::start().await;
-    let barrier = Barrier::before(&local, "UPDATE", "NEW.phase = 'running'").await;
+    let barrier = Barrier::before_update(&local, "NEW.phase = 'running'").await;
     let api = local.api_of_user("dev@example.com").await;
     let id = api.create(from_nothing()).await.unwrap().id;
     barrier.reached(&local).await;
@@ -223,7 +223,7 @@ impl Victim {
 #[tokio::test]
 async fn what_loses_its_bubblewrap_while_it_starts_runs() {
     let local = LocalServer::start().await;
-    let barrier = Barrier::before(&local, "UPDATE", "NEW.phase = 'running'").await;
+    let barrier = Barrier::before_update(&local, "NEW.phase = 'running'").await;
     let api = local.api_of_user("dev@example.com").await;
     let id = api.create(from_nothing()).await.unwrap().id;
     barrier.reached(&local).await;
@@ -264,7 +264,7 @@ async fn what_is_killed_while_it_is_stopped_is_stopped_and_nothing_else() {
         let id = api.create_running(from_nothing()).await;
         api.said(&id, "echo mine > kept").await;
         let sandbox = local.sandbox_of(&id).expect("it runs");
-        let barrier = Barrier::before(&local, "UPDATE", "NEW.phase = 'stopping'").await;
+        let barrier = Barrier::before_update(&local, "NEW.phase = 'stopping'").await;
         api.stop(&id).await.unwrap();
         barrier.reached(&local).await;
         victim.is_killed(&local, &id).await;

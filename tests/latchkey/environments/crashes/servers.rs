@@ -112,7 +112,7 @@ async fn what_was_starting_runs_with_the_processes_that_had_begun() {
     Death::each(async |death| {
         let mut local = death.awaits().await;
         let token = local.user("dev@example.com").await;
-        let barrier = Barrier::before(&local, "UPDATE", "NEW.phase = 'running'").await;
+        let barrier = Barrier::before_update(&local, "NEW.phase = 'running'").await;
         let api = local.api(&token).await;
         let id = api.create(from_nothing()).await.unwrap().id;
         barrier.reached(&local).await;
@@ -139,7 +139,7 @@ async fn what_was_stopping_is_stopped() {
         let api = local.api(&token).await;
         let id = api.create_running(from_nothing()).await;
         api.said(&id, "echo mine > kept").await;
-        let barrier = Barrier::before(&local, "UPDATE", "NEW.phase = 'stopped'").await;
+        let barrier = Barrier::before_update(&local, "NEW.phase = 'stopped'").await;
         api.stop(&id).await.unwrap();
         barrier.reached(&local).await;
         assert_eq!(status(&api.get(&id).await.unwrap()).phase(), EnvironmentPhase::Stopping);
@@ -166,7 +166,7 @@ async fn what_was_being_deleted_is_gone() {
         let api = local.api(&token).await;
         let id = api.create_running(from_nothing()).await;
         let mut operations = api.operations_of(&id).await;
-        let barrier = Barrier::before(&local, "DELETE", "true").await;
+        let barrier = Barrier::before_delete(&local).await;
         api.delete(&id).await.unwrap();
         barrier.reached(&local).await;
         // Its tokens are dead from the word on, not only when all is removed; and there is no way back.
@@ -194,7 +194,7 @@ async fn what_was_not_touched_yet_is_stopped_and_deleted_by_the_next_one() {
         let api = local.api(&token).await;
         let (stopped, deleted) = (api.create_running(from_nothing()).await, api.create_running(from_nothing()).await);
         let sandboxes = [&stopped, &deleted].map(|id| local.sandbox_of(id).expect("it runs"));
-        let barrier = Barrier::before(&local, "UPDATE", "NEW.phase IN ('stopping', 'deleting')").await;
+        let barrier = Barrier::before_update(&local, "NEW.phase IN ('stopping', 'deleting')").await;
         api.stop(&stopped).await.unwrap();
         api.delete(&deleted).await.unwrap();
         barrier.reached(&local).await;
