@@ -306,40 +306,43 @@ mod tests {
         format!("{generation} {}\n", digit.repeat(64))
     }
 
-    fn minted(keys: &SigningKeys, kind: CredentialKind, generation: u8) -> (Presented, Digest) {
-        let minted = keys.mint(kind, Generation::new(generation), Uuid::from_u128(9)).unwrap().unwrap();
-        (Presented::parse(minted.text.expose()).unwrap(), minted.digest)
+    fn minted(keys: &SigningKeys, kind: CredentialKind, generation: u8) -> Minted {
+        keys.mint(kind, Generation::new(generation), Uuid::from_u128(9)).unwrap().unwrap()
+    }
+
+    fn presented(minted: &Minted) -> Presented<'_> {
+        Presented::parse(minted.text.expose()).unwrap()
     }
 
     #[test]
     fn a_minted_token_is_genuine_and_matches_its_digest_alone() {
         let keys = keys(&(line(1, "a") + &line(2, "b")));
         for kind in CredentialKind::ALL {
-            let (one, one_digest) = minted(&keys, kind, 1);
-            let (two, two_digest) = minted(&keys, kind, 2);
-            assert_eq!(keys.check_tag(&one), Ok(()));
-            assert!(keys.matches(&one, &one_digest));
-            assert!(!keys.matches(&one, &two_digest));
-            assert!(!keys.matches(&two, &one_digest));
+            let (one, two) = (minted(&keys, kind, 1), minted(&keys, kind, 2));
+            assert_eq!(keys.check_tag(&presented(&one)), Ok(()));
+            assert!(keys.matches(&presented(&one), &one.digest));
+            assert!(!keys.matches(&presented(&one), &two.digest));
+            assert!(!keys.matches(&presented(&two), &one.digest));
         }
     }
 
     #[test]
     fn another_key_of_the_same_generation_makes_forgeries() {
-        let (presented, _) = minted(&keys(&line(1, "a")), CredentialKind::PersonalAccessToken, 1);
-        assert_eq!(keys(&line(1, "b")).check_tag(&presented), Err(TagError::Forged));
+        let minted = minted(&keys(&line(1, "a")), CredentialKind::PersonalAccessToken, 1);
+        assert_eq!(keys(&line(1, "b")).check_tag(&presented(&minted)), Err(TagError::Forged));
     }
 
     #[test]
     fn an_unknown_generation_is_not_called_forged() {
-        let (presented, _) = minted(&keys(&line(2, "a")), CredentialKind::PersonalAccessToken, 2);
-        assert_eq!(keys(&line(1, "a")).check_tag(&presented), Err(TagError::UnknownGeneration));
+        let minted = minted(&keys(&line(2, "a")), CredentialKind::PersonalAccessToken, 2);
+        assert_eq!(keys(&line(1, "a")).check_tag(&presented(&minted)), Err(TagError::UnknownGeneration));
     }
 
     #[test]
     fn kinds_do_not_share_keys() {
         let keys = keys(&line(1, "a"));
-        let (token, digest) = minted(&keys, CredentialKind::PersonalAccessToken, 1);
+        let minted = minted(&keys, CredentialKind::PersonalAccessToken, 1);
+        let token = presented(&minted);
         let body = Zeroizing::new({
             let mut body = [0; format::TOKEN_BODY_LENGTH];
             body[..TAGGED_LENGTH].copy_from_slice(token.tagged());
@@ -349,7 +352,7 @@ mod tests {
         let disguised = Presented::write(CredentialKind::EnvironmentToken, &body);
         let disguised = Presented::parse(disguised.expose()).unwrap();
         assert_eq!(keys.check_tag(&disguised), Err(TagError::Forged));
-        assert!(!keys.matches(&disguised, &digest));
+        assert!(!keys.matches(&disguised, &minted.digest));
     }
 
     #[test]
