@@ -10,7 +10,7 @@ use crate::auth::user_agent;
 use crate::domain::{
     bearer::bearer_of,
     principal::{Origin, PrincipalKind},
-    proxied::{Denial, RequestHead},
+    proxied::{ContentType, Denial, RequestHead},
 };
 use crate::pb::envoy::service::auth::v3::{
     self as pb, AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, HeaderValue, HeaderValueOption,
@@ -48,13 +48,13 @@ impl Authorization for EnvoyApi {
         let nothing = HttpRequest::default();
         let http = attributes.request.as_ref().and_then(|request| request.http.as_ref()).unwrap_or(&nothing);
         let headers = Headers(http);
-        let content_type = headers.values("content-type").next().and_then(|text| std::str::from_utf8(text).ok());
+        let content_type = ContentType::of(headers.values("content-type"));
         let upgrades = headers.values("upgrade").next().is_some();
         let head = RequestHead { method: &http.method, path: &http.path, content_type, upgrades };
         let asked = ProxiedRequest {
             token: bearer_of(headers.authorization()),
             head,
-            read_methods: attributes.context_extensions.get(READ_METHODS).map_or("", String::as_str),
+            read_methods: attributes.context_extensions.get(READ_METHODS).map(String::as_str),
             origin: Origin {
                 peer: peer(&attributes),
                 user_agent: headers.values("user-agent").next().and_then(user_agent),
