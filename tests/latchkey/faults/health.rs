@@ -34,7 +34,8 @@ async fn whoever_can_still_verify_says_so_while_postgresql_is_away() {
     }
     database.cluster().stop().await;
     for server in [&remembers, &forgets] {
-        eventually("it is not ready", async || (http::get(server.address(), "/readyz").await.0 == 503).then_some(())).await;
+        eventually("it is not ready", async || (http::get(server.address(), "/readyz").await.0 == 503).then_some(()))
+            .await;
     }
     // The health service hears of a look a moment after /readyz.
     eventually("verification is told apart", async || {
