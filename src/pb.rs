@@ -10,6 +10,8 @@
     reason = "generated code"
 )]
 
+mod secrets;
+
 /// `gitpod.v1`: tokens, users, environments, audit logs.
 pub mod gitpod {
     /// The one version there is.

@@ -1,7 +1,10 @@
 //! What is measured when somebody asks: how full things are at that moment.
 
+use std::time::Duration;
+
 use crate::{
     auth::Cache,
+    domain::clock::boot_time,
     service::QueuedRecorder,
     store::{PoolUsage, Store},
 };
@@ -13,6 +16,8 @@ pub(super) struct Gauges {
     pub(super) verifying: Store,
     pub(super) recorder: QueuedRecorder,
     pub(super) cache: std::sync::Arc<Cache>,
+    /// This machine's [time since it was started](boot_time) when the server was.
+    pub(super) started: Duration,
 }
 
 impl Gauges {
@@ -33,9 +38,9 @@ impl Gauges {
         }
         metrics::gauge!("latchkey_last_used_lag_seconds").set(backlog.last_used_lag.as_secs_f64());
         gauge!("latchkey_verification_cache_entries", self.cache.len());
-        if let Some(silence) = self.cache.silence() {
-            metrics::gauge!("latchkey_verification_heartbeat_age_seconds").set(silence.as_secs_f64());
-        }
+        // A server to which none ever comes back would else be the one that nobody is alarmed about.
+        let silence = self.cache.silence().unwrap_or_else(|| boot_time().saturating_sub(self.started));
+        metrics::gauge!("latchkey_verification_heartbeat_age_seconds").set(silence.as_secs_f64());
     }
 }
 

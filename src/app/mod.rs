@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{Cache, Guesses, Verifier},
     config::{Config, Traces},
+    domain::clock::boot_time,
     grpc::{
         EnvironmentApi, EnvironmentOpsApi, EnvoyApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi,
         TokenApi, UserApi,
@@ -286,7 +287,7 @@ async fn serve(
     let connect = http::connect(services, health, &config.limits);
     let errors = connect.errors();
     let service = http::router(connect, oauth, readiness);
-    let gauges = gauges::Gauges { serving: store, verifying, recorder: recorder.clone(), cache };
+    let gauges = gauges::Gauges { serving: store, verifying, recorder: recorder.clone(), cache, started: boot_time() };
     let recorder = Arc::new(recorder);
     let (proxies, origins) = (config.trusted_proxies, &config.cors_allowed_origins);
     let service = in_front(service, errors, verifier, recorder, guesses, &config.limits, proxies, origins);

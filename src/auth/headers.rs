@@ -14,6 +14,7 @@ use crate::domain::{
     principal::Credential,
     secret::Secret,
     text::is_unprintable,
+    token::{CredentialKind, redacted},
 };
 
 const USER_AGENT_LIMIT: usize = 255;
@@ -77,18 +78,20 @@ fn form_decoded(text: &str) -> Option<String> {
     percent_decode_str(&spaced).decode_utf8().ok().map(String::from)
 }
 
-/// What the client calls itself: printable, and of a length that can be stored.
+/// What the client calls itself: printable, of a length that can be stored, and without a token, where somebody has put one into the wrong header.
 #[must_use]
 pub fn user_agent(text: &[u8]) -> Option<Arc<str>> {
     // As all but all are.
-    if (1..=USER_AGENT_LIMIT).contains(&text.len()) && text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-        return std::str::from_utf8(text).ok().map(Arc::from);
+    if (1..=USER_AGENT_LIMIT).contains(&text.len())
+        && text.iter().all(|byte| matches!(byte, b' '..=b'~'))
+        && let Ok(text) = std::str::from_utf8(text)
+        && !CredentialKind::ALL.iter().any(|kind| text.contains(kind.prefix()))
+    {
+        return Some(text.into());
     }
-    let cleaned: String = String::from_utf8_lossy(text)
-        .chars()
-        .filter(|character| !is_unprintable(*character))
-        .take(USER_AGENT_LIMIT)
-        .collect();
+    let printable: String =
+        String::from_utf8_lossy(text).chars().filter(|character| !is_unprintable(*character)).collect();
+    let cleaned: String = redacted(&printable).chars().take(USER_AGENT_LIMIT).collect();
     (!cleaned.is_empty()).then(|| cleaned.into())
 }
 
@@ -142,5 +145,14 @@ mod tests {
         for value in ["Basic YWI=", "Basic Y", "Basic ", "Basic _-8=", "Basic /zph", "Basic YTolZmY="] {
             assert_eq!(read(&[value], Door::OAuth), Err(NoToken::Scheme), "{value}");
         }
+    }
+    #[test]
+    fn what_a_client_calls_itself_is_kept_without_a_token_in_it() {
+        let of = |text: &str| user_agent(text.as_bytes()).map(|kept| kept.to_string());
+        assert_eq!(of("client/1 (x)"), Some("client/1 (x)".to_owned()));
+        assert_eq!(of("a gitpod_pat_x1Y2 b"), Some("a gitpod_pat_[redacted] b".to_owned()));
+        assert_eq!(of("gitpod_env_x\u{7}1Y\t2é"), Some("gitpod_env_[redacted]é".to_owned()));
+        let far = format!("{}gitpod_pat_x1Y2", " ".repeat(USER_AGENT_LIMIT - 15));
+        assert_eq!(of(&far).map(|kept| kept.len()), Some(USER_AGENT_LIMIT));
     }
 }

@@ -34,13 +34,28 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, NoToken> {
     bearing(scheme, token)
 }
 
-/// The same, of all values that the header has.
+/// The same, of all values that the header has, some of which a proxy may have joined with commas. No bearer token has a comma, so that there one parts two;
+/// other schemes have parameters with commas between, and are one header all the same.
 ///
 /// # Errors
 /// [`NoToken`]
-pub fn bearer_of<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<&'a str, NoToken> {
-    let (scheme, token) = authorization_of(values)?;
-    bearing(scheme, token)
+pub fn bearer_of_joined<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<&'a str, NoToken> {
+    let mut values = values.into_iter();
+    let value = values.next().ok_or(NoToken::Missing)?;
+    if values.next().is_some() {
+        return Err(NoToken::Repeated);
+    }
+    if !value.contains(&b',') {
+        let (scheme, token) = authorization_of([value])?;
+        return bearing(scheme, token);
+    }
+    let begins_one = |part: &[u8]| {
+        part.trim_ascii()
+            .split(|byte| *byte == b' ')
+            .next()
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
+    };
+    Err(if value.split(|byte| *byte == b',').any(begins_one) { NoToken::Repeated } else { NoToken::Scheme })
 }
 
 fn bearing<'a>(scheme: &str, token: &'a str) -> Result<&'a str, NoToken> {
@@ -82,6 +97,28 @@ mod tests {
         assert_eq!(bearer(&headers(&["Bearer abc", "Bearer abc"])), Err(NoToken::Repeated));
         for other in ["Basic abc", "abc", "Bearer", "Bearerabc"] {
             assert_eq!(bearer(&headers(&[other])), Err(NoToken::Scheme), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_comma_parts_two_tokens_but_not_the_parameters_of_another_scheme() {
+        let of = |values: &[&'static str]| bearer_of_joined(values.iter().map(|value| value.as_bytes()));
+        assert_eq!(of(&[]), Err(NoToken::Missing));
+        assert_eq!(of(&["bearer a"]), Ok("a"));
+        for repeated in [
+            &["Bearer a", "Bearer a"][..],
+            &["Digest a", "Digest a"],
+            &["Bearer a,Bearer b"],
+            &["Bearer a,"],
+            &[",Bearer a"],
+            &["Bearer a, b"],
+            &["Basic YTpi,Bearer a"],
+            &["Digest a=b, c=d, bearer e"],
+        ] {
+            assert_eq!(of(repeated), Err(NoToken::Repeated), "{repeated:?}");
+        }
+        for other in ["Digest a=b, c=\"d\"", "Digest a=bearer, c=d", "Basic YTpi", "Bearerx a,b", "a,b", ",", ""] {
+            assert_eq!(of(&[other]), Err(NoToken::Scheme), "{other}");
         }
     }
 }

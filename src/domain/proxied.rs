@@ -9,35 +9,66 @@ pub struct RequestHead<'a> {
     pub method: &'a str,
     /// The path, perhaps with a query.
     pub path: &'a str,
-    /// The content type; none where it is not said, or not once.
-    pub content_type: Option<&'a str>,
+    /// What it says of its body.
+    pub content_type: ContentType<'a>,
     /// Whether it is to become a connection of another protocol, such as a WebSocket, of which nobody sees what it does.
     pub upgrades: bool,
+}
+
+/// What a request says of its body. Services take one of several for it, and which is anybody's guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContentType<'a> {
+    /// Nothing.
+    Unsaid,
+    /// This.
+    Said(&'a str),
+    /// More than one thing, or what is no text.
+    Unclear,
+}
+
+impl<'a> ContentType<'a> {
+    /// Of all values that the header has. A comma parts two: proxies join those of one name.
+    pub fn of(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut values = values.into_iter();
+        match (values.next(), values.next()) {
+            (None, _) => Self::Unsaid,
+            (Some(value), None) if !value.contains(&b',') => {
+                std::str::from_utf8(value).map_or(Self::Unclear, Self::Said)
+            }
+            (Some(_), _) => Self::Unclear,
+        }
+    }
+
+    fn begins_with(self, start: &str) -> bool {
+        match self {
+            Self::Said(kind) => kind.get(..start.len()).is_some_and(|begun| begun.eq_ignore_ascii_case(start)),
+            Self::Unsaid | Self::Unclear => false,
+        }
+    }
 }
 
 impl RequestHead<'_> {
     /// Whether the client speaks gRPC, and is to be answered in it. gRPC-Web is not that.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
-        self.media_type().is_some_and(|kind| {
-            kind.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
-                && matches!(kind.as_bytes().get(GRPC.len()), None | Some(b'+'))
-        })
+        let ContentType::Said(kind) = self.content_type else { return false };
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        ContentType::Said(kind).begins_with(GRPC) && matches!(kind.as_bytes().get(GRPC.len()), None | Some(b'+'))
     }
 
-    /// Whether it reads and nothing else, where these RPCs do (`package.Service/Method`, with commas or spaces between). Whatever says that it is
-    /// gRPC or gRPC-Web is judged by its RPC, whatever its method, and so is what is posted, as Connect does; all else by the method. What becomes another protocol does not read.
+    /// Whether it reads and nothing else.
+    ///
+    /// Where RPCs are named that do (`package.Service/Method`, with commas or spaces between), even if none is, the path alone says so: servers of gRPC
+    /// look at nothing else, so that neither a method of HTTP nor a content type keeps them from carrying out what is called. Elsewhere the
+    /// method says so; what says that it is gRPC or gRPC-Web, what says two things at once, and what becomes another protocol does not read.
     #[must_use]
-    pub fn is_read(&self, read_methods: &str) -> bool {
-        let claims_grpc = self
-            .content_type
-            .is_some_and(|kind| kind.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC)));
-        match self.method {
-            _ if self.upgrades => false,
-            "GET" | "HEAD" | "OPTIONS" if !claims_grpc => true,
-            "POST" => self.calls_one_of(read_methods),
-            _ => false,
-        }
+    pub fn is_read(&self, read_methods: Option<&str>) -> bool {
+        let reads_by_method = || {
+            matches!(self.method, "GET" | "HEAD" | "OPTIONS")
+                && self.content_type != ContentType::Unclear
+                && !self.content_type.begins_with(GRPC)
+        };
+        !self.upgrades && read_methods.map_or_else(reads_by_method, |methods| self.calls_one_of(methods))
     }
 
     fn calls_one_of(&self, methods: &str) -> bool {
@@ -47,10 +78,6 @@ impl RequestHead<'_> {
             let method = method.strip_prefix('/').unwrap_or(method);
             !method.is_empty() && method == called
         })
-    }
-
-    fn media_type(&self) -> Option<&str> {
-        Some(self.content_type?.split(';').next()?.trim())
     }
 }
 
@@ -110,42 +137,71 @@ mod tests {
 
     const READS: &str = "shop.v1.Orders/GetOrder, /shop.v1.Orders/ListOrders\n  shop.v1.Stock/Count";
 
-    fn is_read(method: &str, path: &str, content_type: &str) -> bool {
-        let content_type = Some(content_type).filter(|kind| !kind.is_empty());
-        RequestHead { method, path, content_type, upgrades: false }.is_read(READS)
+    const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
+
+    fn head<'a>(method: &'a str, path: &'a str, content_type: &'a str) -> RequestHead<'a> {
+        let content_type = Some(content_type.as_bytes()).filter(|kind| !kind.is_empty());
+        RequestHead { method, path, content_type: ContentType::of(content_type), upgrades: false }
     }
 
     #[test]
-    fn http_is_judged_by_its_method() {
-        for method in ["GET", "HEAD", "OPTIONS"] {
-            assert!(is_read(method, "/anything?x=1", ""), "{method}");
-            assert!(is_read(method, "/anything", "application/json"), "{method}");
+    fn where_no_rpcs_are_named_http_is_judged_by_its_method() {
+        let is_read = |method: &str, kind: &str| head(method, "/anything?x=1", kind).is_read(None);
+        for method in READING {
+            for kind in ["", "application/json", "text/plain; charset=utf-8"] {
+                assert!(is_read(method, kind), "{method} {kind}");
+            }
+            // Who says that it is gRPC is not believed a method of HTTP that reads, and neither is who says two things.
+            for kind in [
+                "application/grpc",
+                "application/grpc+proto",
+                "Application/GRPC",
+                "application/grpc-web",
+                "application/json,application/grpc",
+                "application/json, text/plain",
+                ",",
+            ] {
+                assert!(!is_read(method, kind), "{method} {kind}");
+            }
         }
         for method in ["POST", "PUT", "PATCH", "DELETE", "CONNECT", "TRACE", "PROPFIND", "get", "GET ", ""] {
-            assert!(!is_read(method, "/anything", ""), "{method}");
+            assert!(!is_read(method, ""), "{method}");
+        }
+    }
+
+    #[test]
+    fn a_content_type_is_one_or_none() {
+        let of = |values: &[&'static [u8]]| ContentType::of(values.iter().copied());
+        assert_eq!(of(&[]), ContentType::Unsaid);
+        assert_eq!(of(&[b"application/json"]), ContentType::Said("application/json"));
+        for unclear in [&[&b"text/plain"[..], b"application/grpc"][..], &[b"", b""], &[b"a,b"], &[b"\xff"]] {
+            assert_eq!(of(unclear), ContentType::Unclear, "{unclear:?}");
         }
     }
 
     #[test]
     fn what_becomes_another_protocol_does_not_read() {
         for (method, path) in [("GET", "/socket"), ("CONNECT", "/socket"), ("POST", "/shop.v1.Orders/GetOrder")] {
-            let head = RequestHead { method, path, content_type: None, upgrades: true };
-            assert!(!head.is_read(READS), "{method}");
+            let head = RequestHead { upgrades: true, ..head(method, path, "") };
+            assert!(!head.is_read(Some(READS)) && !head.is_read(None), "{method}");
         }
     }
 
     #[test]
-    fn rpcs_are_judged_by_the_list_alone() {
+    fn where_rpcs_are_named_the_path_alone_says_what_reads() {
         let kinds = [
+            "",
             "application/grpc",
             "application/grpc+proto",
-            "Application/GRPC",
             "application/grpc-web",
             "application/json",
+            "application/json,application/grpc",
         ];
-        for kind in kinds {
+        for (kind, method) in
+            kinds.iter().flat_map(|kind| READING.iter().chain(&["POST", "PUT"]).map(move |method| (kind, method)))
+        {
             for path in ["/shop.v1.Orders/GetOrder", "/shop.v1.Orders/ListOrders", "/shop.v1.Stock/Count?x"] {
-                assert!(is_read("POST", path, kind), "{kind} {path}");
+                assert!(head(method, path, kind).is_read(Some(READS)), "{method} {kind} {path}");
             }
             for path in [
                 "/shop.v1.Orders/DeleteOrder",
@@ -159,22 +215,16 @@ mod tests {
                 "",
                 "shop.v1.Orders/GetOrder",
             ] {
-                assert!(!is_read("POST", path, kind), "{kind} {path}");
+                assert!(!head(method, path, kind).is_read(Some(READS)), "{method} {kind} {path}");
             }
-        }
-        // Who says that it is gRPC is not believed a method of HTTP that reads.
-        for kind in &kinds[..4] {
-            assert!(!is_read("GET", "/shop.v1.Orders/DeleteOrder", kind), "{kind}");
         }
     }
 
     #[test]
-    fn without_a_list_no_rpc_reads() {
+    fn a_list_without_rpcs_lets_none_read() {
         for list in ["", " ", ",", "/", ", /,\n"] {
-            for path in ["/shop.v1.Orders/GetOrder", "/", ""] {
-                let head =
-                    RequestHead { method: "POST", path, content_type: Some("application/grpc"), upgrades: false };
-                assert!(!head.is_read(list), "{list:?} {path:?}");
+            for (path, method) in [("/shop.v1.Orders/GetOrder", "GET"), ("/", "POST"), ("", "OPTIONS")] {
+                assert!(!head(method, path, "").is_read(Some(list)), "{list:?} {path:?}");
             }
         }
     }
@@ -189,11 +239,11 @@ mod tests {
             ("application/grpc-web", false),
             ("application/grpc-web+proto", false),
             ("application/grpcx", false),
+            ("application/grpc,application/grpc", false),
             ("application/json", false),
             ("", false),
         ] {
-            let head = RequestHead { method: "POST", path: "/", content_type: Some(kind), upgrades: false };
-            assert_eq!(head.is_grpc(), is_grpc, "{kind}");
+            assert_eq!(head("POST", "/", kind).is_grpc(), is_grpc, "{kind}");
         }
     }
 }

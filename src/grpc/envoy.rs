@@ -8,9 +8,9 @@ use tonic::{Code, Request, Response, Status};
 use super::caller;
 use crate::auth::user_agent;
 use crate::domain::{
-    bearer::bearer_of,
+    bearer::bearer_of_joined,
     principal::{Origin, PrincipalKind},
-    proxied::{Denial, RequestHead},
+    proxied::{ContentType, Denial, RequestHead},
 };
 use crate::pb::envoy::service::auth::v3::{
     self as pb, AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, HeaderValue, HeaderValueOption,
@@ -48,13 +48,13 @@ impl Authorization for EnvoyApi {
         let nothing = HttpRequest::default();
         let http = attributes.request.as_ref().and_then(|request| request.http.as_ref()).unwrap_or(&nothing);
         let headers = Headers(http);
-        let content_type = headers.values("content-type").next().and_then(|text| std::str::from_utf8(text).ok());
+        let content_type = ContentType::of(headers.values("content-type"));
         let upgrades = headers.values("upgrade").next().is_some();
         let head = RequestHead { method: &http.method, path: &http.path, content_type, upgrades };
         let asked = ProxiedRequest {
-            token: bearer_of(headers.authorization()),
+            token: bearer_of_joined(headers.values("authorization")),
             head,
-            read_methods: attributes.context_extensions.get(READ_METHODS).map_or("", String::as_str),
+            read_methods: attributes.context_extensions.get(READ_METHODS).map(String::as_str),
             origin: Origin {
                 peer: peer(&attributes),
                 user_agent: headers.values("user-agent").next().and_then(user_agent),
@@ -81,11 +81,6 @@ impl<'a> Headers<'a> {
             (key, if raw_value.is_empty() { value.as_bytes() } else { raw_value.as_slice() })
         });
         joined.chain(raw).filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-    }
-
-    /// Every value of the authorization header. Envoy joins them with commas in either form, and no token has a comma.
-    fn authorization(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        self.values("authorization").flat_map(|value| value.split(|byte| *byte == b','))
     }
 }
 
@@ -138,7 +133,7 @@ fn denied(denial: &Denial, is_grpc: bool) -> CheckResponse {
     let status = Status::from(denial);
     let (http, error) = match denial {
         Denial::NoToken(_) => (StatusCode::Unauthorized, Some("")),
-        Denial::Repeated(_) => (StatusCode::Unauthorized, Some("invalid_request")),
+        Denial::Repeated(_) => (StatusCode::BadRequest, Some("invalid_request")),
         Denial::InvalidToken(_) => (StatusCode::Unauthorized, Some("invalid_token")),
         Denial::ReadOnly(_) => (StatusCode::Forbidden, Some("insufficient_scope")),
         Denial::TooManyTries { .. } => (StatusCode::TooManyRequests, None),
@@ -223,7 +218,7 @@ mod tests {
     }
 
     fn token(http: &HttpRequest) -> Option<&str> {
-        bearer_of(Headers(http).authorization()).ok()
+        bearer_of_joined(Headers(http).values("authorization")).ok()
     }
 
     #[test]

@@ -39,6 +39,7 @@ impl OAuthApi {
 
     async fn introspect(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
         let caller = caller(&request)?;
+        form::only_in_body(&request)?;
         only_post(&request)?;
         let token = form::token(request, self.request_bytes).await?;
         let found = self.introspection.introspect(caller.actor(), token.expose()).await?;
@@ -48,6 +49,7 @@ impl OAuthApi {
 
     async fn revoke(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
         let caller = caller(&request)?;
+        form::only_in_body(&request)?;
         only_post(&request)?;
         let token = form::token(request, self.request_bytes).await?;
         match self.revocations.revoke(caller.actor(), &token, "oauth2/revoke").await? {

@@ -38,12 +38,14 @@ pub(super) enum Problem {
     NoToken,
 }
 
+/// Nothing is in the query: whoever puts a token there is told so, by whatever method it comes.
+pub(super) fn only_in_body(request: &Request<Body>) -> Result<(), Problem> {
+    if request.uri().query().is_none_or(str::is_empty) { Ok(()) } else { Err(Problem::Query) }
+}
+
 /// The token of a request; of its other parameters, none says more than the token itself.
 pub(super) async fn token(request: Request<Body>, limit: usize) -> Result<Secret, Problem> {
     let (parts, body) = request.into_parts();
-    if parts.uri.query().is_some_and(|query| !query.is_empty()) {
-        return Err(Problem::Query);
-    }
     if !is_form(&parts.headers) {
         return Err(Problem::ContentType);
     }

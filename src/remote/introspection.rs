@@ -69,8 +69,26 @@ pub(super) struct Answer {
     pub(super) caller: Option<Caller>,
     /// Whether it could not be said if it is.
     pub(super) is_undecided: bool,
-    /// This machine's [time since it was started](boot_time) until which that counts.
+    /// This machine's [time since it was started](boot_time) until which that may be kept.
     pub(super) until: Duration,
+    /// The same until which it counts for those who asked, however late it comes to them.
+    pub(super) counts_until: Duration,
+}
+
+impl Answer {
+    /// An answer that cannot be read is about no good token.
+    pub(super) fn read(said: &TokenIntrospection, sent: Duration) -> Self {
+        let caller = if said.active { Caller::of(said) } else { None };
+        let fresh_for = said.fresh_for.and_then(|fresh_for| Duration::try_from(fresh_for).ok()).unwrap_or_default();
+        // What may not be kept at all is good for the one use that it was asked for, if it is in time for that.
+        let counts_for = if fresh_for.is_zero() { PATIENCE } else { fresh_for };
+        Self {
+            caller,
+            is_undecided: said.undecided,
+            until: sent.saturating_add(fresh_for),
+            counts_until: sent.saturating_add(counts_for),
+        }
+    }
 }
 
 /// The token of the service that asks; it can be replaced while it runs.
@@ -128,15 +146,8 @@ impl Source for Introspection {
         if said.len() != presented.len() {
             return Err(unavailable(&Status::internal("it has answered about another number of tokens")));
         }
-        Ok(presented.into_iter().zip(said.iter().map(|one| read(one, sent))).collect())
+        Ok(presented.into_iter().zip(said.iter().map(|one| Answer::read(one, sent))).collect())
     }
-}
-
-/// An answer that cannot be read is about no good token.
-fn read(said: &TokenIntrospection, sent: Duration) -> Answer {
-    let caller = if said.active { Caller::of(said) } else { None };
-    let fresh_for = said.fresh_for.and_then(|fresh_for| Duration::try_from(fresh_for).ok()).unwrap_or_default();
-    Answer { caller, is_undecided: said.undecided, until: sent.saturating_add(fresh_for) }
 }
 
 fn unavailable(status: &Status) -> SourceUnavailable {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{clock::boot_time, token},
-    lookups::{Lookups, SourceUnavailable},
+    lookups::{Lookups, Source, SourceUnavailable},
     pb::gitpod::v1::token_service_client::TokenServiceClient,
 };
 
@@ -21,6 +21,8 @@ const GOOD: usize = 100_000;
 const BAD: usize = 10_000;
 /// How long it is remembered that a token is not good. It may become so: its holder was suspended, and is no more.
 const NOT_GOOD: Duration = Duration::from_secs(1);
+/// How often it is asked about a token whose answers come too late to count.
+const TRIES: usize = 2;
 /// What a connection may take to come about, or to answer a ping.
 const CONNECTING: Duration = Duration::from_secs(2);
 
@@ -85,12 +87,16 @@ impl RemoteVerifier {
         let own_token = Arc::new(OwnToken::new(own_token));
         let introspection =
             Introspection { client: TokenServiceClient::new(channel), own_token: Arc::clone(&own_token) };
-        Ok(Self {
-            lookups: Arc::new(Lookups::start(introspection)),
+        Ok(Self::asking(introspection, own_token))
+    }
+
+    fn asking(source: impl Source<Key = Presented, Found = Answer>, own_token: Arc<OwnToken>) -> Self {
+        Self {
+            lookups: Arc::new(Lookups::start(source)),
             own_token,
             good: Arc::new(Cache::new(GOOD)),
             bad: Arc::new(Cache::new(BAD)),
-        })
+        }
     }
 
     /// Asks with another token from now on: tokens expire, and services run on.
@@ -123,26 +129,112 @@ impl RemoteVerifier {
         if self.bad.get(&fingerprint).is_some_and(|until| boot_time() < until) {
             return Err(VerifyError::NotActive);
         }
-        let found = self.lookups.find(presented).await.map_err(|SourceUnavailable| VerifyError::Unavailable)?;
-        match found {
-            Some(Answer { is_undecided: true, .. }) => Err(VerifyError::Unavailable),
-            Some(answer @ Answer { caller: Some(caller), until, .. }) => {
-                if boot_time() < until {
-                    self.good.insert(fingerprint, answer);
+        for _ in 0..TRIES {
+            let found = self.lookups.find(presented.clone()).await;
+            match found.map_err(|SourceUnavailable| VerifyError::Unavailable)? {
+                Some(Answer { is_undecided: true, .. }) => return Err(VerifyError::Unavailable),
+                Some(answer @ Answer { caller: Some(caller), until, counts_until, .. }) => {
+                    let now = boot_time();
+                    if now < until {
+                        self.good.insert(fingerprint, answer);
+                    }
+                    // The process may have stood still since the answer came: it may have ceased to be true.
+                    if now < counts_until {
+                        return Ok(caller);
+                    }
                 }
-                Ok(caller)
-            }
-            Some(Answer { caller: None, .. }) | None => {
-                self.good.remove(&fingerprint);
-                self.bad.insert(fingerprint, boot_time() + NOT_GOOD);
-                Err(VerifyError::NotActive)
+                Some(Answer { caller: None, .. }) | None => {
+                    self.good.remove(&fingerprint);
+                    self.bad.insert(fingerprint, boot_time() + NOT_GOOD);
+                    return Err(VerifyError::NotActive);
+                }
             }
         }
+        tracing::warn!("Latchkey's answers about a token come too late to count");
+        Err(VerifyError::Unavailable)
     }
 }
 
 impl fmt::Debug for RemoteVerifier {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("RemoteVerifier").field("remembered", &self.good.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::VecDeque,
+        sync::{Mutex, PoisonError},
+    };
+
+    use super::*;
+    use crate::{
+        domain::{
+            ids::{OrganizationId, PrincipalId, TokenId},
+            token::{CredentialKind, Generation, SigningKeys},
+        },
+        lookups::{Answers, PATIENCE},
+        pb::gitpod::v1::{Principal, Subject, TokenIntrospection},
+    };
+
+    /// Answers, each of which has been on its way for so long, and may be kept for so long.
+    struct Late(Arc<Mutex<VecDeque<(Duration, Duration)>>>);
+
+    impl Source for Late {
+        const BATCH: usize = 10;
+        type Key = Presented;
+        type Found = Answer;
+
+        async fn find(&self, presented: Vec<Presented>) -> Answers<Presented, Answer> {
+            let next = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let (age, fresh_for) = next.ok_or(SourceUnavailable)?;
+            let subject = Subject { id: PrincipalId::generate().to_string(), principal: Principal::User.into() };
+            let said = TokenIntrospection {
+                active: true,
+                token_id: TokenId::generate().to_string(),
+                subject: Some(subject),
+                organization_id: OrganizationId::generate().to_string(),
+                expires_at: Some(prost_types::Timestamp { seconds: 4_000_000_000, nanos: 0 }),
+                fresh_for: Some(fresh_for.try_into().unwrap()),
+                ..TokenIntrospection::default()
+            };
+            let answer = Answer::read(&said, boot_time().checked_sub(age).unwrap());
+            Ok(presented.into_iter().map(|one| (one, answer)).collect())
+        }
+    }
+
+    /// What comes of such answers, and how many are left.
+    async fn verified(answers: &[(f64, f64)]) -> (Result<(), VerifyError>, usize) {
+        let keys = SigningKeys::parse(&format!("1 {}\n", "a".repeat(64))).unwrap();
+        let id = TokenId::generate().uuid();
+        let minted = keys.mint(CredentialKind::PersonalAccessToken, Generation::FIRST, id).unwrap().unwrap();
+        let seconds =
+            |(age, fresh_for): &(f64, f64)| (Duration::from_secs_f64(*age), Duration::from_secs_f64(*fresh_for));
+        let answers = Arc::new(Mutex::new(answers.iter().map(seconds).collect()));
+        let own = OwnToken::new(OwnToken::header("x").unwrap());
+        let verifier = RemoteVerifier::asking(Late(Arc::clone(&answers)), Arc::new(own));
+        let verified = verifier.verify(minted.text.expose()).await.map(drop);
+        let left = answers.lock().unwrap().len();
+        (verified, left)
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_too_late_does_not_count() {
+        let (bound, in_time, late) = (30.0, 0.0, 31.0);
+        // One that has been lying there, whoever stood still meanwhile, is asked for again, and no more than once.
+        assert_eq!(verified(&[(in_time, bound)]).await, (Ok(()), 0));
+        assert_eq!(verified(&[(late, bound), (in_time, bound), (in_time, bound)]).await, (Ok(()), 1));
+        assert_eq!(verified(&[(late, bound); 3]).await, (Err(VerifyError::Unavailable), 1));
+        // Nor where the bound is shorter than what a lookup may take.
+        assert_eq!(verified(&[(1.5, 1.0); 2]).await, (Err(VerifyError::Unavailable), 0));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_may_not_be_kept_counts_for_as_long_as_a_lookup_may_take() {
+        let (in_time, late) = (PATIENCE.as_secs_f64() / 2.0, PATIENCE.as_secs_f64() + 1.0);
+        assert_eq!(verified(&[(in_time, 0.0)]).await, (Ok(()), 0));
+        assert_eq!(verified(&[(late, 0.0), (in_time, 0.0)]).await, (Ok(()), 0));
+        assert_eq!(verified(&[(late, 0.0); 2]).await, (Err(VerifyError::Unavailable), 0));
     }
 }

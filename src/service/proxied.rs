@@ -23,8 +23,8 @@ pub struct ProxiedRequest<'a> {
     pub token: Result<&'a str, NoToken>,
     /// What it does.
     pub head: RequestHead<'a>,
-    /// RPCs of the service behind the proxy that read and nothing else.
-    pub read_methods: &'a str,
+    /// RPCs of the service behind the proxy that read and nothing else; none where nothing is said of RPCs.
+    pub read_methods: Option<&'a str>,
     /// Who sent it, as the proxy says.
     pub origin: Origin,
 }

@@ -62,7 +62,7 @@ fn describe() {
     describe_gauge!(
         "latchkey_verification_heartbeat_age_seconds",
         seconds,
-        "How long ago the last heartbeat was sent that came back; beyond the bound nothing remembered counts"
+        "How long ago the last heartbeat was sent that came back, or else since when the server runs; beyond the bound nothing remembered counts"
     );
     describe_gauge!(
         "latchkey_notification_queue_usage",

@@ -4,7 +4,7 @@ use http::Version;
 use tonic::Code;
 
 use super::{
-    client::{bearer, send},
+    client::{bearer, send, send_message},
     house::House,
 };
 use crate::support::keys::token_id;
@@ -100,8 +100,8 @@ async fn a_read_only_token_reads_and_does_nothing_else() {
 
     // Connect is posted, and judged by its path.
     let json = "content-type: application/json";
-    assert_eq!(send(envoy, "POST", "/shop.v1.Orders/ListOrders", &[&authorization, json]).await.status, 200);
-    assert_eq!(house.orders.take_one().path, "/shop.v1.Orders/ListOrders");
+    assert_eq!(send(envoy, "POST", "/shop.v1.Stock/GetLevel", &[&authorization, json]).await.status, 200);
+    assert_eq!(house.orders.take_one().path, "/shop.v1.Stock/GetLevel");
     let grpc = house.envoy.grpc().await;
     grpc.call_with_token("/shop.v1.Orders/GetOrder", &token).await.unwrap();
     assert_eq!(house.orders.take_one().path, "/shop.v1.Orders/GetOrder");
@@ -114,4 +114,48 @@ async fn a_read_only_token_reads_and_does_nothing_else() {
         send(envoy, "GET", "/shop.v1.Orders/DeleteOrder", &[&authorization, "content-type: application/grpc"]).await;
     assert_eq!(answer.header("grpc-status"), Some("7"), "a method of HTTP does not make an RPC read: {answer:?}");
     house.assert_nothing_reached();
+}
+
+/// Servers of gRPC carry out what the path names, and look at neither.
+#[tokio::test]
+async fn no_method_of_http_and_no_content_type_makes_an_rpc_read() {
+    let house = House::start().await;
+    house.latchkey.user(&house.database, "dev@example.com").await;
+    let token = house.latchkey.token(&house.database, "dev@example.com", &["--read-only"]).await;
+    let kinds: [&[&str]; 7] = [
+        &[],
+        &["application/json"],
+        &["application/grpc"],
+        &["application/grpc-web"],
+        &["application/json", "application/grpc"],
+        &["application/grpc", "application/json"],
+        &["application/json,application/grpc"],
+    ];
+    let envoy = house.envoy.address();
+    for (method, kinds) in
+        ["GET", "HEAD", "OPTIONS", "POST"].iter().flat_map(|method| kinds.map(|kinds| (method, kinds)))
+    {
+        let answer = send_message(envoy, method, "/shop.v1.Stock/SetLevel", &token, kinds).await;
+        assert!(answer.status == 403 || answer.header("grpc-status") == Some("7"), "{method} {kinds:?}: {answer:?}");
+        // What is called gRPC alone gets to where nothing else is spoken, whether or not it is let through here.
+        let answer = send_message(envoy, method, "/shop.v1.Orders/DeleteOrder", &token, kinds).await;
+        let is_grpc = kinds == ["application/grpc"];
+        assert_eq!(answer.header("grpc-status"), is_grpc.then_some("7"), "{method} {kinds:?}: {answer:?}");
+        assert!(is_grpc || matches!(answer.status, 403 | 415), "{method} {kinds:?}: {answer:?}");
+        house.assert_nothing_reached();
+    }
+    // Nor by a token that may write.
+    let writer = house.latchkey.token(&house.database, "dev@example.com", &[]).await;
+    let answer = send_message(envoy, "POST", "/shop.v1.Orders/DeleteOrder", &writer, &["application/json"]).await;
+    assert_eq!(answer.status, 415, "{answer:?}");
+    house.assert_nothing_reached();
+    // The same gets to where more is spoken, of an RPC that reads, and of a token that may write.
+    for (method, path, token) in
+        [("GET", "/shop.v1.Stock/GetLevel", &token), ("GET", "/shop.v1.Stock/SetLevel", &writer)]
+    {
+        assert_eq!(send_message(envoy, method, path, token, &[]).await.status, 200, "{method} {path}");
+        let reached = house.orders.take_one();
+        assert_eq!((reached.method.as_str(), reached.path.as_str(), reached.version), (method, path, Version::HTTP_2));
+        assert_eq!(reached.body, &[0; 5][..]);
+    }
 }

@@ -3,7 +3,7 @@
 use tonic::Code;
 
 use super::{
-    client::{bearer, send},
+    client::{bearer, send, send_all},
     house::House,
 };
 use crate::support::{ServerOptions, TestDatabase, TestServer, details, eventually, keys::token_id};
@@ -96,4 +96,39 @@ async fn with_a_token_that_may_not_ask_nothing_passes_until_it_is_replaced() {
         eventually("Envoy has read it", async || (asks().await == 200).then_some(())).await;
     }
     assert!(!house.envoy.log().contains(&house.asking), "{}", house.envoy.log());
+}
+
+/// More of them than Envoy asks about at once by default.
+#[tokio::test]
+async fn lookups_that_wait_keep_nobody_out_who_is_remembered() {
+    let house = House::start().await;
+    let remembered = house.latchkey.user(&house.database, "dev@example.com").await;
+    let waiting = house.latchkey.token(&house.database, "dev@example.com", &["--read-only"]).await;
+    let envoy = house.envoy.address();
+    let blocking = house.database.superuser().await;
+    eventually("it is remembered", async || {
+        assert_eq!(send(envoy, "GET", "/page", &[&bearer(&remembered)]).await.status, 200);
+        blocking.batch_execute("BEGIN; LOCK TABLE personal_access_tokens IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        let answer = send(envoy, "GET", "/page", &[&bearer(&remembered)]).await;
+        if answer.status != 200 {
+            blocking.batch_execute("ROLLBACK").await.unwrap();
+        }
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    // Envoy takes what comes on a connection in its order: once the last of it is answered, the others wait.
+    let mut answered = Vec::new();
+    for _ in 0..15 {
+        let requests = [vec![("POST", waiting.as_str()); 100], vec![("GET", remembered.as_str())]].concat();
+        let mut answers = send_all(envoy, "/page", &requests).await;
+        let (status, body) = answers.pop().unwrap().await;
+        assert_eq!(status, 200, "{body}");
+        answered.extend(answers);
+    }
+    blocking.batch_execute("ROLLBACK").await.unwrap();
+    for answer in answered {
+        let (status, body) = answer.await;
+        // It may be, on a slow machine, that Latchkey has given up waiting; never that Envoy did not ask.
+        assert!(status == 403 || body.contains("tokens cannot be verified right now"), "{status}: {body}");
+    }
 }

@@ -21,9 +21,11 @@ fn invalid(description: &str) -> String {
     format!("Bearer realm=\"latchkey\", error=\"invalid_token\", error_description=\"{description}\"")
 }
 
+/// 400 where the request itself is wrong (RFC 6750, section 3.1).
 #[track_caller]
 fn assert_unauthenticated(answer: &Answer, challenge: &str) {
-    assert_eq!(answer.status, 401, "{answer:?}");
+    let status = if challenge.contains("error=\"invalid_request\"") { 400 } else { 401 };
+    assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(answer.header("www-authenticate"), Some(challenge), "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
@@ -57,6 +59,7 @@ async fn each_reason_is_told_as_rfc_6750_has_it() {
     let cases: Vec<(Vec<String>, String)> = vec![
         (vec![], nothing.clone()),
         (vec!["authorization: Basic YTpi".to_owned()], nothing.clone()),
+        (vec!["authorization: Digest username=\"a\", realm=\"b\", response=\"c\"".to_owned()], nothing.clone()),
         (vec!["authorization: ".to_owned()], nothing.clone()),
         (vec![format!("x-authorization: Bearer {token}")], nothing),
         (vec![good.clone(), good.clone()], two.to_owned()),

@@ -25,6 +25,7 @@ pub(super) struct Reached {
     pub(super) version: Version,
     pub(super) headers: HeaderMap,
     pub(super) trailers: HeaderMap,
+    pub(super) body: Bytes,
 }
 
 impl Reached {
@@ -94,10 +95,11 @@ type Body = StreamBody<futures::stream::Iter<std::vec::IntoIter<Result<Frame<Byt
 
 async fn serve(request: Request<Incoming>, kept: Arc<Mutex<Vec<Reached>>>) -> Result<Response<Body>, hyper::Error> {
     let (Parts { method, uri, version, headers, .. }, body) = request.into_parts();
-    let trailers = body.collect().await?.trailers().cloned().unwrap_or_default();
+    let body = body.collect().await?;
+    let (trailers, body) = (body.trailers().cloned().unwrap_or_default(), body.to_bytes());
     let is_grpc = headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     let path = uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-    kept.lock().unwrap().push(Reached { method: method.to_string(), path, version, headers, trailers });
+    kept.lock().unwrap().push(Reached { method: method.to_string(), path, version, headers, trailers, body });
     let (kind, frames) = if is_grpc {
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from_static("0"));

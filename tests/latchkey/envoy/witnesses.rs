@@ -154,7 +154,7 @@ async fn services_ask_and_nobody_else_and_whatever_they_ask_is_answered() {
     assert_eq!(status(&answer.unwrap()), (Code::Ok, 200));
     let both = format!("Bearer {token},Bearer {token}");
     let answer = check(&client, &asking, attributes("192.0.2.1", joined(&both), &[])).await;
-    assert_eq!(status(&answer.unwrap()), (Code::Unauthenticated, 401));
+    assert_eq!(status(&answer.unwrap()), (Code::Unauthenticated, 400));
 
     // A WebSocket, where the proxy lets them pass: whoever may but read would write there.
     let read_only = latchkey.token(&database, "dev@example.com", &["--read-only"]).await;

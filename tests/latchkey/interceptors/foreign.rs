@@ -34,17 +34,6 @@ pub(super) enum Language {
     TypeScript,
 }
 
-impl Language {
-    /// Ports of their own.
-    const fn port(self) -> u16 {
-        match self {
-            Self::Python => 50051,
-            Self::PythonOfEveryKind => 50052,
-            Self::TypeScript => 50053,
-        }
-    }
-}
-
 /// A running service. Killed with this value.
 pub(super) struct Foreign {
     channel: Channel,
@@ -53,14 +42,14 @@ pub(super) struct Foreign {
 }
 
 impl Foreign {
-    /// Builds it beside a checkout, and waits until it serves.
-    pub(super) async fn start(language: Language, latchkey: &TestServer, asking: &str) -> Self {
+    /// Builds it beside a checkout, and waits until it serves, on a port that no other test has.
+    pub(super) async fn start(language: Language, port: u16, latchkey: &TestServer, asking: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("latchkey-interceptor-").tempdir().unwrap();
         fs::create_dir(directory.path().join("latchkey")).unwrap();
         symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("proto"), directory.path().join("latchkey/proto")).unwrap();
         let here = directory.path().join("service");
         fs::create_dir(&here).unwrap();
-        let address = format!("{}:{}", own_address(0), language.port());
+        let address = format!("{}:{port}", own_address(0));
         let save = |name: &str, text: &str| {
             let text = text.replace("127.0.0.1:8080", latchkey.address()).replace("127.0.0.1:50051", &address);
             fs::write(here.join(name), text).unwrap();

@@ -6,23 +6,36 @@ use latchkey::pb::gitpod::v1::DeletePersonalAccessTokenRequest;
 use tonic::Code;
 
 use crate::support::{
-    TestDatabase, TestServer, eventually,
+    ServerOptions, TestDatabase, TestServer, eventually,
     keys::{forged, token_id},
 };
 use foreign::{Foreign, Language};
 
+async fn asking_token(server: &TestServer, database: &TestDatabase) -> String {
+    let account = server.admin(database, &["create-service-account", "--name", "greeter", "--service"]).await.unwrap();
+    let create = ["create-token", "--service-account", account.trim(), "--description", "asks", "--read-only"];
+    server.admin(database, &create).await.unwrap().trim().to_owned()
+}
+
+/// How often Latchkey was asked.
+fn asked(server: &TestServer) -> usize {
+    server
+        .log()
+        .lines()
+        .filter(|line| line.contains("TokenService/IntrospectToken") && line.contains("answered"))
+        .count()
+}
+
 /// What callers of a service with good and bad tokens are told, also when Latchkey cannot say what they are.
-async fn is_protected(language: Language) {
+async fn is_protected(language: Language, port: u16) {
     let database = TestDatabase::create_private().await;
     let server = TestServer::start(&database).await;
-    let account = server.admin(&database, &["create-service-account", "--name", "greeter", "--service"]).await.unwrap();
-    let create = ["create-token", "--service-account", account.trim(), "--description", "asks", "--read-only"];
-    let asking = server.admin(&database, &create).await.unwrap().trim().to_owned();
+    let asking = asking_token(&server, &database).await;
     let token = server.user(&database, "dev@example.com").await;
     let holder = server.api(&token).await.whoami().await.unwrap();
     let more = async || server.token(&database, "dev@example.com", &[]).await;
     let (revoked, kept, fresh, last) = (more().await, more().await, more().await, more().await);
-    let foreign = Foreign::start(language, &server, &asking).await;
+    let foreign = Foreign::start(language, port, &server, &asking).await;
 
     for authorization in [format!("Bearer {token}"), format!("bearer  {token}"), format!("Bearer {revoked}")] {
         for _ in 0..2 {
@@ -63,6 +76,15 @@ async fn is_protected(language: Language) {
     };
     becomes(&revoked, Code::Unauthenticated).await;
 
+    // What may be kept is not asked about again; before Latchkey's first heartbeat nothing may be.
+    eventually("it is kept", async || {
+        foreign.with_token(&kept).await.unwrap();
+        let before = asked(&server);
+        foreign.with_token(&kept).await.unwrap();
+        (asked(&server) == before).then_some(())
+    })
+    .await;
+
     // Latchkey cannot tell.
     assert_eq!(foreign.with_token(&kept).await.unwrap(), holder);
     database.cluster().stop().await;
@@ -82,12 +104,41 @@ async fn is_protected(language: Language) {
 
 #[tokio::test]
 async fn a_service_in_python_is_protected() {
-    is_protected(Language::Python).await;
+    is_protected(Language::Python, 50051).await;
 }
 
 #[tokio::test]
 async fn a_service_in_typescript_is_protected() {
-    is_protected(Language::TypeScript).await;
+    is_protected(Language::TypeScript, 50053).await;
+}
+
+/// A revoked token is refused as soon as Latchkey's own bound says: at once, where that is nothing, whatever may be kept.
+async fn nothing_is_kept_beyond_the_bound(language: Language, port: u16) {
+    let database = TestDatabase::create().await;
+    let args = vec!["--revocation-bound=0".to_owned()];
+    let server = TestServer::start_with(&database, ServerOptions { args, ..ServerOptions::default() }).await;
+    let asking = asking_token(&server, &database).await;
+    let foreign = Foreign::start(language, port, &server, &asking).await;
+    let revoking = server.user(&database, "dev@example.com").await;
+    let mut api = server.api(&revoking).await;
+    for _ in 0..3 {
+        let token = server.token(&database, "dev@example.com", &[]).await;
+        foreign.with_token(&token).await.unwrap();
+        foreign.with_token(&token).await.unwrap();
+        let delete = DeletePersonalAccessTokenRequest { personal_access_token_id: token_id(&token) };
+        api.tokens.delete_personal_access_token(delete).await.unwrap();
+        assert_eq!(foreign.with_token(&token).await.unwrap_err().code(), Code::Unauthenticated);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_kept_in_python_beyond_the_bound() {
+    nothing_is_kept_beyond_the_bound(Language::Python, 50054).await;
+}
+
+#[tokio::test]
+async fn nothing_is_kept_in_typescript_beyond_the_bound() {
+    nothing_is_kept_beyond_the_bound(Language::TypeScript, 50055).await;
 }
 
 /// Methods of every kind are behind the interceptor in Python, which has to make each anew.
@@ -95,12 +146,10 @@ async fn a_service_in_typescript_is_protected() {
 async fn every_kind_of_method_in_python_is_protected() {
     let database = TestDatabase::create().await;
     let server = TestServer::start(&database).await;
-    let account = server.admin(&database, &["create-service-account", "--name", "greeter", "--service"]).await.unwrap();
-    let create = ["create-token", "--service-account", account.trim(), "--description", "asks", "--read-only"];
-    let asking = server.admin(&database, &create).await.unwrap().trim().to_owned();
+    let asking = asking_token(&server, &database).await;
     let token = server.user(&database, "dev@example.com").await;
     let holder = server.api(&token).await.whoami().await.unwrap();
-    let foreign = Foreign::start(Language::PythonOfEveryKind, &server, &asking).await;
+    let foreign = Foreign::start(Language::PythonOfEveryKind, 50052, &server, &asking).await;
     for method in ["UnaryUnary", "UnaryStream", "StreamUnary", "StreamStream"] {
         let call = async |token: &str| foreign.call(method, &[&format!("Bearer {token}")]).await;
         assert_eq!(call(&token).await.unwrap(), holder, "{method}");

@@ -49,6 +49,14 @@ async fn only_a_form_in_a_body_is_taken() {
                 assert_eq!(answer.all("allow"), ["POST"], "{method}: {answer:?}");
             }
         }
+        // A token in the query is the worse mistake, by whatever method.
+        for method in ["GET", "HEAD", "DELETE", "OPTIONS"] {
+            let answer = send(&server, &format!("{method} {path}?token={token}"), &[&authorization], "").await;
+            assert_eq!(answer.status, 400, "{method}: {answer:?}");
+            if method != "HEAD" {
+                answer.assert_error(400, "invalid_request", "parameters are taken from the body alone");
+            }
+        }
         for other in [format!("{path}/"), path.to_uppercase(), format!("{path}%20"), format!("{path}/x")] {
             let answer = send(&server, &format!("POST {other}"), &[&authorization, FORM], &form).await;
             assert_eq!(answer.status, 404, "{other}: {answer:?}");

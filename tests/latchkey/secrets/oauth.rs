@@ -8,13 +8,8 @@ use crate::{
 
 impl Run {
     /// Asks about tokens, revokes some, and makes every mistake.
-    pub(super) async fn asks_by_oauth(&mut self) {
-        let ran = self.operator(&["create-service-account", "--name", "gateway", "--service"]).await.ended(0);
-        let create = ["create-token", "--service-account", ran.stdout.trim(), "--description", "asks"];
-        let ran = self.operator(&create).await.ended(0);
-        let asking = ran.stdout.trim_end().to_owned();
-        self.secrets.add_token("the token that asks", &asking);
-        self.answers.keep_ran("create-token", &ran, Some(&asking));
+    pub(super) async fn asks_by_oauth(&mut self, service: &str) {
+        let asking = self.service_token(service).await;
         let theirs = self.token_by_operator("a token that was found", &[]).await;
         let (first, revoked) = (self.first.clone(), self.second.clone());
         let of_environment = self.environment_token.clone();

@@ -66,7 +66,13 @@ impl Run {
         let address = self.local.server().address().to_owned();
         for (path, headers) in [
             (WHOAMI.to_owned(), format!("authorization: Bearer {first}\r\n")),
-            (WHOAMI.to_owned(), format!("x-api-key: {first}\r\ncookie: token={first}\r\nx-request-id: {first}\r\n")),
+            (
+                WHOAMI.to_owned(),
+                format!(
+                    "x-api-key: {first}\r\ncookie: token={first}\r\nx-request-id: {first}\r\nuser-agent: {first}\r\n"
+                ),
+            ),
+            (WHOAMI.to_owned(), format!("authorization: Bearer {first}\r\nuser-agent: client {first} (x)\r\n")),
             (format!("{WHOAMI}?access_token={first}"), String::new()),
             (format!("/{first}"), format!("authorization: {first}\r\n")),
             (format!("/environments/{environment}/ops/{first}"), String::new()),

@@ -83,6 +83,17 @@ impl Run {
         token
     }
 
+    /// A token of a new service that may ask about others'.
+    pub(super) async fn service_token(&mut self, name: &str) -> String {
+        let ran = self.operator(&["create-service-account", "--name", name, "--service"]).await.ended(0);
+        let create = ["create-token", "--service-account", ran.stdout.trim(), "--description", "asks"];
+        let ran = self.operator(&create).await.ended(0);
+        let token = ran.stdout.trim_end().to_owned();
+        self.secrets.add_token(&format!("the token of {name}"), &token);
+        self.answers.keep_ran("create-token", &ran, Some(&token));
+        token
+    }
+
     /// A token by the API: all of the answer is kept but the token.
     pub(super) async fn token_by_api(&mut self, name: &str) -> String {
         let request = CreatePersonalAccessTokenRequest { description: name.to_owned(), ..Default::default() };
@@ -191,7 +202,7 @@ impl Run {
         self.answers.keep_ran("create-token", &ran, None);
     }
 
-    /// A new key, with a server that is started again, and the end of the old one with all its tokens.
+    /// A new key, with a server that is started again, which writes its log as JSON, and the end of the old one with all its tokens.
     pub(super) async fn changes_keys(&mut self) {
         self.searches_metrics().await;
         let ran = self.operator(&["generate-signing-key", "--generation", "2"]).await.ended(0);
@@ -202,6 +213,9 @@ impl Run {
         std::fs::write(&path, keys).unwrap();
         self.local.stop().await;
         self.searches_log().await;
+        let git_config = self.local.git_config();
+        let variables = [("LATCHKEY_GIT_CONFIG", git_config.to_str().unwrap()), ("LATCHKEY_LOG_FORMAT", "json")];
+        self.local.set_variables(&variables);
         self.local.start_again().await;
         let ran = self.operator(&["activate-generation", "2"]).await.ended(0);
         self.answers.keep_ran("activate", &ran, None);
@@ -220,6 +234,9 @@ impl Run {
         self.api().await.delete_whole(environment).await;
         self.searches_metrics().await;
         self.local.stop().await;
+        let log = self.local.server().log();
+        let is_json = |line: &str| serde_json::from_str::<serde_json::Value>(line).is_ok_and(|line| line.is_object());
+        assert!(log.lines().all(is_json), "its log is JSON: {:?}", log.lines().find(|line| !is_json(line)));
         self.searches_log().await;
     }
 

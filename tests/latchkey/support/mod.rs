@@ -35,7 +35,7 @@ pub use local_server::{LocalServer, Starter, is_alive, long_sleep, processes_aro
 pub use pgbouncer::PgBouncer;
 pub use private_cluster::PrivateCluster;
 pub use replication::Replication;
-pub use rpc::{Api, details, with_request_id};
+pub use rpc::{Api, details, with_request_id, with_token};
 pub use server::{LATCHKEY, ServerOptions, TestServer};
 pub use wire::Wire;
 
