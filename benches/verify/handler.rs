@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use axum::{Router, body::Body};
@@ -37,6 +38,8 @@ pub(super) struct Handler {
     pub(super) authenticated: String,
     /// With a caller that was verified once, whoever calls.
     pub(super) open: String,
+    /// The thread that serves both.
+    thread: i32,
 }
 
 impl Handler {
@@ -83,12 +86,18 @@ impl Handler {
                     request
                 });
                 let addresses = (serve(auth.layer(keeps)).await, serve(open).await);
-                told.send(addresses).unwrap();
+                told.send((addresses, nix::unistd::gettid().as_raw())).unwrap();
                 std::future::pending::<()>().await;
             });
         });
-        let (authenticated, open) = addresses.await.unwrap();
-        Self { authenticated: authenticated.to_string(), open: open.to_string() }
+        let ((authenticated, open), thread) = addresses.await.unwrap();
+        Self { authenticated: authenticated.to_string(), open: open.to_string(), thread }
+    }
+
+    /// How long it has used its core.
+    pub(super) fn used(&self) -> Duration {
+        let text = std::fs::read_to_string(format!("/proc/self/task/{}/schedstat", self.thread)).unwrap();
+        Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
     }
 }
 

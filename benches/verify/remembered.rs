@@ -1,6 +1,9 @@
 //! Tokens that are remembered, forged ones, and good callers beside those.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use http::HeaderValue;
 use latchkey::{
@@ -21,6 +24,8 @@ use super::{
 
 /// Tokens in use.
 const TOKENS: u32 = 1000;
+/// Turns of each side in a round.
+const SLICES: u32 = 15;
 /// Forged requests a second that good callers are not to notice.
 const FLOOD: f64 = 20_000.0;
 /// Good ones beside them.
@@ -97,18 +102,70 @@ async fn cached(options: &Options, table: &mut Table, postgres: &Postgres, token
     let (to_authenticated, to_open) = (requests(&authenticated), requests(&open));
     authenticated.saturate(&to_authenticated, OK, options.in_flight, Duration::from_secs(2)).await;
     open.saturate(&to_open, OK, options.in_flight, Duration::from_secs(1)).await;
-    let (mut shares, mut rates) = (Vec::new(), Vec::new());
-    for round in 0..options.rounds {
-        let of = async |client: &Client, requests| client.saturate(requests, OK, options.in_flight, duration).await.0;
-        let (with, without) = in_turns(round, of(&authenticated, &to_authenticated), of(&open, &to_open)).await;
-        println!("authenticated {with:.0}/s, the same handler without {without:.0}/s: {:.3}", with / without);
-        shares.push(with / without);
-        rates.push(with);
+    let (mut shares, mut rates, mut times) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..options.rounds {
+        let (mut with, mut without) = (Slices::default(), Slices::default());
+        for slice in 0..SLICES {
+            let of = async |client: &Client, requests| {
+                let (used, began) = (handler.used(), Instant::now());
+                let answers = client.saturate(requests, OK, options.in_flight, duration / SLICES).await.1.len();
+                (answers, began.elapsed(), handler.used() - used)
+            };
+            let turn = usize::try_from(slice).unwrap();
+            let (one, other) = in_turns(turn, of(&authenticated, &to_authenticated), of(&open, &to_open)).await;
+            with.add(one);
+            without.add(other);
+        }
+        let (share, by_time) = (with.rate() / without.rate(), without.cost() / with.cost());
+        println!(
+            "authenticated {:.0}/s, the same handler without {:.0}/s: {share:.3}; {:.2} µs of the server's core each against {:.2} µs: {by_time:.3}",
+            with.rate(),
+            without.rate(),
+            with.cost(),
+            without.cost()
+        );
+        shares.push(share);
+        rates.push(with.rate());
+        times.push((with.cost(), without.cost()));
     }
-    let details =
-        format!("{:.0} requests/s, {} connections with {} each", median(rates), options.connections, options.in_flight);
+    let (costs, bare): (Vec<f64>, Vec<f64>) = times.into_iter().unzip();
+    let (cost, bare) = (median(costs), median(bare));
+    let details = format!(
+        "{:.0} requests/s, {} connections with {} each; {cost:.2} µs of the server's core a request against {bare:.2} µs, a share of {:.2}",
+        median(rates),
+        options.connections,
+        options.in_flight,
+        bare / cost
+    );
     let what = "authenticated unary, token cached, against the same handler without auth";
     table.row(what, Bar::AtLeast(0.95), median(shares), "", &details);
+}
+
+/// What was measured of one side, by turns with the other: machines change their mind from one second to the next.
+#[derive(Default)]
+struct Slices {
+    answers: usize,
+    took: Duration,
+    used: Duration,
+}
+
+impl Slices {
+    fn add(&mut self, (answers, took, used): (usize, Duration, Duration)) {
+        self.answers += answers;
+        self.took += took;
+        self.used += used;
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "nobody measures 2^52 things")]
+    fn rate(&self) -> f64 {
+        self.answers as f64 / self.took.as_secs_f64()
+    }
+
+    /// Microseconds of the server's core an answer.
+    #[expect(clippy::cast_precision_loss, reason = "nobody measures 2^52 things")]
+    fn cost(&self) -> f64 {
+        self.used.as_secs_f64() * 1e6 / self.answers as f64
+    }
 }
 
 async fn refused(

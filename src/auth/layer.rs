@@ -3,23 +3,23 @@
 use std::{
     convert::Infallible,
     future::Future,
-    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use axum::body::Body;
-use http::{HeaderMap, Request, Response, Uri, header, request::Parts};
+use http::{HeaderMap, Request, Response};
 use tonic::Code;
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 
 use super::{
     caller::Caller,
+    entering::{Decided, Entering, Passed},
     guesses::Guesses,
     headers,
-    policy::{self, Access, Policy, Who},
+    policy::{Access, Policy, Who},
     recorder::{QueueFull, Recorder},
     refusal::Refusal,
     verifier::{CredentialSource, Verifier, VerifyError},
@@ -28,13 +28,9 @@ use crate::domain::{
     audit::{Action, Observation, Outcome},
     bearer::NoToken,
     credential::StoredCredential,
-    ids::{EnvironmentId, RequestId},
+    ids::EnvironmentId,
     principal::{Actor, Credential, Origin, Role},
 };
-
-/// The address of who is at the other end of the connection; set on each request by who accepts connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer(pub IpAddr);
 
 /// Puts [`AuthService`] in front of a service.
 pub struct AuthLayer<S, R>(Arc<Shared<S, R>>);
@@ -95,68 +91,60 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
+        let (entering, body) = Entering::new(request);
+        // Mostly nothing has to be put aside for it.
+        if let Some(decided) = shared.decide_at_once(&entering) {
+            let (request, passed) = entering.go_on(body, decided);
+            let answering = self.inner.call(request);
+            return Box::pin(async move { Ok(shared.answered(passed, answering.await?)) });
+        }
         let waiting = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, waiting);
         Box::pin(async move {
-            let (request, policy) = shared.admit(request).await;
-            let caller = request.extensions().get::<Caller>().cloned();
-            let response = inner.call(request).await?;
-            if let (Some(policy), Some(caller)) = (policy, caller) {
-                shared.take_down(policy, &caller, &response);
-            }
-            Ok(response)
+            let decided = shared.decide(&entering).await;
+            let (request, passed) = entering.go_on(body, decided);
+            Ok(shared.answered(passed, inner.call(request).await?))
         })
     }
 }
 
 impl<S: CredentialSource, R: Recorder> Shared<S, R> {
-    /// The request as it goes on, and the policy that it was held to.
-    async fn admit(&self, request: Request<Body>) -> (Request<Body>, Option<&'static Policy>) {
-        let (mut parts, body) = request.into_parts();
-        // Only this layer says who calls.
-        parts.extensions.remove::<Caller>();
-        parts.extensions.remove::<Refusal>();
-        let environment = address_environment(&mut parts);
-        let policy = policy::of_path(parts.uri.path())
-            // An environment's own URL serves its operations, and nothing else.
-            .filter(|policy| environment.is_none() || policy.who == Who::EnvironmentHolder);
-        let decided = match policy {
-            Some(policy) => self.decide(policy, &parts, environment).await,
-            None => Err(Refusal::UnknownRpc),
-        };
-        let body = match decided {
-            Ok(caller) => {
-                if let Some(caller) = caller {
-                    parts.extensions.insert(caller);
-                }
-                body
-            }
-            Err(refusal) => {
-                parts.extensions.insert(refusal);
-                Body::empty()
-            }
-        };
-        (Request::from_parts(parts, body), policy)
+    /// What becomes of a request, if nobody has to be asked or waited for.
+    fn decide_at_once(&self, entering: &Entering) -> Option<Decided> {
+        let Some(policy) = entering.policy else { return Some(Err(Refusal::UnknownRpc)) };
+        if policy.who == Who::Public {
+            return Some(Ok(None));
+        }
+        let verified = entering.verifying.in_scope(|| match headers::given(entering.headers(), policy.door) {
+            Ok(given) => self.verifier.recall(given.token()).map(|verified| named(&given, verified)),
+            Err(no_token) => Some(Err(Unverified::NoToken(no_token))),
+        })?;
+        if verified.is_ok() && !self.recorder.has_room() {
+            return None;
+        }
+        Some(self.conclude(policy, entering, verified))
     }
 
-    /// A caller, nobody (for public RPCs), or why not.
-    async fn decide(
-        &self,
-        policy: &'static Policy,
-        request: &Parts,
-        environment: Option<EnvironmentId>,
-    ) -> Result<Option<Caller>, Refusal> {
-        if policy.who == Who::Public {
-            return Ok(None);
-        }
-        let origin = origin(request);
-        let verify = || self.verify(policy, &request.headers).instrument(tracing::debug_span!("verify"));
+    /// The same of any request, however long it takes.
+    async fn decide(&self, entering: &Entering) -> Decided {
+        let Some(policy) = entering.policy else { return Err(Refusal::UnknownRpc) };
+        let verify = || self.verify(policy, entering.headers()).instrument(entering.verifying.clone());
         let mut verified = verify().await;
         if verified.is_ok() && !self.recorder.has_room() {
             self.recorder.room().await.map_err(|QueueFull| Refusal::unavailable())?;
             // It may have ended while it waited.
             verified = verify().await;
         }
+        self.conclude(policy, entering, verified)
+    }
+
+    fn conclude(
+        &self,
+        policy: &'static Policy,
+        entering: &Entering,
+        verified: Result<StoredCredential, Unverified>,
+    ) -> Decided {
+        let origin = entering.origin();
         let stored = match verified {
             Ok(stored) => stored,
             Err(unverified) => return Err(self.refuse(unverified, policy, origin)),
@@ -164,12 +152,19 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
         note(&stored);
         self.recorder.used(stored.credential.token_id(), stored.read_at, &origin);
         let caller = Caller::new(&stored, origin);
-        if let Err(why) = permit(policy, &stored, environment) {
+        if let Err(why) = permit(policy, &stored, entering.environment) {
             tracing::info!(rpc = policy.rpc, principal = %stored.principal_id, reason = why, "permission denied");
             self.recorder.observe(observation(policy, caller.actor(), Action::PermissionDeny, Outcome::Denied, why));
             return Err(Refusal::PermissionDenied(why.to_owned()));
         }
         Ok(Some(caller))
+    }
+
+    fn answered(&self, passed: Option<Passed>, response: Response<Body>) -> Response<Body> {
+        if let Some(Passed { policy, caller }) = passed {
+            self.take_down(policy, &caller, &response);
+        }
+        response
     }
 
     /// Takes down what came of a request that was let through: reads, what is not there for this caller (whoever tries
@@ -191,8 +186,7 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
 
     async fn verify(&self, policy: &Policy, headers: &HeaderMap) -> Result<StoredCredential, Unverified> {
         let given = headers::given(headers, policy.door).map_err(Unverified::NoToken)?;
-        let stored = self.verifier.verify(given.token()).await.map_err(Unverified::Token)?;
-        if given.names_holder(&stored) { Ok(stored) } else { Err(Unverified::OtherName(Box::new(stored))) }
+        named(&given, self.verifier.verify(given.token()).await)
     }
 
     fn refuse(&self, unverified: Unverified, policy: &'static Policy, origin: Origin) -> Refusal {
@@ -243,6 +237,15 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
             }
         }
     }
+}
+
+/// What was verified, if it was given as its holder's.
+fn named(
+    given: &headers::Given<'_>,
+    verified: Result<StoredCredential, VerifyError>,
+) -> Result<StoredCredential, Unverified> {
+    let stored = verified.map_err(Unverified::Token)?;
+    if given.names_holder(&stored) { Ok(stored) } else { Err(Unverified::OtherName(Box::new(stored))) }
 }
 
 /// Says whose request this is, in the logs and traces of whoever asked for them.
@@ -299,22 +302,6 @@ fn permit(policy: &Policy, stored: &StoredCredential, addressed: Option<Environm
                 Err("this token is good for another environment")
             }
         }
-    }
-}
-
-/// Takes the prefix of an environment's own URL off the path, and says which environment it named.
-fn address_environment(request: &mut Parts) -> Option<EnvironmentId> {
-    let (id, rpc) = policy::split_environment(request.uri.path())?;
-    let path: Uri = rpc.parse().ok()?;
-    request.uri = path;
-    Some(id)
-}
-
-fn origin(request: &Parts) -> Origin {
-    Origin {
-        peer: request.extensions.get::<Peer>().map(|peer| peer.0),
-        user_agent: request.headers.get(header::USER_AGENT).and_then(|text| headers::user_agent(text.as_bytes())),
-        request_id: request.extensions.get::<RequestId>().copied().unwrap_or_else(RequestId::generate),
     }
 }
 

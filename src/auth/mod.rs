@@ -5,6 +5,7 @@
 
 mod cache;
 mod caller;
+mod entering;
 mod entries;
 mod guesses;
 mod headers;
@@ -24,9 +25,10 @@ mod sync {
 
 pub use cache::Cache;
 pub use caller::Caller;
+pub use entering::Peer;
 pub use guesses::Guesses;
 pub use headers::user_agent;
-pub use layer::{AuthLayer, AuthService, Peer};
+pub use layer::{AuthLayer, AuthService};
 pub use recorder::{QueueFull, Recorder};
 pub use refusal::Refusal;
 pub use verifier::{CredentialSource, Verifier, VerifyError};

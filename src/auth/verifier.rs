@@ -87,6 +87,17 @@ impl VerifyError {
     }
 }
 
+/// A credential that is good now, or why there is none.
+type Verified = Result<StoredCredential, VerifyError>;
+
+/// What somebody else has to be asked about a text.
+enum Question<'a> {
+    /// What is stored of it: its tag is genuine.
+    Stored(Presented<'a>),
+    /// Whether another server has its signing key.
+    Key(Generation),
+}
+
 /// The one verifier, behind every door.
 pub struct Verifier<S> {
     keys: Arc<SigningKeys>,
@@ -116,45 +127,65 @@ impl<S: CredentialSource> Verifier<S> {
     ///
     /// # Errors
     /// [`VerifyError`]
-    pub async fn verify(&self, text: &str) -> Result<StoredCredential, VerifyError> {
+    pub async fn verify(&self, text: &str) -> Verified {
         let began = Instant::now();
-        let (found, verified) = self.find_out(text).await;
+        let (found, verified) = match self.know(text) {
+            Ok(known) => known,
+            Err(question) => self.ask(question).await,
+        };
         self.outcomes.count(found, verified.as_ref().err(), began.elapsed());
         verified
     }
 
-    /// The same, and where it was found.
-    async fn find_out(&self, text: &str) -> (Found, Result<StoredCredential, VerifyError>) {
+    /// The same, if it takes no question: most texts are decided on at once, for which nothing has to be put aside.
+    pub(super) fn recall(&self, text: &str) -> Option<Verified> {
+        let began = Instant::now();
+        let (found, verified) = self.know(text).ok()?;
+        self.outcomes.count(found, verified.as_ref().err(), began.elapsed());
+        Some(verified)
+    }
+
+    /// What is known of a text, and where it was found; else what has to be asked.
+    fn know<'a>(&self, text: &'a str) -> Result<(Found, Verified), Question<'a>> {
         let presented = match Presented::parse(text) {
             Ok(presented) => presented,
-            Err(malformed) => return (Found::Nowhere, Err(VerifyError::Malformed(malformed))),
+            Err(malformed) => return Ok((Found::Nowhere, Err(VerifyError::Malformed(malformed)))),
         };
-        let (stored, found) = match self.cache.get(presented.kind(), presented.id()) {
-            Some(stored) => (stored, Found::Cache),
-            None => match self.keys.check_tag(&presented) {
-                Ok(()) => match self.look_up(presented.kind(), presented.id()).await {
-                    Ok(stored) => (stored, Found::Batch),
-                    Err(SourceUnavailable) => return (Found::Batch, Err(VerifyError::Unavailable)),
-                },
-                Err(TagError::Forged) => return (Found::Nowhere, Err(VerifyError::Forged)),
-                Err(TagError::UnknownGeneration) => {
-                    return (Found::Nowhere, Err(self.why_unknown(presented.generation()).await));
-                }
-            },
-        };
-        let verified = match stored {
+        if let Some(stored) = self.cache.get(presented.kind(), presented.id()) {
+            return Ok((Found::Cache, self.judge(&presented, stored)));
+        }
+        match self.keys.check_tag(&presented) {
+            Ok(()) => Err(Question::Stored(presented)),
+            Err(TagError::Forged) => Ok((Found::Nowhere, Err(VerifyError::Forged))),
+            Err(TagError::UnknownGeneration) => Err(Question::Key(presented.generation())),
+        }
+    }
+
+    async fn ask(&self, question: Question<'_>) -> (Found, Verified) {
+        match question {
+            Question::Stored(presented) => {
+                let found = self.look_up(presented.kind(), presented.id()).await;
+                let verified = found.map(|stored| self.judge(&presented, stored));
+                (Found::Batch, verified.unwrap_or(Err(VerifyError::Unavailable)))
+            }
+            Question::Key(generation) => (Found::Nowhere, Err(self.why_unknown(generation).await)),
+        }
+    }
+
+    /// Whether a text is the one that something is stored of, and that is good now.
+    fn judge(&self, presented: &Presented<'_>, stored: Option<StoredCredential>) -> Verified {
+        match stored {
             // That nothing is stored may be remembered of another text with its ID.
-            None if presented.kind() == CredentialKind::EnvironmentToken && self.keys.check_tag(&presented).is_ok() => {
+            None if presented.kind() == CredentialKind::EnvironmentToken && self.keys.check_tag(presented).is_ok() => {
                 Err(VerifyError::Unknown)
             }
-            Some(stored) if self.keys.matches(&presented, &stored.digest) => match stored.judge(stored.read_at) {
+            Some(stored) if self.keys.matches(presented, &stored.digest) => match stored.judge(stored.read_at) {
                 Ok(()) => Ok(stored),
                 Err(ended) => Err(VerifyError::Ended(Box::new(stored), ended)),
             },
             // Another text has its ID: what is remembered stays.
             None | Some(_) => Err(VerifyError::Forged),
-        };
-        (found, verified)
+        }
     }
 
     /// The longest that a credential may be of use after it has ended.
