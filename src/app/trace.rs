@@ -70,7 +70,8 @@ where
         );
         telemetry::trace(&span, rpc, request.headers());
         let began = Instant::now();
-        let answer = self.inner.call(request);
+        // Much is decided at once, and belongs to the request as well.
+        let answer = span.in_scope(|| self.inner.call(request));
         Box::pin(
             async move {
                 let mut response = answer.await?;

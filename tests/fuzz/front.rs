@@ -110,7 +110,7 @@ impl Front {
             role: Role::Admin,
             status: PrincipalStatus::Active,
             read_at: now,
-            known_at: Duration::ZERO,
+            known_at: latchkey::domain::clock::boot_time(),
         };
         let verifier = {
             let _in_runtime = runtime.enter();

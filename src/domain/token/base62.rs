@@ -42,14 +42,20 @@ pub(super) fn decode<const N: usize>(text: &[u8]) -> Result<[u8; N], DecodeError
     const { assert!(N <= WORDS * 8) };
     // The lowest first.
     let mut words = [0_u64; WORDS];
-    for digits in text.chunks(AT_ONCE) {
-        let (mut value, mut power) = (0_u64, 1_u64);
+    for (number, digits) in text.chunks(AT_ONCE).enumerate() {
+        let (mut value, mut power, mut seen) = (0_u64, 1_u64, 0_u8);
         for digit in digits {
-            value = value * 62 + u64::from(value_of(*digit).ok_or(DecodeError::Alphabet)?);
+            let of_digit = VALUES[usize::from(*digit)];
+            seen |= of_digit;
+            value = value * 62 + u64::from(of_digit);
             power *= 62;
         }
+        if seen & NO_DIGIT != 0 {
+            return Err(DecodeError::Alphabet);
+        }
         let mut carry = value;
-        for word in &mut words {
+        // So many digits need no more words than they were taken in.
+        for word in words.iter_mut().take(number + 1) {
             let product = u128::from(*word) * u128::from(power) + u128::from(carry);
             let bytes = product.to_le_bytes();
             let (low, high) = bytes.split_at(8);
@@ -72,14 +78,19 @@ pub(super) fn decode<const N: usize>(text: &[u8]) -> Result<[u8; N], DecodeError
     Ok(number.try_into().expect("it is what is left of all but N"))
 }
 
-const fn value_of(character: u8) -> Option<u8> {
-    match character {
-        b'0'..=b'9' => Some(character - b'0'),
-        b'A'..=b'Z' => Some(character - b'A' + 10),
-        b'a'..=b'z' => Some(character - b'a' + 36),
-        _ => None,
+/// What no digit stands for.
+const NO_DIGIT: u8 = 0x80;
+
+/// What each character stands for.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut digit = 0_u8;
+    while (digit as usize) < ALPHABET.len() {
+        values[ALPHABET[digit as usize] as usize] = digit;
+        digit += 1;
     }
-}
+    values
+};
 
 #[cfg(test)]
 mod tests {

@@ -96,14 +96,16 @@ impl<'a> Presented<'a> {
         if text.len() != kind.length() {
             return Err(Malformed::Length { found: text.chars().count(), expected: kind.length() });
         }
-        let bytes = text.as_bytes();
-        if !bytes[kind.prefix().len()..].iter().all(u8::is_ascii_alphanumeric) {
-            return Err(Malformed::Alphabet);
-        }
-        let (checked, crc_digits) = bytes.split_at(kind.length() - CRC_DIGITS);
-        let crc: [u8; 4] = base62::decode(crc_digits).map_err(Self::undecodable)?;
-        if u32::from_be_bytes(crc) != crc32fast::hash(checked) {
-            return Err(Malformed::Checksum);
+        let (checked, crc_digits) = text.as_bytes().split_at(kind.length() - CRC_DIGITS);
+        let crc: Result<[u8; 4], DecodeError> = base62::decode(crc_digits);
+        if !crc.is_ok_and(|crc| u32::from_be_bytes(crc) == crc32fast::hash(checked)) {
+            // What is most likely wrong comes first.
+            let has_others = !text[kind.prefix().len()..].bytes().all(|byte| byte.is_ascii_alphanumeric());
+            return Err(match crc {
+                _ if has_others => Malformed::Alphabet,
+                Ok(_) => Malformed::Checksum,
+                Err(error) => Self::undecodable(error),
+            });
         }
         let body = base62::decode(&checked[kind.prefix().len()..]).map_err(Self::undecodable)?;
         Ok(Self { kind, text, body: Zeroizing::new(body) })
