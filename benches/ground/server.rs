@@ -112,7 +112,7 @@ impl Server {
     /// A token of a service that may ask about others' tokens.
     pub async fn service_token(&self) -> String {
         let id = self.admin(&["create-service-account", "--name", "asking", "--service"]).await;
-        self.admin(&["create-token", "--service-account", &id, "--description", "benchmark"]).await
+        self.admin(&["create-token", "--service-account", &id, "--description", "asks"]).await
     }
 
     /// Runs `latchkey admin` beside it. Returns what it printed.

@@ -111,7 +111,9 @@ pub(super) async fn measure(options: &Options, table: &mut Table) {
         asking.server.stop().await;
     }
     if options.wants("large") {
-        let (small, large) = (Asking::start(SMALL, options).await, Asking::start(options.large, options).await);
+        // The large one first: servers let go of connections on which nothing happens while it is filled.
+        let large = Asking::start(options.large, options).await;
+        let small = Asking::start(SMALL, options).await;
         let (mut shares, mut rates) = (Vec::new(), Vec::new());
         for round in 0..options.rounds {
             let (of_small, of_large) = in_turns(
