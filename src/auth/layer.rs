@@ -222,13 +222,13 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
                     action: Action::CredentialRefuse,
                     rpc: "",
                     outcome: Outcome::Denied,
-                    reason: if matches!(error, VerifyError::Unknown) { error.reason() } else { "malformed or forged" },
+                    reason: error.tally(),
                     peer: origin.peer,
                     user_agent: origin.user_agent,
                     request_id: origin.request_id,
                 });
                 // What a signing key made was not guessed.
-                let guesser = origin.peer.filter(|_| !matches!(error, VerifyError::Unknown));
+                let guesser = origin.peer.filter(|_| error.is_guess());
                 let wait = guesser.and_then(|peer| self.guesses.count(peer));
                 wait.map_or_else(Refusal::stranger, |retry_after| {
                     metrics::counter!("latchkey_refusals_total", "reason" => "too many tries").increment(1);

@@ -73,6 +73,18 @@ pub enum VerifyError {
 }
 
 impl VerifyError {
+    /// Whether it may have been guessed.
+    #[must_use]
+    pub const fn is_guess(&self) -> bool {
+        matches!(self, Self::Malformed(_) | Self::Forged)
+    }
+
+    /// What strangers' tries are counted under in the audit log: guesses of any kind as one.
+    #[must_use]
+    pub const fn tally(&self) -> &'static str {
+        if self.is_guess() { "malformed or forged" } else { self.reason() }
+    }
+
     /// A few words for logs, metrics and the audit log.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
@@ -205,10 +217,7 @@ impl<S: CredentialSource> Verifier<S> {
     /// # Errors
     /// [`VerifyError`]: never that it is malformed, nor of its key.
     pub async fn verify_again(&self, credential: Credential, role: Role) -> Result<(), VerifyError> {
-        let (kind, id) = match credential {
-            Credential::PersonalAccessToken { id, .. } => (CredentialKind::PersonalAccessToken, id.uuid()),
-            Credential::EnvironmentToken { id, .. } => (CredentialKind::EnvironmentToken, id.uuid()),
-        };
+        let (kind, id) = credential.key();
         let stored = match self.cache.get(kind, id) {
             Some(stored) => stored,
             None => self.look_up(kind, id).await.map_err(|SourceUnavailable| VerifyError::Unavailable)?,

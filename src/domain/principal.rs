@@ -6,8 +6,12 @@ use std::{
 };
 
 use time::OffsetDateTime;
+use uuid::Uuid;
 
-use super::ids::{EnvironmentId, EnvironmentTokenId, OrganizationId, PrincipalId, RequestId, TokenId};
+use super::{
+    ids::{EnvironmentId, EnvironmentTokenId, OrganizationId, PrincipalId, RequestId, TokenId},
+    token::CredentialKind,
+};
 
 /// What kind of principal it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,6 +85,15 @@ pub enum Credential {
 }
 
 impl Credential {
+    /// What it is stored under.
+    #[must_use]
+    pub const fn key(self) -> (CredentialKind, Uuid) {
+        match self {
+            Self::PersonalAccessToken { id, .. } => (CredentialKind::PersonalAccessToken, id.uuid()),
+            Self::EnvironmentToken { id, .. } => (CredentialKind::EnvironmentToken, id.uuid()),
+        }
+    }
+
     /// The personal access token behind the credential: what audit entries refer to.
     #[must_use]
     pub const fn token_id(self) -> TokenId {

@@ -119,13 +119,13 @@ impl ProxiedRequests {
                     action: Action::CredentialRefuse,
                     rpc: "",
                     outcome: Outcome::Denied,
-                    reason: if matches!(error, VerifyError::Unknown) { error.reason() } else { "malformed or forged" },
+                    reason: error.tally(),
                     peer: origin.peer,
                     user_agent: origin.user_agent,
                     request_id: origin.request_id,
                 });
                 let denial = stranger(error.reason());
-                let guesser = origin.peer.filter(|_| !matches!(error, VerifyError::Unknown));
+                let guesser = origin.peer.filter(|_| error.is_guess());
                 let wait = guesser.and_then(|peer| self.guesses.count(peer));
                 wait.map_or(denial, |retry_after| {
                     count("too many tries");

@@ -15,7 +15,7 @@ use super::ServiceError;
 use crate::domain::{
     clock::boot_time,
     credential::{Ended, StoredCredential},
-    principal::{Actor, Credential, Role},
+    principal::{Actor, Role},
     token::CredentialKind,
 };
 use crate::store::{Store, StoreError};
@@ -121,7 +121,7 @@ impl Standing {
 
     /// Why the actor's credential is good no more, by a look of its own. While PostgreSQL is away nothing is known.
     pub(super) async fn has_ended(&self, actor: &Actor) -> Option<ServiceError> {
-        let (kind, id) = key(actor.credential);
+        let (kind, id) = actor.credential.key();
         let found = self.find(kind, &[id]).await.ok()?;
         why_ended(found.first().map(|(_, stored)| stored)).map(ServiceError::Ended)
     }
@@ -129,7 +129,7 @@ impl Standing {
     /// Ready when the actor's credential is good no more, by what PostgreSQL says. While PostgreSQL is away nothing is known,
     /// and what runs runs on.
     pub(super) async fn ended(&self, actor: &Actor) -> ServiceError {
-        let known = self.know(key(actor.credential));
+        let known = self.know(actor.credential.key());
         let mut changes = known.subscribe();
         loop {
             let ended = changes.borrow_and_update().ended.clone();
@@ -144,7 +144,7 @@ impl Standing {
     /// Ready when the actor's credential is good no more, or when that cannot be told any longer: for whoever is told things
     /// all the while. It is looked up from this call on, however late somebody asks what became of it.
     pub(super) fn doubtful(&self, actor: &Actor) -> impl Future<Output = ServiceError> + Send + use<> {
-        let known = self.know(key(actor.credential));
+        let known = self.know(actor.credential.key());
         let (since, seen_as, bound) = (boot_time(), actor.role, self.bound);
         async move {
             let mut changes = known.subscribe();
@@ -174,12 +174,5 @@ fn why_ended(stored: Option<&StoredCredential>) -> Option<String> {
     match stored {
         Some(stored) => stored.judge(stored.read_at).err().map(Ended::message),
         None => Some("what this token was good for is no more".to_owned()),
-    }
-}
-
-const fn key(credential: Credential) -> Key {
-    match credential {
-        Credential::PersonalAccessToken { id, .. } => (CredentialKind::PersonalAccessToken, id.uuid()),
-        Credential::EnvironmentToken { id, .. } => (CredentialKind::EnvironmentToken, id.uuid()),
     }
 }
