@@ -1,6 +1,7 @@
-//! Bodies that nobody reads, on connections of HTTP/1.1: what comes after them on the connection is the next request, so they have
-//! to be read all the same, or the connection has to end. Whoever is refused before a body has come would else find out with
-//! the next request, which is lost.
+//! Bodies that nobody reads. On connections of HTTP/1.1, what comes after them is the next request, so they have to be read all the
+//! same, or the connection has to end: whoever is refused before a body has come would else find out with the next request, which
+//! is lost. Over HTTP/2 the rest of a request can be declined by itself (RFC 9113, section 8.1), and clients of gRPC know that; others
+//! take it for a failure, whatever they were answered (curl below 8 does). They say how long their bodies are, as those of gRPC do not.
 
 use std::{
     convert::Infallible,
@@ -58,10 +59,11 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if request.version() >= Version::HTTP_2 || request.body().is_end_stream() {
+        let is_worth_it = is_short(request.headers());
+        let may_be_left = request.version() >= Version::HTTP_2 && !is_worth_it;
+        if may_be_left || request.body().is_end_stream() {
             return Box::pin(self.inner.call(request));
         }
-        let is_worth_it = is_short(request.headers());
         let is_read = Arc::new(AtomicBool::new(false));
         let answer = self.inner.call(
             request.map(|body| Body::new(Watched { body: Some(body), is_worth_it, is_read: Arc::clone(&is_read) })),

@@ -1,5 +1,16 @@
 //! Requests that are none: each is told what is wrong with it, and nothing is done.
 
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures::stream;
+use http::Request;
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{net::TcpStream, sync::oneshot};
+
 use super::asking::{FORM, INTROSPECT, REVOKE, bearer, send, service};
 use crate::support::{TestDatabase, TestServer, http1};
 
@@ -117,6 +128,35 @@ async fn a_form_comes_over_http_2_as_well() {
     assert!(good.contains(r#""active":true"#) && good.ends_with("\n200 2"), "{good}");
     let bad = curl("nobody:nothing").await;
     assert!(bad.contains(r#""error":"invalid_client""#) && bad.ends_with("\n401 2"), "{bad}");
+}
+
+/// Over HTTP/2 as well: it could be reset with the answer, which some clients take for a failure.
+#[tokio::test]
+async fn who_is_refused_before_the_form_may_send_it_all_the_same() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    let token = server.user(&database, "dev@example.com").await;
+    let form = Bytes::from(format!("token={token}"));
+    let stream = TokioIo::new(TcpStream::connect(server.address()).await.unwrap());
+    let (mut connection, driver) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(driver);
+    let (send_form, formed) = oneshot::channel::<Result<Frame<Bytes>, Infallible>>();
+    let body = StreamBody::new(stream::once(async { formed.await.expect("it is sent") }));
+    let request = |authorization: &str| {
+        let request = Request::post(format!("{}{REVOKE}", server.url())).header("authorization", authorization);
+        request.header("content-type", "application/x-www-form-urlencoded").header("content-length", form.len())
+    };
+    let refused = connection.send_request(request("nonsense").body(body.boxed()).unwrap()).await.unwrap();
+    assert_eq!(refused.status(), 401);
+    assert!(refused.into_body().collect().await.is_ok());
+    // Whatever was said of the first stream has come by the time that the second one is answered.
+    let whole = BodyExt::boxed(Full::new(form.clone()));
+    let revoked = connection.send_request(request(&bearer(&token)).body(whole).unwrap()).await.unwrap();
+    assert_eq!(revoked.status(), 200);
+    assert!(!send_form.is_closed(), "nobody takes the form any more");
+    send_form.send(Ok(Frame::data(form.clone()))).unwrap();
+    let refused = connection.send_request(request(&bearer(&token)).body(BodyExt::boxed(Full::new(form))).unwrap());
+    assert_eq!(refused.await.unwrap().status(), 401, "the connection goes on, and the token is revoked");
 }
 
 #[tokio::test]
