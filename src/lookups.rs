@@ -10,12 +10,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Lookups that may wait; more are turned away, since they would not be answered in time.
 const QUEUE: usize = 16 * 1024;
-/// Batches under way at once: while one travels, another is worked on.
-const WORKERS: usize = 2;
 /// How long a batch may take before others no longer wait for it: what it was sent over may be dead.
 const STALLED: Duration = Duration::from_millis(250);
 /// Batches that may take longer at once.
-const STALLED_AT_ONCE: usize = 2;
+const STALLED_AT_ONCE: usize = 3;
 
 /// The source does not answer now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,22 +49,16 @@ struct Lookup<K, F> {
     answer: oneshot::Sender<Answer<F>>,
 }
 
-type Waiting<K, F> = Arc<tokio::sync::Mutex<mpsc::Receiver<Lookup<K, F>>>>;
-
 /// The queue in front of a source.
 pub struct Lookups<K, F> {
     queue: mpsc::Sender<Lookup<K, F>>,
 }
 
 impl<K: Send + 'static, F: Send + 'static> Lookups<K, F> {
-    /// Starts the tasks that ask the source; they end with this.
+    /// Starts the task that asks the source; it ends with this.
     pub fn start<S: Source<Key = K, Found = F>>(source: S) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let (source, waiting) = (Arc::new(source), Arc::new(tokio::sync::Mutex::new(waiting)));
-        let stalled = Arc::new(Semaphore::new(STALLED_AT_ONCE));
-        for _ in 0..WORKERS {
-            tokio::spawn(work(Arc::clone(&source), Arc::clone(&waiting), Arc::clone(&stalled)));
-        }
+        tokio::spawn(work(Arc::new(source), waiting));
         Self { queue }
     }
 
@@ -82,13 +74,20 @@ impl<K: Send + 'static, F: Send + 'static> Lookups<K, F> {
     }
 }
 
-/// Ends when the queue's sender is gone.
-async fn work<S: Source>(source: Arc<S>, waiting: Waiting<S::Key, S::Found>, stalled: Arc<Semaphore>) {
+/// One batch after the other, so that they are as large as they can be. Ends when the queue's sender is gone.
+async fn work<S: Source>(source: Arc<S>, mut waiting: mpsc::Receiver<Lookup<S::Key, S::Found>>) {
+    let stalled = Arc::new(Semaphore::new(STALLED_AT_ONCE));
     loop {
         let mut batch = Vec::with_capacity(S::BATCH);
-        // One worker waits at a time; it lets go as soon as it has its batch.
-        if waiting.lock().await.recv_many(&mut batch, S::BATCH).await == 0 {
+        if waiting.recv_many(&mut batch, S::BATCH).await == 0 {
             return;
+        }
+        // The first one wakes this. Whoever is about to look something up, since their request has come as well, goes with it.
+        tokio::task::yield_now().await;
+        while batch.len() < S::BATCH
+            && let Ok(lookup) = waiting.try_recv()
+        {
+            batch.push(lookup);
         }
         // Who has gone away meanwhile needs no answer.
         batch.retain(|lookup| !lookup.answer.is_closed());
