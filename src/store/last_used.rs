@@ -24,8 +24,19 @@ pub struct TokenUse {
     pub user_agent: Option<Arc<str>>,
 }
 
-/// A token whose row is gone by now takes no other's use with it.
+const FOREIGN_KEY: &str = "token_last_used_token_id_fkey";
+
 const UPSERT: &str = "
+    INSERT INTO token_last_used AS known (token_id, last_used_at, peer, user_agent)
+    SELECT * FROM unnest($1, $2, $3, $4) AS used (token_id, last_used_at, peer, user_agent)
+    ORDER BY token_id
+    ON CONFLICT (token_id) DO UPDATE
+    SET last_used_at = excluded.last_used_at, peer = excluded.peer, user_agent = excluded.user_agent
+    WHERE excluded.last_used_at > known.last_used_at";
+
+/// The same, of the tokens that are there still. It reads and locks the row of each, which is written to for that: nothing to be done
+/// every time.
+const UPSERT_OF_THOSE_LEFT: &str = "
     INSERT INTO token_last_used AS known (token_id, last_used_at, peer, user_agent)
     SELECT used.* FROM unnest($1, $2, $3, $4) AS used (token_id, last_used_at, peer, user_agent)
         JOIN personal_access_tokens AS token ON token.id = used.token_id
@@ -37,18 +48,27 @@ const UPSERT: &str = "
 
 impl Store {
     /// Writes uses of tokens, one for each token. They are sorted by ID here, so that two servers that write at once lock
-    /// rows in the same order.
+    /// rows in the same order. A token whose row is gone by now takes no other's use with it.
     ///
     /// # Errors
     /// [`StoreError`]
     pub async fn last_used_write(&self, mut uses: Vec<TokenUse>) -> Result<(), StoreError> {
         uses.sort_by_key(|one| one.token_id);
+        match self.last_used_upsert(UPSERT, &uses).await {
+            Err(error) if error.constraint() == Some(FOREIGN_KEY) => {
+                self.last_used_upsert(UPSERT_OF_THOSE_LEFT, &uses).await
+            }
+            written => written,
+        }
+    }
+
+    async fn last_used_upsert(&self, statement: &str, uses: &[TokenUse]) -> Result<(), StoreError> {
         let ids: Vec<Uuid> = uses.iter().map(|one| one.token_id.uuid()).collect();
         let times: Vec<OffsetDateTime> = uses.iter().map(|one| one.at).collect();
         let peers: Vec<Option<IpNet>> = uses.iter().map(|one| one.peer.map(columns::inet)).collect();
         let user_agents: Vec<Option<&str>> = uses.iter().map(|one| one.user_agent.as_deref()).collect();
         writing!(self, async |connection| -> Result<(), StoreError> {
-            diesel::sql_query(UPSERT)
+            diesel::sql_query(statement)
                 .bind::<Array<SqlUuid>, _>(&ids)
                 .bind::<Array<Timestamptz>, _>(&times)
                 .bind::<Array<Nullable<Inet>>, _>(&peers)

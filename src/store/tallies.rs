@@ -18,18 +18,23 @@ const UPSERT: &str = "
     ON CONFLICT (minute, token_id, actor_id, action, rpc, outcome, reason, peer) DO UPDATE
     SET count = known.count + excluded.count";
 
-/// Moves minutes that are over to the log. What comes late makes an entry of its own.
+/// Rows that are moved at once.
+pub const SEALED_AT_ONCE: usize = 500;
+
+/// Moves minutes that are over to the log, the oldest first. What comes late makes an entry of its own. The IDs are of version 7 as
+/// everybody's (RFC 9562), though their time is the minute's: what is written together is together in the index.
 const SEAL: &str = "
     WITH over AS (
         DELETE FROM audit_tallies
-        WHERE ctid IN (
+        WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM audit_tallies WHERE minute < date_trunc('minute', now() - interval '2 seconds')
-            LIMIT 5000 FOR UPDATE SKIP LOCKED
-        )
-        RETURNING *
+            ORDER BY minute LIMIT $1 FOR UPDATE SKIP LOCKED
+        ))
+        RETURNING *, lpad(to_hex((extract(epoch FROM minute) * 1000)::bigint), 12, '0') AS milliseconds
     )
     INSERT INTO audit_logs (id, created_at, organization_id, actor_id, actor_kind, token_id, action, rpc, outcome, reason, peer, user_agent, count)
-    SELECT gen_random_uuid(), minute, organization_id, actor_id, actor_kind, token_id, action, rpc, outcome, reason, peer, user_agent, count
+    SELECT (left(milliseconds, 8) || '-' || right(milliseconds, 4) || '-7' || substr(gen_random_uuid()::text, 16))::uuid,
+           minute, organization_id, actor_id, actor_kind, token_id, action, rpc, outcome, reason, peer, user_agent, count
     FROM over";
 
 impl Store {
@@ -72,13 +77,15 @@ impl Store {
         })
     }
 
-    /// Moves the tallies of minutes that are over to the log. Returns how many entries that made.
+    /// Moves some tallies of minutes that are over to the log. Returns how many entries that made: fewer than [`SEALED_AT_ONCE`] if those
+    /// were all.
     ///
     /// # Errors
     /// [`StoreError`]
     pub async fn audit_seal(&self) -> Result<usize, StoreError> {
+        let most = i64::try_from(SEALED_AT_ONCE).unwrap_or(i64::MAX);
         writing!(self, async |connection| -> Result<usize, StoreError> {
-            Ok(diesel::sql_query(SEAL).execute(connection).await?)
+            Ok(diesel::sql_query(SEAL).bind::<BigInt, _>(most).execute(connection).await?)
         })
     }
 }

@@ -162,7 +162,7 @@ async fn a_stream_without_end_does_not_keep_the_server_from_stopping() {
     // The end of the stream is an end, clean or broken off: no client waits for ever.
     let ended = async { while let Ok(Some(_)) = watched.message().await {} };
     tokio::time::timeout(SOON, ended).await.expect("the stream ends with the server");
-    // What was seen in the last second was written down.
+    // What was seen last was written down.
     let used = "SELECT count(*) FROM token_last_used";
     assert_eq!(database.number(used, &[]).await, 1);
 }

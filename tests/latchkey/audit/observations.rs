@@ -1,6 +1,9 @@
 //! What changes nothing and is logged all the same: refusals and reads.
 
-use std::net::Ipv4Addr;
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, SystemTime},
+};
 
 use latchkey::pb::{
     gitpod::v1::{
@@ -12,6 +15,7 @@ use latchkey::pb::{
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 use tonic::Code;
+use uuid::{Uuid, Variant};
 
 use super::{assert_says, logged, rows};
 use crate::support::{
@@ -236,6 +240,12 @@ async fn minutes_are_sealed_once_by_however_many_servers() {
         .await
         .unwrap();
     assert_eq!((sealed.get::<_, i64>(0), sealed.get::<_, i64>(1)), (12_000, 12_000 * 12_001 / 2));
+    for row in superuser.query("SELECT id::text, created_at FROM audit_logs WHERE rpc = 'test'", &[]).await.unwrap() {
+        let (id, minute): (Uuid, SystemTime) = (row.get::<_, &str>(0).parse().unwrap(), row.get(1));
+        let (seconds, nanoseconds) = id.get_timestamp().expect("it is of version 7").to_unix();
+        let made_at = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds);
+        assert_eq!((id.get_version_num(), id.get_variant(), made_at), (7, Variant::RFC4122, minute), "{id}");
+    }
     drop((first, second));
 }
 

@@ -1,0 +1,210 @@
+//! What waits to be written.
+
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    net::IpAddr,
+    time::Duration,
+};
+
+use foldhash::quality::RandomState;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::Backlog;
+use crate::domain::{
+    audit::{Action, Observation, Outcome},
+    ids::{PrincipalId, TokenId},
+    principal::{Origin, network},
+};
+use crate::store::TokenUse;
+
+/// Tallies of one token that are told apart until the next write: nobody takes the others' room by calling from many addresses.
+const OF_ONE_TOKEN: usize = 256;
+/// Tokens whose last use may wait: as many as are remembered.
+const USES: usize = 100_000;
+/// Peers of strangers that are told apart in a minute: each is a row.
+const STRANGERS: usize = 5_000;
+const MINUTE: Duration = Duration::from_secs(60);
+/// Refusals that are kept one by one until the next write.
+const SINGLE: usize = 1_000;
+
+/// What makes two observations one, but for how often.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    token_id: Option<TokenId>,
+    principal_id: Option<PrincipalId>,
+    action: Action,
+    rpc: &'static str,
+    outcome: Outcome,
+    reason: &'static str,
+    peer: Option<IpAddr>,
+}
+
+pub(super) type Tallies = HashMap<Key, (Observation, i64), RandomState>;
+
+pub(super) type Uses = HashMap<TokenId, TokenUse, RandomState>;
+
+/// Both by kind, and what has come in since when.
+#[derive(Default)]
+pub(super) struct Waiting {
+    callers: Tallies,
+    /// How many of these are of one token.
+    of_token: HashMap<TokenId, usize>,
+    strangers: Tallies,
+    /// Peers of strangers that are told apart in this minute, and since when.
+    known_strangers: HashSet<Option<IpAddr>>,
+    strangers_since: Option<Instant>,
+    single: Vec<Observation>,
+    uses: Uses,
+    /// When the first of these came in, and of those that are being written.
+    uses_since: Option<Instant>,
+    uses_written_since: Option<Instant>,
+    /// What is being written, and may come back.
+    in_flight: usize,
+}
+
+impl Waiting {
+    /// How many tallies of callers wait, or are being written.
+    pub(super) fn callers(&self) -> usize {
+        self.callers.len() + self.in_flight
+    }
+
+    pub(super) fn backlog(&self) -> Backlog {
+        let oldest_use = self.uses_written_since.or(self.uses_since);
+        Backlog {
+            callers: self.callers(),
+            strangers: self.strangers.len(),
+            refusals: self.single.len(),
+            last_used_lag: oldest_use.map(|since| since.elapsed()).unwrap_or_default(),
+        }
+    }
+
+    /// The last use of each token, to be written now.
+    pub(super) fn take_uses(&mut self) -> Uses {
+        self.uses_written_since = self.uses_since.take();
+        take(&mut self.uses)
+    }
+
+    /// They are written but for these.
+    pub(super) fn uses_written(&mut self, but: Vec<TokenUse>) {
+        let written_since = self.uses_written_since.take();
+        if !but.is_empty() {
+            self.uses_since = written_since.or(self.uses_since);
+        }
+        but.into_iter().for_each(|one| self.take_back(one));
+    }
+
+    /// Tallies of callers and of strangers, and what is kept one by one, to be written now.
+    pub(super) fn take_seen(&mut self) -> ([Tallies; 2], Vec<Observation>) {
+        let tallies = [take(&mut self.callers), take(&mut self.strangers)];
+        self.of_token.clear();
+        self.in_flight = tallies.iter().map(HashMap::len).sum();
+        (tallies, std::mem::take(&mut self.single))
+    }
+
+    /// They are written but for these.
+    pub(super) fn seen_written(&mut self, tallies: Vec<(Observation, i64)>, mut single: Vec<Observation>) {
+        self.in_flight = 0;
+        for (seen, count) in tallies {
+            self.tally(seen, count);
+        }
+        single.append(&mut self.single);
+        self.single = single;
+    }
+
+    /// Whether it was counted, and not kept by itself.
+    pub(super) fn observe(&mut self, seen: Observation) -> bool {
+        let is_refusal = seen.action != Action::Read && seen.principal.is_some();
+        if is_refusal && self.single.len() < SINGLE {
+            self.single.push(seen);
+            return false;
+        }
+        self.tally(seen, 1);
+        true
+    }
+
+    pub(super) fn used(&mut self, token: TokenId, at: OffsetDateTime, origin: &Origin) {
+        let full = self.uses.len() >= USES;
+        if let Some(known) = self.uses.get_mut(&token) {
+            if known.at < at {
+                known.at = at;
+                known.peer = origin.peer;
+                known.user_agent.clone_from(&origin.user_agent);
+            }
+        } else if full {
+            metrics::counter!("latchkey_last_used_dropped_total").increment(1);
+        } else {
+            let one = TokenUse { token_id: token, at, peer: origin.peer, user_agent: origin.user_agent.clone() };
+            self.uses.insert(token, one);
+            self.uses_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Whether a stranger's peer is told apart from others: only so many are, in one minute.
+    fn knows_stranger(&mut self, peer: Option<IpAddr>) -> bool {
+        let now = Instant::now();
+        if self.strangers_since.is_none_or(|since| now.duration_since(since) >= MINUTE) {
+            self.strangers_since = Some(now);
+            self.known_strangers.clear();
+        }
+        if self.known_strangers.len() < STRANGERS {
+            self.known_strangers.insert(peer);
+        }
+        self.known_strangers.contains(&peer)
+    }
+
+    /// Takes a use back that could not be written. Of two of a token the later one counts, whichever came first.
+    fn take_back(&mut self, one: TokenUse) {
+        match self.uses.entry(one.token_id) {
+            Entry::Occupied(mut known) if known.get().at < one.at => {
+                known.insert(one);
+            }
+            Entry::Occupied(_) => {}
+            Entry::Vacant(place) => {
+                place.insert(one);
+            }
+        }
+    }
+
+    fn tally(&mut self, mut seen: Observation, count: i64) {
+        let is_stranger = seen.principal.is_none();
+        if is_stranger {
+            // Whoever has one address of a network of their own has all of it.
+            seen.peer = seen.peer.map(network);
+            if !self.knows_stranger(seen.peer) {
+                metrics::counter!("latchkey_observations_dropped_total").increment(1);
+                // How often, though not from where.
+                seen.peer = None;
+            }
+        }
+        let is_of_many = |id: &TokenId| self.of_token.get(id).is_some_and(|many| *many >= OF_ONE_TOKEN);
+        let mut key = Key {
+            token_id: seen.token_id,
+            principal_id: seen.principal.map(|(id, _)| id),
+            action: seen.action,
+            rpc: seen.rpc,
+            outcome: seen.outcome,
+            reason: seen.reason,
+            peer: seen.peer,
+        };
+        let tallies = if is_stranger { &mut self.strangers } else { &mut self.callers };
+        if let Some((_, known)) = tallies.get_mut(&key) {
+            *known += count;
+            return;
+        }
+        if key.token_id.as_ref().is_some_and(is_of_many) {
+            metrics::counter!("latchkey_observations_dropped_total").increment(1);
+            (key.peer, seen.peer) = (None, None);
+        }
+        if let Some(id) = key.token_id {
+            *self.of_token.entry(id).or_default() += 1;
+        }
+        tallies.entry(key).or_insert((seen, 0)).1 += count;
+    }
+}
+
+/// All of it, in exchange for the room that so much takes: it will be as much again, and whoever calls is not to wait while it grows.
+fn take<K, V>(from: &mut HashMap<K, V, RandomState>) -> HashMap<K, V, RandomState> {
+    let room = HashMap::with_capacity_and_hasher(from.len(), RandomState::default());
+    std::mem::replace(from, room)
+}
