@@ -29,14 +29,13 @@ struct Asking {
 impl Asking {
     async fn start(rows: u32, options: &Options) -> Self {
         let postgres = Postgres::start().await;
-        let server = Server::start(Path::new(LATCHKEY), &postgres, &["--revocation-bound=0"]).await;
+        let server = pin::starting(Server::start(Path::new(LATCHKEY), &postgres, &["--revocation-bound=0"])).await;
         println!("filling a table: {rows} tokens");
         // The smaller of the two does not have as many.
         let used = USED.min(SMALL);
         let filled = tokens::fill(&postgres, rows, if rows > USED * 2 { USED } else { used }).await;
         let keys = tokens::keys_for_pgbench(&postgres, &filled).await;
         pin::postgres(&postgres);
-        pin::server(&server);
         let client = Client::connect(server.address(), options.connections).await;
         let requests = client.requests(&[identity()], &headers(&filled));
         let asking = Self { postgres, server, client, requests, keys };

@@ -30,8 +30,8 @@ pub(super) async fn measure(options: &Options, table: &mut Table) {
     }
     let postgres = Postgres::start().await;
     let (metrics, tells) = Server::place_of_metrics();
-    let server = Server::start(Path::new(LATCHKEY), &postgres, &[&tells]).await;
-    let asks = Server::start(Path::new(LATCHKEY), &postgres, &["--revocation-bound=0"]).await;
+    let server = pin::starting(Server::start(Path::new(LATCHKEY), &postgres, &[&tells])).await;
+    let asks = pin::starting(Server::start(Path::new(LATCHKEY), &postgres, &["--revocation-bound=0"])).await;
     let own = HeaderValue::from_str(&format!("Bearer {}", server.service_token().await)).unwrap();
     let tokens = tokens::fill(&postgres, 1, REMEMBERED).await;
     let principals = "
@@ -45,8 +45,6 @@ pub(super) async fn measure(options: &Options, table: &mut Table) {
     sql.batch_execute("SET session_replication_role = replica; UPDATE personal_access_tokens SET principal_id = id, creator_id = id WHERE description = 'benchmark'").await.unwrap();
     postgres.settle(&["principals", "personal_access_tokens"]).await;
     pin::postgres(&postgres);
-    pin::server(&server);
-    pin::server(&asks);
     let texts: Vec<String> =
         headers(&tokens).iter().map(|value| value.to_str().unwrap()["Bearer ".len()..].to_owned()).collect();
     let calls: Vec<Call> = texts

@@ -8,7 +8,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::ground::{Postgres, Server};
+use super::ground::Postgres;
 
 const SERVERS: usize = 0;
 const CLIENTS: usize = 1;
@@ -43,11 +43,13 @@ pub(super) fn this_thread_to_servers() {
     pin(0, SERVERS);
 }
 
-/// A server, with all threads that it has now and will have.
-pub(super) fn server(server: &Server) {
-    for process in server.processes() {
-        pin_process(process, SERVERS);
-    }
+/// Starts a server on its core: so it finds itself on a machine with one, and has as many threads.
+pub(super) async fn starting<T>(server: impl Future<Output = T>) -> T {
+    // Processes begin where the thread that starts them is.
+    this_thread_to_servers();
+    let started = server.await;
+    pin(0, CLIENTS);
+    started
 }
 
 /// PostgreSQL, with all processes that it has now and will have.

@@ -66,10 +66,9 @@ pub(super) async fn measure(options: &Options, table: &mut Table) {
         return;
     }
     let postgres = Postgres::start().await;
-    let server = Server::start(Path::new(LATCHKEY), &postgres, &[]).await;
+    let server = pin::starting(Server::start(Path::new(LATCHKEY), &postgres, &[])).await;
     let tokens = headers(&tokens::fill(&postgres, 10_000, TOKENS).await);
     pin::postgres(&postgres);
-    pin::server(&server);
     let client = Client::connect(server.address(), options.connections).await;
     let warm = Duration::from_secs(2);
     let good = client.requests(&[identity()], &tokens);

@@ -23,12 +23,10 @@ pub(super) async fn measure(options: &Options, table: &mut Table) {
         return;
     }
     let postgres = Postgres::start().await;
-    let first = Server::start(Path::new(LATCHKEY), &postgres, &[]).await;
-    let second = Server::start(Path::new(LATCHKEY), &postgres, &[]).await;
+    let first = pin::starting(Server::start(Path::new(LATCHKEY), &postgres, &[])).await;
+    let second = pin::starting(Server::start(Path::new(LATCHKEY), &postgres, &[])).await;
     let tokens = tokens::fill(&postgres, 10_000, TOKENS).await;
     pin::postgres(&postgres);
-    pin::server(&first);
-    pin::server(&second);
     let (revoking, asking) = (Client::connect(first.address(), 1).await, Client::connect(second.address(), 1).await);
     let identity = identity();
     let mut times = Times::default();
