@@ -99,17 +99,18 @@ async fn work<S: Source>(source: Arc<S>, mut waiting: mpsc::Receiver<Lookup<S::K
         keys.dedup();
         let source = Arc::clone(&source);
         let mut asked = Box::pin(async move { source.find(keys).await });
-        match tokio::time::timeout(STALLED, &mut asked).await {
-            Ok(answers) => tell(batch, answers),
-            Err(_) => match Arc::clone(&stalled).try_acquire_owned() {
-                Ok(place) => {
-                    tokio::spawn(async move {
-                        tell(batch, asked.await);
-                        drop(place);
-                    });
-                }
-                Err(_) => tell(batch, asked.await),
-            },
+        if let Ok(answers) = tokio::time::timeout(STALLED, &mut asked).await {
+            tell(batch, answers);
+            continue;
+        }
+        tokio::select! {
+            answers = &mut asked => tell(batch, answers),
+            Ok(place) = Arc::clone(&stalled).acquire_owned() => {
+                tokio::spawn(async move {
+                    tell(batch, asked.await);
+                    drop(place);
+                });
+            }
         }
     }
 }

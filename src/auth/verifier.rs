@@ -45,7 +45,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 struct OfKind<S>(CredentialKind, Arc<S>);
 
 impl<S: CredentialSource> Source for OfKind<S> {
-    const BATCH: usize = 128;
+    const BATCH: usize = 500;
     type Key = Uuid;
     type Found = StoredCredential;
 

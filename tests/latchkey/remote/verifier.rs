@@ -104,7 +104,7 @@ async fn what_waits_together_is_asked_together() {
         assert_eq!(verified.is_ok(), number % 2 == 0, "{number}: {verified:?}");
     }
     let asked = asking.asked() - before;
-    // All were there before the first answer: two batches under way, and what queued up behind them.
+    // All were there before the first answer: a batch under way, and what queued up behind it.
     assert!((1..=4).contains(&asked), "{asked} questions about 500 requests");
 }
 
