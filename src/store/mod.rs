@@ -57,7 +57,6 @@ pub use runners::NewClass;
 pub use self_test::SelfTestError;
 pub use signing_keys::{KeyState, SigningKeyRecord};
 pub use suspensions::Suspension;
-pub use tallies::SEALED_AT_ONCE;
 pub use tokens::{NewToken, TokenCreateError, TokenDelete, TokenScope};
 
 /// PostgreSQL, through a pool of connections of the serving role. Cheap to clone.

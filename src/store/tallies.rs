@@ -18,9 +18,6 @@ const UPSERT: &str = "
     ON CONFLICT (minute, token_id, actor_id, action, rpc, outcome, reason, peer) DO UPDATE
     SET count = known.count + excluded.count";
 
-/// Rows that are moved at once.
-pub const SEALED_AT_ONCE: usize = 500;
-
 /// Moves minutes that are over to the log, the oldest first. What comes late makes an entry of its own. The IDs are of version 7 as
 /// everybody's (RFC 9562), though their time is the minute's: what is written together is together in the index.
 const SEAL: &str = "
@@ -77,13 +74,12 @@ impl Store {
         })
     }
 
-    /// Moves some tallies of minutes that are over to the log. Returns how many entries that made: fewer than [`SEALED_AT_ONCE`] if those
-    /// were all.
+    /// Moves some tallies of minutes that are over to the log, so many at the most. Returns how many entries that made.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn audit_seal(&self) -> Result<usize, StoreError> {
-        let most = i64::try_from(SEALED_AT_ONCE).unwrap_or(i64::MAX);
+    pub async fn audit_seal(&self, most: usize) -> Result<usize, StoreError> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
         writing!(self, async |connection| -> Result<usize, StoreError> {
             Ok(diesel::sql_query(SEAL).bind::<BigInt, _>(most).execute(connection).await?)
         })

@@ -2,7 +2,7 @@
 //!
 //! Reads and strangers' refusals are counted, refusals of proven holders are kept one by one, uses of tokens as the last of
 //! each. What has come together in a while is written during the next one, a few rows at a time, since whoever is verified meanwhile
-//! waits for PostgreSQL as well: a crash loses two seconds of what was seen at the most. While PostgreSQL is away it waits
+//! waits for PostgreSQL as well: a crash loses two seconds of observations at the most, and four of uses. While PostgreSQL is away it waits
 //! here, each kind up to a bound of its own: beyond it, callers with good tokens wait and are then told so; a holder who
 //! is refused over and over is counted; of strangers beyond the bound it is counted how often they tried, not from where.
 
@@ -21,28 +21,31 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use self::{spread::Spread, waiting::Waiting};
+use self::{
+    spread::Spread,
+    waiting::{Taken, Waiting},
+};
 use crate::auth::{QueueFull, Recorder};
 use crate::domain::{
     audit::Observation,
     ids::{OrganizationId, TokenId},
     principal::Origin,
 };
-use crate::store::{SEALED_AT_ONCE, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// How long observations come together, and over how long they are written at the most.
 const EVERY: Duration = Duration::from_secs(1);
 /// The same of uses, which are to be known within 5 s: of a token that is in use all the time, one in that time is written.
 const USES_EVERY: Duration = Duration::from_secs(2);
-/// Between two groups of rows of minutes that are over.
+/// Rows of minutes that are over that are moved at once, and if there are more, at the most.
+const SEALED: usize = 500;
+const SEALED_MOST: usize = 5_000;
+/// Between two groups of them.
 const SEALING: Duration = Duration::from_millis(25);
 /// How long a caller waits for room.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Different tallies of callers that may wait.
 const ROOM: usize = 20_000;
-/// So many tallies of callers are written at once: they come faster than they should wait.
-const BUSY: usize = ROOM / 4;
-
 struct Shared {
     store: Store,
     /// Whose log has what belongs to nobody: the tries of strangers.
@@ -50,9 +53,9 @@ struct Shared {
     waiting: Mutex<Waiting>,
     /// How many tallies of callers wait, or are being written: read by every request.
     callers: AtomicUsize,
-    /// Rung when there are many.
-    busy: Notify,
-    /// Rung after each write.
+    /// Rung when there is much to write.
+    much: Notify,
+    /// Rung after each statement that wrote something.
     written: Notify,
 }
 
@@ -82,7 +85,7 @@ impl QueuedRecorder {
             organization,
             waiting: Mutex::default(),
             callers: AtomicUsize::default(),
-            busy: Notify::new(),
+            much: Notify::new(),
             written: Notify::new(),
         }))
     }
@@ -103,31 +106,43 @@ impl QueuedRecorder {
 
     async fn write_seen(&self, stop: &CancellationToken) {
         let mut ticks = ticks(EVERY);
-        let mut due = async || {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = self.0.busy.notified() => ticks.reset(),
+        let mut is_written = true;
+        loop {
+            let due = async {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    // What cannot be written waits for its turn, however much comes.
+                    () = self.0.much.notified(), if is_written => ticks.reset(),
+                }
+            };
+            if stop.run_until_cancelled(due).await.is_none() {
+                break;
             }
-        };
-        while stop.run_until_cancelled(due()).await.is_some() {
-            // As many may have come meanwhile. What cannot be written waits for its turn, as it would anyway.
-            while self.flush_seen(stop).await && self.is_busy() && !stop.is_cancelled() {}
+            is_written = self.flush_seen(stop).await;
+            // As much may have come meanwhile.
+            while is_written && self.waiting().is_much() && !stop.is_cancelled() {
+                is_written = self.flush_seen(stop).await;
+            }
         }
         self.flush_seen(stop).await;
-    }
-
-    fn is_busy(&self) -> bool {
-        self.0.callers.load(Ordering::Relaxed) >= BUSY
     }
 
     /// Moves minutes that are over to the log, some rows at a time, with a while for others in between.
     async fn seal(&self, stop: &CancellationToken) {
         let mut ticks = ticks(EVERY);
+        let mut rows = SEALED;
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            match self.0.store.audit_seal().await {
-                Ok(sealed) if sealed == SEALED_AT_ONCE => ticks.reset_after(SEALING),
-                Ok(_) => {}
-                Err(error) => tracing::debug!(%error, "finished minutes stay where they are for now"),
+            match self.0.store.audit_seal(rows).await {
+                Ok(sealed) if sealed == rows => {
+                    // Each looks for the oldest: more at a time, the more there are.
+                    rows = (rows * 2).min(SEALED_MOST);
+                    ticks.reset_after(SEALING);
+                }
+                Ok(_) => rows = SEALED,
+                Err(error @ StoreError::Unavailable(_)) => {
+                    tracing::debug!(%error, "finished minutes stay where they are for now");
+                }
+                Err(error) => tracing::warn!(%error, "finished minutes stay where they are"),
             }
         }
     }
@@ -138,14 +153,20 @@ impl QueuedRecorder {
         self.waiting().backlog()
     }
 
+    /// Waits until it is the next statement's turn, with everything at its end no longer. How many of the rows that are left it has.
+    async fn turn(&self, spread: &Spread, left: usize, stop: &CancellationToken) -> usize {
+        stop.run_until_cancelled(tokio::time::sleep_until(spread.due(left))).await;
+        if stop.is_cancelled() { spread::MANY } else { spread.now(left) }
+    }
+
     /// Writes the last use of each token; what was not written waits on, unless there is a later one by then.
     async fn flush_uses(&self, stop: &CancellationToken) {
         let uses = self.waiting().take_uses();
         let mut uses: Vec<_> = uses.into_values().collect();
-        let mut spread = Spread::over(USES_EVERY, uses.len());
+        let spread = Spread::over(USES_EVERY, uses.len());
         while !uses.is_empty() {
-            spread.turn(stop).await;
-            let group = uses.len().saturating_sub(spread.rows);
+            let rows = self.turn(&spread, uses.len(), stop).await;
+            let group = uses.len().saturating_sub(rows);
             if self.is_to_wait(self.0.store.last_used_write(uses[group..].to_vec()).await) {
                 break;
             }
@@ -156,43 +177,59 @@ impl QueuedRecorder {
 
     /// Writes until all is written or PostgreSQL is found away; what was not written waits on. Whether all was.
     async fn flush_seen(&self, stop: &CancellationToken) -> bool {
-        let (tallies, mut single) = self.waiting().take_seen();
-        let mut tallies: Vec<_> = tallies.into_iter().flat_map(|some| some.into_values()).collect();
-        self.write(&mut tallies, &mut single, stop).await;
-        let is_written = tallies.is_empty() && single.is_empty();
-        {
-            let mut waiting = self.waiting();
-            waiting.seen_written(tallies, single);
-            self.0.callers.store(waiting.callers(), Ordering::Relaxed);
+        let taken = self.waiting().take_seen();
+        let mut taken = Taken::from(taken);
+        let spread = Spread::over(EVERY, taken.len());
+        while taken.len() > 0 {
+            // Who has to wait for room waits for no turn.
+            let rows = tokio::select! {
+                biased;
+                () = self.much() => spread::MANY,
+                rows = self.turn(&spread, taken.len(), stop) => rows,
+            };
+            if !self.write(&mut taken, rows).await {
+                break;
+            }
+            self.update(|waiting| waiting.left(&taken));
         }
-        self.0.written.notify_waiters();
+        let is_written = taken.len() == 0;
+        self.update(|waiting| waiting.take_back_seen(taken));
         is_written
     }
 
-    /// Takes away what could be written, and what never can be.
-    async fn write(
-        &self,
-        tallies: &mut Vec<(Observation, i64)>,
-        single: &mut Vec<Observation>,
-        stop: &CancellationToken,
-    ) {
-        let mut spread = Spread::over(EVERY, tallies.len() + single.len());
-        while !tallies.is_empty() {
-            spread.turn(stop).await;
-            let group = tallies.len().saturating_sub(spread.rows);
-            if self.is_to_wait(self.0.store.audit_tally(&tallies[group..]).await) {
-                return;
+    /// Once there is much to write beside what is being written.
+    async fn much(&self) {
+        while !self.waiting().is_much() {
+            self.0.much.notified().await;
+        }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Waiting)) {
+        {
+            let mut waiting = self.waiting();
+            change(&mut waiting);
+            self.0.callers.store(waiting.callers(), Ordering::Relaxed);
+        }
+        self.0.written.notify_waiters();
+    }
+
+    /// Takes so many rows away that could be written, or never can be. Whether they did not have to stay.
+    async fn write(&self, taken: &mut Taken, rows: usize) -> bool {
+        let Taken { tallies, single, .. } = taken;
+        if tallies.is_empty() {
+            let group = single.len().min(rows);
+            let is_to_wait = self.is_to_wait(self.0.store.audit_observations_write(&single[..group]).await);
+            if !is_to_wait {
+                single.drain(..group);
             }
+            return !is_to_wait;
+        }
+        let group = tallies.len().saturating_sub(rows);
+        let is_to_wait = self.is_to_wait(self.0.store.audit_tally(&tallies[group..]).await);
+        if !is_to_wait {
             tallies.truncate(group);
         }
-        while !single.is_empty() {
-            spread.turn(stop).await;
-            let group = single.len().min(spread.rows);
-            if self.is_to_wait(self.0.store.audit_observations_write(&single[..group]).await) {
-                return;
-            }
-            single.drain(..group);
-        }
+        !is_to_wait
     }
 
     /// Whether what was not written may be written another time.
@@ -257,12 +294,9 @@ impl Recorder for QueuedRecorder {
         seen.organization_id.get_or_insert(self.0.organization);
         let mut waiting = self.waiting();
         if waiting.observe(seen) {
-            let callers = waiting.callers();
-            let before = self.0.callers.swap(callers, Ordering::Relaxed);
-            if before < BUSY && callers >= BUSY {
-                self.0.busy.notify_one();
-            }
+            self.0.much.notify_one();
         }
+        self.0.callers.store(waiting.callers(), Ordering::Relaxed);
     }
 
     fn used(&self, token: TokenId, at: OffsetDateTime, origin: &Origin) {

@@ -232,7 +232,7 @@ async fn uses_are_written_while_observations_cannot_be() {
     // One and the same statement waits all the while: whoever came after it would be written when that is given up.
     let superuser = scene.database.superuser().await;
     let waiting = "SELECT pid || ' ' || query_start FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%audit_tallies%'";
+                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INTO audit_tallies%'";
     let waits = async || superuser.query_opt(waiting, &[]).await.unwrap().map(|row| row.get::<_, String>(0));
     let last = AtomicI64::new(0);
     eventually("uses are written while that waits", async || {
