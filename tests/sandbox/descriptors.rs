@@ -113,6 +113,9 @@ async fn no_descriptor_of_the_servers_gets_into_a_sandbox() {
     exec(&runner, id, "sleep 1000 >/dev/null 2>&1 & sleep 1000 &").await;
     let found =
         processes_when(&machine.directory_of(id), |names| names == ["bwrap", "latchkey", "sleep", "sleep"]).await;
+    // A program that has just begun reads its libraries and its language.
+    eventually("they have closed what they began with", || found[2..].iter().all(|sleep| open(sleep.0).len() == 3))
+        .await;
     for (process, name) in &found {
         check(&machine.directory_of(id), *process, name, false);
     }
