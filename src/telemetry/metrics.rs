@@ -12,8 +12,8 @@ const SHORT: [f64; 12] = [0.000_001, 0.000_005, 0.000_025, 0.0001, 0.0005, 0.001
 /// Seconds that steps of environments are sorted by.
 const LONG: [f64; 9] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0];
 
-/// How often measurements are sorted.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// How often measurements are sorted: so often that nobody waits for it.
+const UPKEEP: Duration = Duration::from_millis(200);
 
 /// Sorts what was measured into its buckets now and then: until then each measurement is kept, asked for or not. Never ready.
 pub async fn upkeep(metrics: Option<&'static PrometheusHandle>) {
