@@ -23,6 +23,8 @@ struct Asking {
     server: Server,
     client: Client,
     requests: Requests,
+    /// With as many tokens as there are in the small table.
+    few: Requests,
     keys: usize,
 }
 
@@ -37,8 +39,10 @@ impl Asking {
         let keys = tokens::keys_for_pgbench(&postgres, &filled).await;
         pin::postgres(&postgres);
         let client = Client::connect(server.address(), options.connections).await;
-        let requests = client.requests(&[identity()], &headers(&filled));
-        let asking = Self { postgres, server, client, requests, keys };
+        let headers = headers(&filled);
+        let requests = client.requests(&[identity()], &headers);
+        let few = client.requests(&[identity()], &headers[..headers.len().min(usize::try_from(SMALL).unwrap())]);
+        let asking = Self { postgres, server, client, requests, few, keys };
         asking.rate(options, options.in_flight, Duration::from_secs(2)).await;
         asking
     }
@@ -113,22 +117,28 @@ pub(super) async fn measure(options: &Options, table: &mut Table) {
         // The large one first: servers let go of connections on which nothing happens while it is filled.
         let large = Asking::start(options.large, options).await;
         let small = Asking::start(SMALL, options).await;
-        let (mut shares, mut rates) = (Vec::new(), Vec::new());
+        let (mut shares, mut rates, mut of_all) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..options.rounds {
-            let (of_small, of_large) = in_turns(
-                round,
-                small.rate(options, options.in_flight, duration),
-                large.rate(options, options.in_flight, duration),
-            )
-            .await;
+            // As many tokens in use in both, so that as much is written of them: the table alone is larger.
+            let few = async || large.client.saturate(&large.few, &[0], options.in_flight, duration).await.0;
+            let of_large = async { (few().await, large.rate(options, options.in_flight, duration).await) };
+            let of_small = small.rate(options, options.in_flight, duration);
+            let (of_small, (of_large, all)) = in_turns(round, of_small, of_large).await;
             println!(
-                "{of_small:.0}/s of the small table, {of_large:.0}/s of the large one: {:.3}",
-                of_large / of_small
+                "{of_small:.0}/s of the small table, {of_large:.0}/s of as many tokens of the large one: {:.3}; {all:.0}/s of {USED} tokens: {:.3}",
+                of_large / of_small,
+                all / of_small
             );
             shares.push(of_large / of_small);
             rates.push(of_large);
+            of_all.push(all / of_small);
         }
-        let details = format!("{:.0} requests/s; {} against {SMALL} tokens", median(rates), options.large);
+        let details = format!(
+            "{:.0} requests/s; {} against {SMALL} tokens, {SMALL} in use in both; with {USED} in use in the large table {:.2}",
+            median(rates),
+            options.large,
+            median(of_all)
+        );
         table.row(
             "throughput with 10M tokens in the table, uncached, against 10k",
             Bar::AtLeast(0.9),
