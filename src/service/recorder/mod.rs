@@ -46,6 +46,7 @@ const SEALING: Duration = Duration::from_millis(25);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Different tallies of callers that may wait.
 const ROOM: usize = 20_000;
+
 struct Shared {
     store: Store,
     /// Whose log has what belongs to nobody: the tries of strangers.
