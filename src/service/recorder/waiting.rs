@@ -303,6 +303,10 @@ mod tests {
         let strangers = taken.len() - (MUCH * 2 - 1);
         assert_eq!((waiting.callers(), waiting.backlog().strangers), (MUCH * 2 - 1, strangers));
         assert_eq!((rung(&mut waiting, None, 10), rung(&mut waiting, caller, 10)), (0, 0), "while that is written");
+        taken.tallies.truncate(MUCH * 2 - 1 + 5);
+        waiting.left(&taken);
+        // Beyond so many, strangers are one.
+        assert_eq!((waiting.callers(), waiting.backlog().strangers), (MUCH * 2 - 1 + 10, 5 + 1));
         taken.tallies.truncate(MUCH);
         waiting.left(&taken);
         assert_eq!(waiting.callers(), MUCH + 10, "strangers' are written first");
