@@ -30,12 +30,12 @@ struct Asking {
 
 impl Asking {
     async fn start(rows: u32, options: &Options) -> Self {
+        assert!(options.connections > 0);
         let postgres = Postgres::start().await;
         let server = pin::starting(Server::start(Path::new(LATCHKEY), &postgres, &["--revocation-bound=0"])).await;
         println!("filling a table: {rows} tokens");
         // The smaller of the two does not have as many.
-        let used = USED.min(SMALL);
-        let filled = tokens::fill(&postgres, rows, if rows > USED * 2 { USED } else { used }).await;
+        let filled = tokens::fill(&postgres, rows, if rows > USED * 2 { USED } else { SMALL }).await;
         let keys = tokens::keys_for_pgbench(&postgres, &filled).await;
         pin::postgres(&postgres);
         let client = Client::connect(server.address(), options.connections).await;
@@ -43,13 +43,12 @@ impl Asking {
         let requests = client.requests(&[identity()], &headers);
         let few = client.requests(&[identity()], &headers[..headers.len().min(usize::try_from(SMALL).unwrap())]);
         let asking = Self { postgres, server, client, requests, few, keys };
-        asking.rate(options, options.in_flight, Duration::from_secs(2)).await;
+        asking.rate(&asking.requests, options.in_flight, Duration::from_secs(2)).await;
         asking
     }
 
-    async fn rate(&self, options: &Options, in_flight: usize, duration: Duration) -> f64 {
-        assert!(options.connections > 0);
-        self.client.saturate(&self.requests, &[0], in_flight, duration).await.0
+    async fn rate(&self, requests: &Requests, in_flight: usize, duration: Duration) -> f64 {
+        self.client.saturate(requests, &[0], in_flight, duration).await.0
     }
 
     /// Who used the processors meanwhile: the client, be it this process or pgbench, is one of them.
@@ -71,8 +70,8 @@ pub(super) async fn measure(options: &Options, table: &mut Table) {
         for round in 0..options.rounds {
             let selecting = asking.used_by(pgbench.run(options.seconds));
             let verifying = async {
-                let measured = asking.used_by(asking.rate(options, options.in_flight, duration)).await;
-                (measured, asking.rate(options, 1, duration).await)
+                let measured = asking.used_by(asking.rate(&asking.requests, options.in_flight, duration)).await;
+                (measured, asking.rate(&asking.requests, 1, duration).await)
             };
             let ((select, by_pgbench), ((rate, by_us), one)) = in_turns(round, selecting, verifying).await;
             println!(
@@ -120,9 +119,11 @@ pub(super) async fn measure(options: &Options, table: &mut Table) {
         let (mut shares, mut rates, mut of_all) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..options.rounds {
             // As many tokens in use in both, so that as much is written of them: the table alone is larger.
-            let few = async || large.client.saturate(&large.few, &[0], options.in_flight, duration).await.0;
-            let of_large = async { (few().await, large.rate(options, options.in_flight, duration).await) };
-            let of_small = small.rate(options, options.in_flight, duration);
+            let of_large = async {
+                let few = large.rate(&large.few, options.in_flight, duration).await;
+                (few, large.rate(&large.requests, options.in_flight, duration).await)
+            };
+            let of_small = small.rate(&small.requests, options.in_flight, duration);
             let (of_small, (of_large, all)) = in_turns(round, of_small, of_large).await;
             println!(
                 "{of_small:.0}/s of the small table, {of_large:.0}/s of as many tokens of the large one: {:.3}; {all:.0}/s of {USED} tokens: {:.3}",

@@ -7,7 +7,6 @@ use latchkey::pb::envoy::service::auth::v3::{
     AttributeContext, CheckRequest,
     attribute_context::{HttpRequest, Request},
 };
-
 use tonic_health::pb::HealthCheckRequest;
 
 use super::{

@@ -26,25 +26,27 @@ pub struct TokenUse {
 
 const FOREIGN_KEY: &str = "token_last_used_token_id_fkey";
 
-const UPSERT: &str = "
-    INSERT INTO token_last_used AS known (token_id, last_used_at, peer, user_agent)
-    SELECT * FROM unnest($1, $2, $3, $4) AS used (token_id, last_used_at, peer, user_agent)
-    ORDER BY token_id
-    ON CONFLICT (token_id) DO UPDATE
-    SET last_used_at = excluded.last_used_at, peer = excluded.peer, user_agent = excluded.user_agent
-    WHERE excluded.last_used_at > known.last_used_at";
+macro_rules! upsert {
+    ($join:literal, $lock:literal) => {
+        concat!(
+            "INSERT INTO token_last_used AS known (token_id, last_used_at, peer, user_agent)
+             SELECT used.* FROM unnest($1, $2, $3, $4) AS used (token_id, last_used_at, peer, user_agent) ",
+            $join,
+            " ORDER BY used.token_id ",
+            $lock,
+            " ON CONFLICT (token_id) DO UPDATE
+             SET last_used_at = excluded.last_used_at, peer = excluded.peer, user_agent = excluded.user_agent
+             WHERE excluded.last_used_at > known.last_used_at"
+        )
+    };
+}
+
+const UPSERT: &str = upsert!("", "");
 
 /// The same, of the tokens that are there still. It reads and locks the row of each, which is written to for that: nothing to be done
 /// every time.
-const UPSERT_OF_THOSE_LEFT: &str = "
-    INSERT INTO token_last_used AS known (token_id, last_used_at, peer, user_agent)
-    SELECT used.* FROM unnest($1, $2, $3, $4) AS used (token_id, last_used_at, peer, user_agent)
-        JOIN personal_access_tokens AS token ON token.id = used.token_id
-    ORDER BY used.token_id
-    FOR KEY SHARE OF token
-    ON CONFLICT (token_id) DO UPDATE
-    SET last_used_at = excluded.last_used_at, peer = excluded.peer, user_agent = excluded.user_agent
-    WHERE excluded.last_used_at > known.last_used_at";
+const UPSERT_OF_THOSE_LEFT: &str =
+    upsert!("JOIN personal_access_tokens AS token ON token.id = used.token_id", "FOR KEY SHARE OF token");
 
 impl Store {
     /// Writes uses of tokens, one for each token. They are sorted by ID here, so that two servers that write at once lock

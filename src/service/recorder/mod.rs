@@ -178,6 +178,7 @@ impl QueuedRecorder {
 
     /// Writes until all is written or PostgreSQL is found away; what was not written waits on. Whether all was.
     async fn flush_seen(&self, stop: &CancellationToken) -> bool {
+        // Nobody is kept waiting while it is sorted.
         let taken = self.waiting().take_seen();
         let mut taken = Taken::from(taken);
         let spread = Spread::over(EVERY, taken.len());
