@@ -14,7 +14,7 @@ use prost_types::{
 const RENAMED: (&str, &str) = ("gitpod.v1.TokenService", "gitpod.v1.UserService");
 
 /// What it has beside them: of no interest to clients of the contract.
-const OURS: [&str; 2] = ["IntrospectToken", "BatchIntrospectTokens"];
+const OURS: [&str; 3] = ["UpdatePersonalAccessToken", "IntrospectToken", "BatchIntrospectTokens"];
 
 /// What we add to a message or an enum of the contract is numbered from here.
 const OURS_FROM: u32 = 1001;

@@ -87,6 +87,7 @@ pub const POLICIES: &[Policy] = &[
     row("gitpod.v1.TokenService/CreatePersonalAccessToken", Who::Caller, Access::Write),
     row("gitpod.v1.TokenService/GetPersonalAccessToken", Who::Caller, Access::Read),
     row("gitpod.v1.TokenService/ListPersonalAccessTokens", Who::Caller, Access::Read),
+    row("gitpod.v1.TokenService/UpdatePersonalAccessToken", Who::Caller, Access::Write),
     row("gitpod.v1.TokenService/DeletePersonalAccessToken", Who::Caller, Access::Write),
     asking_about_tokens("gitpod.v1.TokenService/IntrospectToken"),
     asking_about_tokens("gitpod.v1.TokenService/BatchIntrospectTokens"),

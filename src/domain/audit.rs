@@ -12,6 +12,8 @@ use super::principal::{Actor, Origin, PrincipalKind};
 pub enum Action {
     /// A personal access token was made.
     TokenCreate,
+    /// A personal access token got another description.
+    TokenUpdate,
     /// A personal access token was revoked.
     TokenRevoke,
     /// An environment was asked for.
@@ -58,8 +60,9 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::TokenCreate,
+        Self::TokenUpdate,
         Self::TokenRevoke,
         Self::EnvironmentCreate,
         Self::EnvironmentStart,
@@ -88,6 +91,7 @@ impl Action {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TokenCreate => "token_create",
+            Self::TokenUpdate => "token_update",
             Self::TokenRevoke => "token_revoke",
             Self::EnvironmentCreate => "environment_create",
             Self::EnvironmentStart => "environment_start",

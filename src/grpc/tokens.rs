@@ -3,13 +3,13 @@
 use tonic::{Request, Response, Status};
 
 use super::{caller, convert};
-use crate::domain::token::{CreateToken, InvalidToken};
+use crate::domain::token::{CreateToken, InvalidToken, TokenDescription};
 use crate::pb::gitpod::v1::{
     BatchIntrospectTokensRequest, BatchIntrospectTokensResponse, CreatePersonalAccessTokenRequest,
     CreatePersonalAccessTokenResponse, DeletePersonalAccessTokenRequest, DeletePersonalAccessTokenResponse,
     GetPersonalAccessTokenRequest, GetPersonalAccessTokenResponse, IntrospectTokenRequest, IntrospectTokenResponse,
     ListPersonalAccessTokensRequest, ListPersonalAccessTokensResponse, TokenIntrospection,
-    token_service_server::TokenService,
+    UpdatePersonalAccessTokenRequest, UpdatePersonalAccessTokenResponse, token_service_server::TokenService,
 };
 use crate::service::{ActiveToken, Introspection, ServiceError, Tokens, Verdict};
 
@@ -110,6 +110,19 @@ impl TokenService for TokenApi {
         request: Request<DeletePersonalAccessTokenRequest>,
     ) -> Result<Response<DeletePersonalAccessTokenResponse>, Status> {
         self.delete(request, "gitpod.v1.TokenService/DeletePersonalAccessToken").await
+    }
+
+    async fn update_personal_access_token(
+        &self,
+        request: Request<UpdatePersonalAccessTokenRequest>,
+    ) -> Result<Response<UpdatePersonalAccessTokenResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        let id = convert::id("personal_access_token_id", &request.personal_access_token_id)?;
+        let description = request.description.as_deref().map(TokenDescription::new).transpose().map_err(invalid)?;
+        let rpc = "gitpod.v1.TokenService/UpdatePersonalAccessToken";
+        let token = self.tokens.update(caller.actor(), id, description.as_ref(), rpc).await?;
+        Ok(Response::new(UpdatePersonalAccessTokenResponse { pat: Some(convert::token(token)) }))
     }
 
     async fn introspect_token(

@@ -10,9 +10,12 @@ use crate::domain::{
     page::{Page, PageRequest},
     principal::{Actor, PrincipalKind},
     secret::Secret,
-    token::{CreateToken, SigningKeys, Token},
+    token::{CreateToken, SigningKeys, Token, TokenDescription, TokenState},
 };
-use crate::store::{MintError, NewToken, Store, TokenCreateError, TokenDelete, TokenScope};
+use crate::store::{MintError, NewToken, Store, TokenCreateError, TokenDelete, TokenScope, TokenUpdate};
+
+/// What whoever is no admin is told who asks for others' tokens.
+const OTHERS_LIST: &str = "only admins may list the tokens of others";
 
 /// A token that was just made, with its text, which is shown this once.
 #[derive(Debug)]
@@ -72,10 +75,16 @@ impl Tokens {
     /// # Errors
     /// [`ServiceError`]: not found for others' tokens, and for revoked ones.
     pub async fn get(&self, actor: &Actor, id: TokenId) -> Result<Token, ServiceError> {
-        let token = self.store.token_get(id, scope(actor)).await?;
-        token
-            .filter(|token| token.revoked_at.is_none())
-            .ok_or_else(|| ServiceError::not_found("personal access token", id))
+        let token = self.get_of_any_state(actor, id).await?;
+        if token.revoked_at.is_some() { Err(not_found(id)) } else { Ok(token) }
+    }
+
+    /// The same, revoked ones included: for whoever wants to know what became of one.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: not found for others' tokens.
+    pub async fn get_of_any_state(&self, actor: &Actor, id: TokenId) -> Result<Token, ServiceError> {
+        self.store.token_get(id, scope(actor)).await?.ok_or_else(|| not_found(id))
     }
 
     /// A page of tokens: the actor's own, or as an admin those of some principals of the organization.
@@ -91,9 +100,46 @@ impl Tokens {
         let own = [actor.principal_id];
         let users = if users.is_empty() { &own } else { users };
         if !actor.is_admin() && users.iter().any(|user| *user != actor.principal_id) {
-            return Err(ServiceError::Denied("only admins may list the tokens of others".to_owned()));
+            return Err(ServiceError::Denied(OTHERS_LIST.to_owned()));
         }
         Ok(self.store.token_list(actor.organization_id, users, page).await?)
+    }
+
+    /// A page of one's tokens that are in a state (the actor's own, or as an admin those of a principal of the organization): the active
+    /// ones newest first, the others by when they ended, the last first. A page key is good for the list of its state.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: denied when others' are asked for.
+    pub async fn list_of_state(
+        &self,
+        actor: &Actor,
+        holder: PrincipalId,
+        state: TokenState,
+        page: &PageRequest,
+    ) -> Result<Page<Token>, ServiceError> {
+        if !actor.is_admin() && holder != actor.principal_id {
+            return Err(ServiceError::Denied(OTHERS_LIST.to_owned()));
+        }
+        Ok(self.store.token_list_of_state(actor.organization_id, holder, state, page).await?)
+    }
+
+    /// Gives a token of the actor's, or as an admin of the organization's, another description. Without one, and with the one that it
+    /// has, nothing changes.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: not found for others' tokens, and for revoked ones.
+    pub async fn update(
+        &self,
+        actor: &Actor,
+        id: TokenId,
+        description: Option<&TokenDescription>,
+        rpc: &'static str,
+    ) -> Result<Token, ServiceError> {
+        let event = AuditEvent::of(actor, Action::TokenUpdate, rpc, subject(id));
+        match self.store.token_update(id, scope(actor), description, &event).await? {
+            TokenUpdate::Known(token) => Ok(*token),
+            TokenUpdate::NotFound => Err(not_found(id)),
+        }
     }
 
     /// Revokes a token of the actor's, or as an admin of the organization's. One that is revoked already stays as it is.
@@ -103,7 +149,7 @@ impl Tokens {
     pub async fn delete(&self, actor: &Actor, id: TokenId, rpc: &'static str) -> Result<(), ServiceError> {
         match self.revoke(actor, id, scope(actor), rpc).await? {
             TokenDelete::Revoked | TokenDelete::Already => Ok(()),
-            TokenDelete::NotFound => Err(ServiceError::not_found("personal access token", id)),
+            TokenDelete::NotFound => Err(not_found(id)),
         }
     }
 
@@ -162,6 +208,10 @@ fn scope(actor: &Actor) -> TokenScope {
     } else {
         TokenScope::Principal(actor.principal_id)
     }
+}
+
+fn not_found(id: TokenId) -> ServiceError {
+    ServiceError::not_found("personal access token", id)
 }
 
 const fn subject(id: TokenId) -> Subject {

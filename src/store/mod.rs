@@ -30,6 +30,7 @@ mod self_test;
 mod signing_keys;
 mod suspensions;
 mod tallies;
+mod token_lists;
 mod tokens;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -57,7 +58,7 @@ pub use runners::NewClass;
 pub use self_test::SelfTestError;
 pub use signing_keys::{KeyState, SigningKeyRecord};
 pub use suspensions::Suspension;
-pub use tokens::{NewToken, TokenCreateError, TokenDelete, TokenScope};
+pub use tokens::{NewToken, TokenCreateError, TokenDelete, TokenScope, TokenUpdate};
 
 /// PostgreSQL, through a pool of connections of the serving role. Cheap to clone.
 #[derive(Clone)]

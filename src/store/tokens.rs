@@ -3,28 +3,26 @@
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods, OptionalExtension, QueryDsl,
     Queryable, Selectable, SelectableHelper,
-    dsl::{now, sql},
-    sql_types::{Bool, Timestamptz, Uuid as SqlUuid},
+    dsl::{Eq, Or, now, sql},
+    sql_types::Timestamptz,
 };
 use diesel_async::RunQueryDsl;
+use ipnet::IpNet;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
     MintError, Store, StoreError, audit, columns,
-    error::{TransactionError, not_found},
-    keyset::{key_of, time_of},
+    error::TransactionError,
     mint::{hold_parent, mint},
-    reading,
     schema::{personal_access_tokens, principals, token_last_used},
     writing,
 };
 use crate::domain::{
     audit::AuditEvent,
     ids::{OrganizationId, PrincipalId, TokenId},
-    page::{Page, PageRequest},
     secret::Secret,
-    token::{CreateToken, CredentialKind, LastUsed, SigningKeys, Token},
+    token::{CreateToken, CredentialKind, LastUsed, SigningKeys, Token, TokenDescription},
 };
 
 /// A token to be made.
@@ -71,6 +69,15 @@ pub enum TokenDelete {
     NotFound,
 }
 
+/// What came of giving a token another description.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenUpdate {
+    /// It has it from now on; or it had it before, and nothing changed.
+    Known(Box<Token>),
+    /// There is no such token in that scope, or it is revoked.
+    NotFound,
+}
+
 /// Whose tokens may be touched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenScope {
@@ -82,7 +89,7 @@ pub enum TokenScope {
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = personal_access_tokens, check_for_backend(diesel::pg::Pg))]
-struct TokenRow {
+pub(super) struct TokenRow {
     id: Uuid,
     organization_id: Uuid,
     principal_id: Uuid,
@@ -94,10 +101,30 @@ struct TokenRow {
     revoked_at: Option<OffsetDateTime>,
 }
 
-type JoinedRow = (TokenRow, String, String, Option<OffsetDateTime>);
+/// A token with the kinds of its principal and its creator, and with when and from where it was last used.
+pub(super) type JoinedRow = (TokenRow, String, String, Option<(OffsetDateTime, Option<IpNet>)>);
+
+/// All tokens, each as a [`JoinedRow`]. A macro, since the type of such a query cannot be written down.
+macro_rules! known_tokens {
+    () => {{
+        let creators = diesel::alias!($crate::store::schema::principals as creators);
+        personal_access_tokens::table
+            .inner_join(principals::table)
+            .inner_join(creators.on(creators.field(principals::id).eq(personal_access_tokens::creator_id)))
+            .left_join(token_last_used::table)
+            .select((
+                TokenRow::as_select(),
+                principals::kind,
+                creators.field(principals::kind),
+                (token_last_used::last_used_at, token_last_used::peer).nullable(),
+            ))
+    }};
+}
+
+pub(super) use known_tokens;
 
 impl TokenRow {
-    fn token(self, kind: &str, creator_kind: &str, last_used: Option<OffsetDateTime>) -> Result<Token, StoreError> {
+    fn token(self, kind: &str, creator_kind: &str, last_used: Option<LastUsed>) -> Result<Token, StoreError> {
         Ok(Token {
             id: self.id.into(),
             organization_id: self.organization_id.into(),
@@ -110,13 +137,26 @@ impl TokenRow {
             created_at: self.created_at,
             expires_at: self.expires_at,
             revoked_at: self.revoked_at,
-            last_used: last_used.map(|at| LastUsed { at }),
+            last_used,
         })
     }
 }
 
-fn joined((row, kind, creator_kind, last_used): JoinedRow) -> Result<Token, StoreError> {
+pub(super) fn joined((row, kind, creator_kind, last_used): JoinedRow) -> Result<Token, StoreError> {
+    let last_used = last_used.map(|(at, peer)| LastUsed { at, peer: peer.map(|net| net.addr()) });
     row.token(&kind, &creator_kind, last_used)
+}
+
+/// Whether a token is one of a scope's.
+pub(super) fn within(
+    scope: TokenScope,
+) -> Or<Eq<personal_access_tokens::principal_id, Uuid>, Eq<personal_access_tokens::organization_id, Uuid>> {
+    // The other half is true of none.
+    let (principal, organization) = match scope {
+        TokenScope::Principal(principal) => (principal.uuid(), Uuid::nil()),
+        TokenScope::Organization(organization) => (Uuid::nil(), organization.uuid()),
+    };
+    personal_access_tokens::principal_id.eq(principal).or(personal_access_tokens::organization_id.eq(organization))
 }
 
 impl Store {
@@ -181,87 +221,40 @@ impl Store {
         })
     }
 
-    /// One token, revoked ones included.
+    /// Gives a token another description and says so in the log. Without one, and with the one that it has, it changes and logs
+    /// nothing. What is revoked is over, and stays as it is.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn token_get(&self, id: TokenId, scope: TokenScope) -> Result<Option<Token>, StoreError> {
-        let creators = diesel::alias!(principals as creators);
-        let creator_kind = creators.field(principals::kind);
-        let query = || {
-            personal_access_tokens::table
-                .inner_join(principals::table)
-                .inner_join(creators.on(creators.field(principals::id).eq(personal_access_tokens::creator_id)))
-                .left_join(token_last_used::table)
-                .filter(personal_access_tokens::id.eq(id.uuid()))
-                .select((
-                    TokenRow::as_select(),
-                    principals::kind,
-                    creator_kind,
-                    token_last_used::last_used_at.nullable(),
-                ))
-        };
-        let row: Option<JoinedRow> = match scope {
-            TokenScope::Principal(principal) => reading!(self, |connection| {
-                query().filter(personal_access_tokens::principal_id.eq(principal.uuid())).first(connection)
-            }),
-            TokenScope::Organization(organization) => reading!(self, |connection| {
-                query().filter(personal_access_tokens::organization_id.eq(organization.uuid())).first(connection)
-            }),
-        }
-        .map(Some)
-        .or_else(not_found)?;
-        row.map(joined).transpose()
-    }
-
-    /// A page of the tokens of some principals of an organization (of all, if none is named): newest first, expired ones included, revoked ones not.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub async fn token_list(
+    pub async fn token_update(
         &self,
-        organization: OrganizationId,
-        principals_of: &[PrincipalId],
-        page: &PageRequest,
-    ) -> Result<Page<Token>, StoreError> {
-        let ids: Vec<Uuid> = principals_of.iter().map(|id| id.uuid()).collect();
-        let creators = diesel::alias!(principals as creators);
-        let creator_kind = creators.field(principals::kind);
-        let rows: Vec<JoinedRow> = reading!(self, |connection| {
-            let mut query = personal_access_tokens::table
-                .inner_join(principals::table)
-                .inner_join(creators.on(creators.field(principals::id).eq(personal_access_tokens::creator_id)))
-                .left_join(token_last_used::table)
-                .filter(personal_access_tokens::organization_id.eq(organization.uuid()))
+        id: TokenId,
+        scope: TokenScope,
+        description: Option<&TokenDescription>,
+        event: &AuditEvent,
+    ) -> Result<TokenUpdate, StoreError> {
+        writing!(self, async |connection| -> Result<TokenUpdate, StoreError> {
+            let held: Option<String> = personal_access_tokens::table
+                .filter(personal_access_tokens::id.eq(id.uuid()))
+                .filter(within(scope))
                 .filter(personal_access_tokens::revoked_at.is_null())
-                .order((personal_access_tokens::created_at.desc(), personal_access_tokens::id.desc()))
-                .limit(page.fetch())
-                .select((
-                    TokenRow::as_select(),
-                    principals::kind,
-                    creator_kind,
-                    token_last_used::last_used_at.nullable(),
-                ))
-                .into_boxed();
-            query = match ids.as_slice() {
-                [] => query,
-                // By equality, the index has the order.
-                [one] => query.filter(personal_access_tokens::principal_id.eq(*one)),
-                several => query.filter(personal_access_tokens::principal_id.eq_any(several.to_vec())),
-            };
-            if let Some(after) = page.after() {
-                query = query.filter(
-                    sql::<Bool>("(personal_access_tokens.created_at, personal_access_tokens.id) < (")
-                        .bind::<Timestamptz, _>(time_of(after))
-                        .sql(", ")
-                        .bind::<SqlUuid, _>(after.id)
-                        .sql(")"),
-                );
+                .select(personal_access_tokens::description)
+                .for_no_key_update()
+                .first(connection)
+                .await
+                .optional()?;
+            let Some(held) = held else { return Ok(TokenUpdate::NotFound) };
+            if let Some(description) = description.filter(|description| description.as_str() != held) {
+                diesel::update(personal_access_tokens::table.find(id.uuid()))
+                    .set(personal_access_tokens::description.eq(description.as_str()))
+                    .execute(connection)
+                    .await?;
+                audit::insert(connection, event).await?;
             }
-            query.load(connection)
-        })?;
-        let tokens = rows.into_iter().map(joined).collect::<Result<Vec<_>, _>>()?;
-        Ok(page.page(tokens, |token| key_of(token.created_at, token.id.uuid())))
+            let row: JoinedRow =
+                known_tokens!().filter(personal_access_tokens::id.eq(id.uuid())).first(connection).await?;
+            Ok(TokenUpdate::Known(Box::new(joined(row)?)))
+        })
     }
 
     /// Revokes a token and says so in the log, once: a later call changes and logs nothing.
@@ -274,18 +267,10 @@ impl Store {
         scope: TokenScope,
         event: &AuditEvent,
     ) -> Result<TokenDelete, StoreError> {
-        let in_scope = match scope {
-            TokenScope::Principal(principal) => personal_access_tokens::principal_id.eq(principal.uuid()),
-            TokenScope::Organization(_) => personal_access_tokens::principal_id.eq(Uuid::nil()),
-        };
-        let in_organization = match scope {
-            TokenScope::Principal(_) => personal_access_tokens::organization_id.eq(Uuid::nil()),
-            TokenScope::Organization(organization) => personal_access_tokens::organization_id.eq(organization.uuid()),
-        };
         writing!(self, async |connection| -> Result<TokenDelete, StoreError> {
             let revoked_at: Option<Option<OffsetDateTime>> = personal_access_tokens::table
                 .filter(personal_access_tokens::id.eq(id.uuid()))
-                .filter(in_scope.or(in_organization))
+                .filter(within(scope))
                 .select(personal_access_tokens::revoked_at)
                 .for_no_key_update()
                 .first(connection)

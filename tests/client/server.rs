@@ -79,6 +79,7 @@ pub(crate) struct State {
     pub(crate) entries: Vec<list_audit_logs_response::AuditLogEntry>,
     pub(crate) created: Vec<CreateEnvironmentRequest>,
     pub(crate) token_requests: Vec<CreatePersonalAccessTokenRequest>,
+    pub(crate) token_updates: Vec<UpdatePersonalAccessTokenRequest>,
     pub(crate) audit_requests: Vec<ListAuditLogsRequest>,
     pub(crate) revoked: Vec<String>,
     pub(crate) execs: Vec<ExecRequest>,
@@ -290,6 +291,20 @@ impl TokenService for Service {
         }
         state.revoked.push(id);
         Ok(Response::new(DeletePersonalAccessTokenResponse {}))
+    }
+
+    async fn update_personal_access_token(
+        &self,
+        request: Request<UpdatePersonalAccessTokenRequest>,
+    ) -> Result<Response<UpdatePersonalAccessTokenResponse>, Status> {
+        let request = request.into_inner();
+        let mut state = self.state.lock().unwrap();
+        let known = state.tokens.iter().find(|token| token.id == request.personal_access_token_id).cloned();
+        let known = known.ok_or_else(|| Status::not_found("there is no token of yours with this ID"))?;
+        let description = request.description.clone().unwrap_or_default();
+        state.token_updates.push(request);
+        let pat = Some(PersonalAccessToken { description, ..known });
+        Ok(Response::new(UpdatePersonalAccessTokenResponse { pat }))
     }
 
     async fn introspect_token(

@@ -76,6 +76,21 @@ async fn tokens_are_listed_shown_and_revoked() {
 }
 
 #[tokio::test]
+async fn a_token_is_described_anew() {
+    let (home, server) = signed_in().await;
+    let known = token("ci");
+    server.state().tokens = vec![known.clone()];
+    let arguments = ["token", "update", &known.id, "--description", "nightly"];
+    let run = home.gitpod(&arguments).await.ended(0).saying(&known.id);
+    assert_eq!(run.stdout, "");
+    let request = server.state().token_updates.remove(0);
+    assert_eq!((&request.personal_access_token_id, request.description.as_deref()), (&known.id, Some("nightly")));
+    let unknown = TokenId::generate().to_string();
+    home.gitpod(&["token", "update", &unknown, "--description", "x"]).await.ended(4);
+    home.gitpod(&["token", "update", &known.id]).await.ended(2).saying("--description");
+}
+
+#[tokio::test]
 async fn audit_logs_are_filtered_and_limited() {
     let (home, server) = signed_in().await;
     let (actor, subject) = (TokenId::generate().to_string(), TokenId::generate().to_string());

@@ -5,6 +5,8 @@ mod introspection;
 mod limit;
 mod listing;
 mod revoking;
+mod states;
+mod updating;
 mod users;
 
 use latchkey::pb::gitpod::v1::{

@@ -1,4 +1,4 @@
-//! `gitpod token`: making, looking at and revoking personal access tokens.
+//! `gitpod token`: making, looking at, describing and revoking personal access tokens.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -7,7 +7,7 @@ use latchkey::{
     domain::{ids::TokenId, secret::Secret},
     pb::gitpod::v1::{
         CreatePersonalAccessTokenRequest, DeletePersonalAccessTokenRequest, GetPersonalAccessTokenRequest,
-        ListPersonalAccessTokensRequest, PersonalAccessToken,
+        ListPersonalAccessTokensRequest, PersonalAccessToken, UpdatePersonalAccessTokenRequest,
     },
 };
 
@@ -31,6 +31,8 @@ pub(crate) enum TokenCommand {
     List(List),
     /// Show what is known about a token
     Get(Get),
+    /// Change what a token is said to be for
+    Update(Update),
     /// Revoke tokens: from then on they are refused
     #[command(visible_alias = "delete")]
     Revoke(Revoke),
@@ -69,6 +71,16 @@ pub(crate) struct Get {
     output: Output,
 }
 
+/// Arguments of `update`.
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// ID of the token
+    id: TokenId,
+    /// What the token is for
+    #[arg(long, value_name = "TEXT")]
+    description: String,
+}
+
 /// Arguments of `revoke`.
 #[derive(Debug, Args)]
 pub(crate) struct Revoke {
@@ -84,6 +96,7 @@ pub(crate) async fn run(command: TokenCommand, target: &Target, printer: &Printe
         TokenCommand::Create(arguments) => create(arguments, &connection, printer).await?,
         TokenCommand::List(arguments) => list(arguments, &connection, printer).await?,
         TokenCommand::Get(arguments) => get(arguments, &connection, printer).await?,
+        TokenCommand::Update(arguments) => update(arguments, &connection, printer).await?,
         TokenCommand::Revoke(arguments) => return Ok(revoke(arguments, &connection, printer).await),
     }
     Ok(ExitCode::SUCCESS)
@@ -166,6 +179,16 @@ async fn get(arguments: Get, connection: &Connection, printer: &Printer) -> Resu
         ])
     };
     arguments.output.show(printer, || output::json(&token), table)
+}
+
+async fn update(arguments: Update, connection: &Connection, printer: &Printer) -> Result<(), Failure> {
+    let request = UpdatePersonalAccessTokenRequest {
+        personal_access_token_id: arguments.id.to_string(),
+        description: Some(arguments.description),
+    };
+    connection.call(connection.tokens().update_personal_access_token(request)).await?;
+    printer.note(&format!("Token {} has its new description.", arguments.id));
+    Ok(())
 }
 
 /// Revokes each; every failure is told, the exit code is that of the first one.

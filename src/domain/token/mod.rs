@@ -11,6 +11,6 @@ mod signing_keys;
 pub use format::{CredentialKind, Malformed, Presented, SECRET_LENGTH, TOKEN_BODY_LENGTH, redacted};
 pub use record::{
     CreateToken, DEFAULT_VALID_FOR, DESCRIPTION_LIMIT, InvalidToken, LONGEST_VALID_FOR, LastUsed, SHORTEST_VALID_FOR,
-    Token,
+    Token, TokenDescription, TokenState,
 };
 pub use signing_keys::{CheckValue, Digest, Generation, InvalidSigningKeys, Minted, SigningKey, SigningKeys, TagError};

@@ -1,5 +1,7 @@
 //! What is known of a token besides its secret, and what may be asked for in a new one.
 
+use std::net::IpAddr;
+
 use time::{Duration, OffsetDateTime};
 
 use crate::domain::{
@@ -22,6 +24,8 @@ pub const DESCRIPTION_LIMIT: usize = 255;
 pub struct LastUsed {
     /// When, to within some seconds.
     pub at: OffsetDateTime,
+    /// The peer's address, if it is known.
+    pub peer: Option<IpAddr>,
 }
 
 /// A token, without its secret.
@@ -53,7 +57,23 @@ pub struct Token {
     pub last_used: Option<LastUsed>,
 }
 
-/// Why a token cannot be made as asked.
+/// Where a token is in its life, as lists part them; judged by PostgreSQL's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TokenState {
+    /// Neither expired nor revoked.
+    Active,
+    /// Its time was over before anybody revoked it.
+    Expired,
+    /// It was revoked, whether its time is over by now or not.
+    Revoked,
+}
+
+impl TokenState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Expired, Self::Revoked];
+}
+
+/// Why a token cannot be made, or changed, as asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
     /// The description is no line of 1 to 255 characters.
@@ -64,10 +84,31 @@ pub enum InvalidToken {
     ValidFor,
 }
 
+/// What is written of a token, so that its holder knows it again; checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenDescription(String);
+
+impl TokenDescription {
+    /// Takes a line of 1 to [`DESCRIPTION_LIMIT`] characters.
+    ///
+    /// # Errors
+    /// [`InvalidToken::Description`]
+    pub fn new(text: &str) -> Result<Self, InvalidToken> {
+        text::line(text, DESCRIPTION_LIMIT).map_err(InvalidToken::Description)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// What is asked for in a new token; checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateToken {
-    description: String,
+    description: TokenDescription,
     valid_for: Duration,
     read_only: bool,
 }
@@ -78,18 +119,18 @@ impl CreateToken {
     /// # Errors
     /// [`InvalidToken`]
     pub fn new(description: &str, valid_for: Option<Duration>, read_only: bool) -> Result<Self, InvalidToken> {
-        text::line(description, DESCRIPTION_LIMIT).map_err(InvalidToken::Description)?;
+        let description = TokenDescription::new(description)?;
         let valid_for = valid_for.unwrap_or(DEFAULT_VALID_FOR);
         if valid_for < SHORTEST_VALID_FOR || valid_for > LONGEST_VALID_FOR {
             return Err(InvalidToken::ValidFor);
         }
-        Ok(Self { description: description.to_owned(), valid_for, read_only })
+        Ok(Self { description, valid_for, read_only })
     }
 
     /// What its maker writes of it.
     #[must_use]
     pub fn description(&self) -> &str {
-        &self.description
+        self.description.as_str()
     }
 
     /// How long it is good for.

@@ -4,7 +4,7 @@ use latchkey::pb::gitpod::v1::{
     ArchiveEnvironmentRequest, CreateEnvironmentAccessTokenRequest, CreateEnvironmentRequest,
     CreatePersonalAccessTokenRequest, DeleteEnvironmentRequest, DeletePersonalAccessTokenRequest,
     StartEnvironmentRequest, StopEnvironmentRequest, UnarchiveEnvironmentRequest, UpdateEnvironmentRequest,
-    update_environment_request::Metadata,
+    UpdatePersonalAccessTokenRequest, update_environment_request::Metadata,
 };
 use serde_json::json;
 use tonic::Code;
@@ -32,13 +32,23 @@ async fn each_act_of_a_caller_is_one_entry() {
     let made = made.unwrap().personal_access_token.unwrap().id;
     let kind = "personal_access_token";
     acts.push(("token_create", "gitpod.v1.TokenService/CreatePersonalAccessToken", kind, made.clone(), id));
+    let request = UpdatePersonalAccessTokenRequest {
+        personal_access_token_id: made.clone(),
+        description: Some("nightly".to_owned()),
+    };
+    let (done, id) = with_request_id(api.tokens.update_personal_access_token(request.clone()).await);
+    done.unwrap();
+    acts.push(("token_update", "gitpod.v1.TokenService/UpdatePersonalAccessToken", kind, made.clone(), id));
+    let (again, id) = with_request_id(api.tokens.update_personal_access_token(request).await);
+    again.expect("it has that description");
+    let mut silent = vec![id];
     let request = DeletePersonalAccessTokenRequest { personal_access_token_id: made.clone() };
     let (done, id) = with_request_id(api.tokens.delete_personal_access_token(request.clone()).await);
     done.unwrap();
     acts.push(("token_revoke", "gitpod.v1.TokenService/DeletePersonalAccessToken", kind, made, id));
     let (again, id) = with_request_id(api.tokens.delete_personal_access_token(request).await);
     again.expect("a second time is no error");
-    let mut silent = vec![id];
+    silent.push(id);
 
     let (made, id) = with_request_id(api.environments.create_environment(CreateEnvironmentRequest::default()).await);
     let environment_id = made.unwrap().environment.unwrap().id;

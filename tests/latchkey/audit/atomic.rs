@@ -3,7 +3,7 @@
 use latchkey::pb::gitpod::v1::{
     ArchiveEnvironmentRequest, CreateEnvironmentAccessTokenRequest, CreateEnvironmentRequest,
     CreatePersonalAccessTokenRequest, DeleteEnvironmentRequest, DeletePersonalAccessTokenRequest, SetSuspendedRequest,
-    StopEnvironmentRequest, UnarchiveEnvironmentRequest, UpdateEnvironmentRequest,
+    StopEnvironmentRequest, UnarchiveEnvironmentRequest, UpdateEnvironmentRequest, UpdatePersonalAccessTokenRequest,
     update_environment_request::Metadata,
 };
 use tonic::{Code, Response, Status};
@@ -25,7 +25,7 @@ const REFUSE: &str = "
 const STATE: &str = "
     SELECT concat_ws('; ',
         (SELECT string_agg(concat_ws(' ', id, email, status), ', ' ORDER BY id) FROM principals),
-        (SELECT string_agg(concat_ws(' ', id, revoked_at), ', ' ORDER BY id) FROM personal_access_tokens),
+        (SELECT string_agg(concat_ws(' ', id, description, revoked_at), ', ' ORDER BY id) FROM personal_access_tokens),
         (SELECT string_agg(concat_ws(' ', id, name, desired_phase, epoch, archived_at), ', ' ORDER BY id) FROM environments),
         (SELECT string_agg(id::text, ', ' ORDER BY id) FROM environment_tokens),
         (SELECT string_agg(concat_ws(' ', generation, state), ', ' ORDER BY generation) FROM signing_keys))";
@@ -59,6 +59,11 @@ async fn what_cannot_be_logged_is_not_done() {
     }
     let create = CreatePersonalAccessTokenRequest { description: "ci".to_owned(), ..Default::default() };
     refused("token_create", api.tokens.create_personal_access_token(create.clone()).await);
+    let describe = UpdatePersonalAccessTokenRequest {
+        personal_access_token_id: token_id(&token),
+        description: Some("another".to_owned()),
+    };
+    refused("token_update", api.tokens.update_personal_access_token(describe).await);
     let revoke = DeletePersonalAccessTokenRequest { personal_access_token_id: token_id(&token) };
     refused("token_revoke", api.tokens.delete_personal_access_token(revoke.clone()).await);
     refused("environment_create", api.environments.create_environment(CreateEnvironmentRequest::default()).await);

@@ -4,7 +4,7 @@ use latchkey::pb::{
     gitpod::v1::{
         CreateEnvironmentAccessTokenRequest, CreatePersonalAccessTokenRequest, DeletePersonalAccessTokenRequest,
         GetAuthenticatedUserRequest, GetEnvironmentRequest, GetPersonalAccessTokenRequest, ListAuditLogsRequest,
-        ListEnvironmentsRequest, ListPersonalAccessTokensRequest,
+        ListEnvironmentsRequest, ListPersonalAccessTokensRequest, UpdatePersonalAccessTokenRequest,
     },
     supervisor::v1::ExecRequest,
 };
@@ -169,6 +169,11 @@ impl Run {
         assert!(log.entries.iter().any(|entry| entry.token_id == id), "answers name tokens by their IDs");
         let environments = ListEnvironmentsRequest::default();
         answers.keep("environments", api.environments.clone().list_environments(environments).await).unwrap();
+        let update = UpdatePersonalAccessTokenRequest {
+            personal_access_token_id: id.clone(),
+            description: Some("described anew".to_owned()),
+        };
+        answers.keep("update", api.tokens.clone().update_personal_access_token(update).await).unwrap();
         for _ in 0..2 {
             let delete = DeletePersonalAccessTokenRequest { personal_access_token_id: id.clone() };
             answers.keep("delete", api.tokens.clone().delete_personal_access_token(delete).await).unwrap();

@@ -1,0 +1,2 @@
+DROP INDEX personal_access_tokens_by_revocation;
+DROP INDEX personal_access_tokens_by_end;
