@@ -23,7 +23,7 @@ pub use environment_limits::EnvironmentLimitArgs;
 pub use traces::{TraceArgs, Traces};
 pub use trusted_proxies::TrustedProxies;
 
-use crate::domain::environment::EnvironmentLimits;
+use crate::domain::{environment::EnvironmentLimits, session::SessionLimits};
 use environment_limits::{number, size};
 
 /// Where it listens when nothing is said.
@@ -103,6 +103,12 @@ pub struct ServeArgs {
     /// The longest that a revoked token may still be accepted anywhere, such as 5s; 0 to ask PostgreSQL about each request
     #[arg(long, env = "LATCHKEY_REVOCATION_BOUND", value_name = "TIME", default_value = "5s")]
     pub revocation_bound: String,
+    /// The longest that somebody who signed in with a browser stays signed in, such as 7d
+    #[arg(long, env = "LATCHKEY_SESSION_LIFETIME", value_name = "TIME", default_value = "7d")]
+    pub session_lifetime: String,
+    /// The same without doing anything, such as 12h
+    #[arg(long, env = "LATCHKEY_SESSION_IDLE_TIMEOUT", value_name = "TIME", default_value = "12h")]
+    pub session_idle_timeout: String,
     /// How many environments there may be.
     #[command(flatten)]
     pub environments: EnvironmentLimitArgs,
@@ -169,6 +175,8 @@ pub struct Limits {
     pub tokens_per_user: u32,
     /// Environments of a principal, and of an organization.
     pub environments: EnvironmentLimits,
+    /// How long people stay signed in.
+    pub sessions: SessionLimits,
     /// How long a clone may take.
     pub clone_timeout: Duration,
     /// How long nothing may come of one.
@@ -196,6 +204,7 @@ impl Default for Limits {
             cached_tokens: 100_000,
             tokens_per_user: 100,
             environments: EnvironmentLimits::default(),
+            sessions: SessionLimits::default(),
             clone_timeout: Duration::from_secs(30 * 60),
             clone_silence: Duration::from_secs(60),
         }
@@ -279,6 +288,8 @@ impl ServeArgs {
             "0" | "0s" => Some(Duration::ZERO),
             text => time("--revocation-bound", text, &mut mistakes),
         };
+        let session_lifetime = session_time("--session-lifetime", &self.session_lifetime, &mut mistakes);
+        let session_idle = session_time("--session-idle-timeout", &self.session_idle_timeout, &mut mistakes);
         let clone_timeout = time("--clone-timeout", &self.clone_timeout, &mut mistakes);
         let clone_silence = time("--clone-silence", &self.clone_silence, &mut mistakes);
         let free_space_reserve = self.free_space_reserve.as_deref().and_then(|text| match text {
@@ -293,32 +304,34 @@ impl ServeArgs {
         let named = |file: &PathBuf| !file.as_os_str().is_empty();
         let of_git = || std::env::var_os("GIT_CONFIG_GLOBAL").map(PathBuf::from).filter(named);
         let git_config = self.git_config.filter(named).or_else(of_git);
-        let times = revocation_bound.zip(clone_timeout).zip(clone_silence);
+        let sessions = session_lifetime.zip(session_idle).map(|(lifetime, idle)| SessionLimits { lifetime, idle });
+        let times = revocation_bound.zip(clone_timeout).zip(clone_silence).zip(sessions);
         match (listen, tokens_per_user, times) {
-            (Some(listen), Some(tokens_per_user), Some(((revocation_bound, clone_timeout), clone_silence)))
-                if mistakes.is_empty() =>
-            {
-                Ok(Config {
-                    listen,
-                    public_url,
-                    cors_allowed_origins,
-                    trusted_proxies,
-                    metrics_listen,
-                    traces,
-                    data: self.data,
-                    local_runner,
-                    git_config,
-                    free_space_reserve,
-                    limits: Limits {
-                        revocation_bound,
-                        tokens_per_user,
-                        environments,
-                        clone_timeout,
-                        clone_silence,
-                        ..Limits::default()
-                    },
-                })
-            }
+            (
+                Some(listen),
+                Some(tokens_per_user),
+                Some((((revocation_bound, clone_timeout), clone_silence), sessions)),
+            ) if mistakes.is_empty() => Ok(Config {
+                listen,
+                public_url,
+                cors_allowed_origins,
+                trusted_proxies,
+                metrics_listen,
+                traces,
+                data: self.data,
+                local_runner,
+                git_config,
+                free_space_reserve,
+                limits: Limits {
+                    revocation_bound,
+                    tokens_per_user,
+                    environments,
+                    sessions,
+                    clone_timeout,
+                    clone_silence,
+                    ..Limits::default()
+                },
+            }),
             (None | Some(_), None | Some(_), None | Some(_)) => Err(Mistakes(mistakes)),
         }
     }
@@ -354,6 +367,16 @@ fn time(flag: &str, text: &str, mistakes: &mut Vec<String>) -> Option<Duration> 
     let time = time.filter(|time| (1..=24 * 60 * 60).contains(&time.as_secs()) && time.subsec_nanos() == 0);
     if time.is_none() {
         mistakes.push(format!("{flag} {text}: must be a time from 1s to 24h, such as 60s, 30m or 2h"));
+    }
+    time
+}
+
+/// How long people may stay signed in.
+fn session_time(flag: &str, text: &str, mistakes: &mut Vec<String>) -> Option<Duration> {
+    let time = humantime::parse_duration(text).ok();
+    let time = time.filter(|time| (60..=90 * 24 * 60 * 60).contains(&time.as_secs()) && time.subsec_nanos() == 0);
+    if time.is_none() {
+        mistakes.push(format!("{flag} {text}: must be a time from 1m to 90d, such as 30m, 12h or 7d"));
     }
     time
 }

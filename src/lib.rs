@@ -17,6 +17,8 @@ pub mod embedded;
 #[cfg(feature = "server")]
 pub mod environments;
 #[cfg(feature = "server")]
+pub mod form;
+#[cfg(feature = "server")]
 pub mod grpc;
 #[cfg(any(feature = "server", feature = "remote-verifier"))]
 pub mod lookups;
@@ -31,3 +33,5 @@ pub mod service;
 pub mod store;
 #[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
+pub mod web;

@@ -13,7 +13,12 @@ use latchkey::{
     auth::{AuthLayer, Cache, Peer, QueueFull, Recorder, Verifier},
     config::Limits,
     connect::{Connect, NativeGrpc},
-    domain::{audit::Observation, ids::TokenId, principal::Origin, token::SigningKeys},
+    domain::{
+        audit::Observation,
+        principal::{Credential, Origin},
+        site::Site,
+        token::SigningKeys,
+    },
     embedded::Role,
     grpc::{EnvironmentApi, IdentityApi},
     pb::{
@@ -57,7 +62,7 @@ impl Recorder for Silent {
 
     fn observe(&self, _seen: Observation) {}
 
-    fn used(&self, _token: TokenId, _at: OffsetDateTime, _origin: &Origin) {}
+    fn used(&self, _credential: Credential, _at: OffsetDateTime, _origin: &Origin) {}
 }
 
 impl Stack {
@@ -71,7 +76,8 @@ impl Stack {
         let cache = Arc::new(Cache::new(bound, limits.cached_tokens));
         tokio::spawn(CredentialChanges::new(Arc::clone(&cache), [store.clone()]).run(CancellationToken::new()));
         let verifier = Arc::new(Verifier::start(Arc::clone(&keys), source, Arc::clone(&cache)));
-        let auth = AuthLayer::new(verifier, Arc::new(Silent), Arc::default());
+        let site = Arc::new(Site::new("http://127.0.0.1:8080").unwrap());
+        let auth = AuthLayer::new(verifier, Arc::new(Silent), Arc::default(), site);
         let environments = Environments::new(
             store.clone(),
             Standing::new(store, limits.revocation_bound),

@@ -18,7 +18,7 @@ use latchkey::{
     auth::{AuthLayer, Cache, Caller, Peer, Verifier},
     config::Limits,
     connect::Connect,
-    domain::{ids::RequestId, token::SigningKeys},
+    domain::{ids::RequestId, site::Site, token::SigningKeys},
     embedded::Role,
     grpc::IdentityApi,
     pb::{self, gitpod::v1::identity_service_server::IdentityServiceServer},
@@ -62,13 +62,14 @@ impl Handler {
                 tokio::spawn(CredentialChanges::new(Arc::clone(&cache), [store.clone()]).run(CancellationToken::new()));
                 let keys = Arc::new(SigningKeys::parse(&text).unwrap());
                 let source = Arc::new(StoredCredentials::new(store.clone()));
-                let recorder = QueuedRecorder::new(store, organization.into());
+                let recorder = QueuedRecorder::new(store, organization.into(), limits.sessions.idle);
                 tokio::spawn({
                     let recorder = recorder.clone();
                     async move { recorder.run(CancellationToken::new()).await }
                 });
-                let auth =
-                    AuthLayer::new(Arc::new(Verifier::start(keys, source, cache)), Arc::new(recorder), Arc::default());
+                let site = Arc::new(Site::new("http://127.0.0.1:8080").unwrap());
+                let verifier = Arc::new(Verifier::start(keys, source, cache));
+                let auth = AuthLayer::new(verifier, Arc::new(recorder), Arc::default(), site);
                 let routes = Routes::new(IdentityServiceServer::new(IdentityApi));
                 let connect =
                     Connect::new(routes, [pb::FILE_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET]).unwrap();

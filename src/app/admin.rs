@@ -5,7 +5,7 @@ use std::{io::Write, time::Duration};
 use clap::{ArgGroup, Subcommand};
 use time::Date;
 
-use super::{AppError, database::data_directory, operator::Operator, signing_keys};
+use super::{AppError, database::data_directory, operator::Operator, pages, signing_keys};
 use crate::{
     config::DataArgs,
     domain::{
@@ -76,6 +76,12 @@ pub enum AdminCommand {
         /// Its ID
         #[arg(value_parser = token_id)]
         id: TokenId,
+    },
+    /// Make a link that signs somebody in with a browser, once, in the next ten minutes: where there is no OpenID provider
+    SignInLink {
+        /// The user's address [default: that of the first admin]
+        #[arg(long, value_name = "EMAIL")]
+        user: Option<String>,
     },
     /// Drop the audit log's entries of whole months: all that is older
     DropAuditLogs {
@@ -180,6 +186,17 @@ async fn act(
         }
         AdminCommand::ListTokens { user } => operator.list_tokens(user.as_deref(), out).await,
         AdminCommand::RevokeToken { id } => operator.revoke_token(id).await,
+        AdminCommand::SignInLink { user } => {
+            let public_url = operator.links_public_url().await?;
+            let user = match user {
+                Some(email) => operator.user(&email).await?,
+                None => operator.first_admin().await?,
+            };
+            let keys = signing_keys::for_command(data, &operator.store).await?;
+            let command = "latchkey admin sign-in-link";
+            let link = pages::sign_in_link(&operator.store, &keys, &public_url, &user, command).await?;
+            print(out, &format!("{}\n", link.expose()))
+        }
         AdminCommand::DropAuditLogs { before } => {
             let dropped = operator.drop_audit_logs(before).await?;
             for month in &dropped.months {

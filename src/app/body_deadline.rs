@@ -75,7 +75,7 @@ impl<Inner: Service<Request<Body>>> Service<Request<Body>> for BodyDeadlineServi
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let BodyDeadlineLayer { whole, public_stream, silence, .. } = self.layer;
-        let policy = policy::of_path(request.uri().path());
+        let policy = policy::of_request(request.method(), request.uri().path());
         let may_last = policy.is_some_and(|policy| policy.who == Who::Public && policy.streams == Streams::Both);
         let whole = if may_last { public_stream } else { whole };
         // Most bodies are there at once: no timer for those that are known to be empty.

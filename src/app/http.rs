@@ -29,6 +29,7 @@ use crate::{
         },
         supervisor::v1::environment_ops_service_server::EnvironmentOpsServiceServer,
     },
+    web::{self, Pages},
 };
 
 /// The services of the contract.
@@ -84,7 +85,7 @@ pub(super) fn connect<H: Health>(services: Services, health: HealthServer<H>, li
 }
 
 /// Everything on the port.
-pub(super) fn router(connect: Connect, oauth: OAuthApi, readiness: Arc<Readiness>) -> Router {
+pub(super) fn router(connect: Connect, oauth: OAuthApi, pages: Pages, readiness: Arc<Readiness>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route(
@@ -97,6 +98,7 @@ pub(super) fn router(connect: Connect, oauth: OAuthApi, readiness: Arc<Readiness
             }),
         )
         .merge(oauth::router(oauth))
+        .merge(web::router(pages))
         .fallback_service(connect)
 }
 

@@ -13,6 +13,7 @@ use crate::{
     auth::{AuthLayer, Caller, CredentialSource, Guesses, Recorder, Refusal, Verifier, VerifyError},
     config::{Limits, TrustedProxies},
     connect::Errors,
+    domain::site::Site,
 };
 
 /// Puts everything in front of the services that has nothing to do with what they are.
@@ -30,6 +31,7 @@ pub fn in_front<S, R, Inner>(
     verifier: Arc<Verifier<S>>,
     recorder: Arc<R>,
     guesses: Arc<Guesses>,
+    site: Arc<Site>,
     limits: &Limits,
     trusted_proxies: TrustedProxies,
     cors_allowed_origins: &[String],
@@ -41,7 +43,7 @@ where
 {
     let service = body_deadline::BodyDeadlineLayer::new(limits, again(&verifier)).layer(service);
     let service = refusal::RefusalLayer::new(errors).layer(service);
-    let service = AuthLayer::new(verifier, recorder, guesses).layer(service);
+    let service = AuthLayer::new(verifier, recorder, guesses, site).layer(service);
     let service = trace::TraceLayer.layer(service);
     let service = forwarded::ForwardedLayer::new(trusted_proxies).layer(service);
     let service = cors::layer(cors_allowed_origins).layer(service);

@@ -14,6 +14,7 @@ mod http;
 mod layers;
 mod listen;
 mod operator;
+mod pages;
 mod paths;
 mod prepare;
 mod privileges;
@@ -38,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{Cache, Guesses, Verifier},
     config::{Config, Traces},
-    domain::clock::boot_time,
+    domain::{clock::boot_time, secret::Secret},
     grpc::{
         EnvironmentApi, EnvironmentOpsApi, EnvoyApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi,
         TokenApi, UserApi,
@@ -46,10 +47,11 @@ use crate::{
     oauth::OAuthApi,
     service::{
         AuditLogs, CredentialChanges, Environments, Events, Introspection, ProxiedRequests, QueuedRecorder,
-        Revocations, Runners, Standing, StoredCredentials, Tokens, Users, check_signing_keys,
+        Revocations, Runners, Sessions, SignInLinks, Standing, StoredCredentials, Tokens, Users, check_signing_keys,
     },
-    store::Store,
+    store::{RunningServer, Store},
     telemetry,
+    web::{self, Pages},
 };
 
 use prepare::Prepared;
@@ -152,7 +154,7 @@ pub async fn run(
             privileges::serve(config, listeners, &database, prepared, announcement, shutdown).await
         }
         Ok(prepared) => {
-            let serving = serve(config, listeners, prepared, || announce(&announcement), shutdown);
+            let serving = serve(config, listeners, prepared, |link| announce(&with_link(announcement, link)), shutdown);
             tokio::select! {
                 outcome = serving => outcome,
                 () = database.keep_running() => Ok(()),
@@ -194,7 +196,18 @@ pub async fn run_prepared(
 ) -> Result<(), AppError> {
     let privileges::Taken { config, listeners, prepared, announcement } = taken;
     let listeners = listeners.into_tokio().map_err(|error| AppError::Refused(error.to_string()))?;
-    serve(config, listeners, prepared, || announce(&announcement), shutdown).await
+    serve(config, listeners, prepared, |link| announce(&with_link(announcement, link)), shutdown).await
+}
+
+/// What is announced, with the link by which people sign in, if there is one.
+fn with_link(announcement: String, link: Option<Secret>) -> String {
+    match link {
+        Some(link) => format!(
+            "{announcement}\nTo sign in, open this within ten minutes; it can be used once:\n  {}",
+            link.expose()
+        ),
+        None => announcement,
+    }
 }
 
 struct Listeners {
@@ -207,7 +220,7 @@ async fn serve(
     config: Config,
     Listeners { address, api, metrics: metrics_listener }: Listeners,
     Prepared { serving_urls, organization, signing_keys: (_, keys), runner }: Prepared,
-    started: impl FnOnce(),
+    started: impl FnOnce(Option<Secret>),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AppError> {
     let metrics = telemetry::metrics();
@@ -224,7 +237,7 @@ async fn serve(
     let working = CancellationToken::new();
     let recording = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let recorder = QueuedRecorder::new(store.clone(), organization);
+    let recorder = QueuedRecorder::new(store.clone(), organization, config.limits.sessions.idle);
     let mut recorder_task = tokio::spawn({
         let (recorder, recording) = (recorder.clone(), recording.clone());
         async move { recorder.run(recording).await }
@@ -233,6 +246,10 @@ async fn serve(
     let operations = environments::start(runner, organization, &store, &working, &mut tasks).await?;
 
     let public_url: Arc<str> = config.public_url.clone().unwrap_or_else(|| format!("http://{address}")).into();
+    let site = pages::site(&public_url)?;
+    let takes_links = pages::takes_links(address);
+    let server = RunningServer { public_url: public_url.to_string(), takes_links };
+    tasks.spawn(pages::be_seen(store.clone(), server, working.clone()));
     let own_runner = operations.as_ref().map(|(runner, _)| *runner);
     let standing = Standing::new(verifying.clone(), config.limits.revocation_bound);
     tasks.spawn(standing.clone().run(working.clone()));
@@ -263,13 +280,29 @@ async fn serve(
     let introspection = Introspection::new(Arc::clone(&verifier));
     let revocations = Revocations::new(tokens.clone(), Arc::clone(&verifier));
     let oauth = OAuthApi::new(introspection.clone(), revocations, Arc::clone(&public_url), config.limits.request_bytes);
+    let users = Users::new(store.clone(), Arc::clone(&cache));
+    let pages = Pages::new(web::Parts {
+        site: Arc::clone(&site),
+        users: users.clone(),
+        tokens: tokens.clone(),
+        sessions: Sessions::new(store.clone(), Arc::clone(&cache), Arc::clone(&verifier)),
+        sign_in_links: SignInLinks::new(
+            store.clone(),
+            Arc::clone(&keys),
+            Arc::clone(&guesses),
+            config.limits.sessions,
+            takes_links,
+        ),
+        session_limits: config.limits.sessions,
+        request_bytes: config.limits.request_bytes,
+    });
     let tokens = TokenApi::new(tokens, introspection);
     let services = http::Services {
-        users: UserApi::new(Users::new(store.clone(), Arc::clone(&cache)), tokens.clone()),
+        users: UserApi::new(users, tokens.clone()),
         tokens,
         identity: IdentityApi,
         events: EventApi::new(events, AuditLogs::new(store.clone())),
-        environments: EnvironmentApi::new(environments.clone(), public_url),
+        environments: EnvironmentApi::new(environments.clone(), Arc::clone(&public_url)),
         runners: RunnerApi::new(Runners::new(store.clone(), own_runner)),
         runner_configuration: RunnerConfigurationApi::new(environments.clone()),
         operations: EnvironmentOpsApi::new(environments),
@@ -286,11 +319,12 @@ async fn serve(
 
     let connect = http::connect(services, health, &config.limits);
     let errors = connect.errors();
-    let service = http::router(connect, oauth, readiness);
+    let service = http::router(connect, oauth, pages, readiness);
+    let links = store.clone();
     let gauges = gauges::Gauges { serving: store, verifying, recorder: recorder.clone(), cache, started: boot_time() };
     let recorder = Arc::new(recorder);
     let (proxies, origins) = (config.trusted_proxies, &config.cors_allowed_origins);
-    let service = in_front(service, errors, verifier, recorder, guesses, &config.limits, proxies, origins);
+    let service = in_front(service, errors, verifier, recorder, guesses, site, &config.limits, proxies, origins);
 
     if let Some(listener) = metrics_listener {
         let (limits, working) = (config.limits.clone(), working.clone());
@@ -301,7 +335,8 @@ async fn serve(
     // Whoever reads the announcement may ask for the end at once: that is heard from here on.
     let shutdown = shutdown.shared();
     let _ = shutdown.clone().now_or_never();
-    started();
+    let link = if takes_links { pages::first_link(&links, &keys, &public_url, organization).await } else { None };
+    started(link);
     let outcome = tokio::select! {
         () = listen::serve(api, service, &config.limits, async { shutdown.await; watched.cancel(); draining.drain().await }) => Ok(()),
         () = telemetry::upkeep(metrics) => Ok(()),

@@ -87,6 +87,30 @@ impl Operator {
         })
     }
 
+    pub(super) async fn first_admin(&self) -> Result<PrincipalRecord, AppError> {
+        self.store.first_admin(self.organization).await?.ok_or_else(|| {
+            AppError::Refused(
+                "there is no admin who can act; add one with 'latchkey admin create-user --admin --email EMAIL'"
+                    .to_owned(),
+            )
+        })
+    }
+
+    /// Where people use links that sign them in.
+    pub(super) async fn links_public_url(&self) -> Result<String, AppError> {
+        match self.store.server_running().await? {
+            Some(server) if server.takes_links => Ok(server.public_url),
+            Some(server) => Err(AppError::Refused(format!(
+                "people do not sign in by links at {}: others can reach it, or there is an OpenID provider",
+                server.public_url
+            ))),
+            None => Err(AppError::Refused(
+                "no server runs on this database, so that a link would lead nowhere; start one with 'latchkey serve'"
+                    .to_owned(),
+            )),
+        }
+    }
+
     pub(super) async fn create_token(
         &self,
         holder: &PrincipalRecord,
@@ -100,7 +124,8 @@ impl Operator {
             organization_id: self.organization,
             principal_id: holder.id,
             creator_id: holder.id,
-            created_by_token_id: None,
+            created_with: None,
+            idempotency_key: None,
             asked,
             limit,
         };

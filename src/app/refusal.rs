@@ -17,7 +17,7 @@ use crate::{
         policy::{self, Door},
     },
     connect::Errors,
-    oauth,
+    oauth, web,
 };
 
 /// Puts [`RefusalService`] in front of a service.
@@ -70,9 +70,10 @@ where
 
 impl<Inner> RefusalService<Inner> {
     fn refuse(&self, request: &Request<Body>, refusal: Refusal) -> Response<Body> {
-        match policy::of_path(request.uri().path()).map_or(Door::Rpc, |policy| policy.door) {
+        match policy::of_request(request.method(), request.uri().path()).map_or(Door::Rpc, |policy| policy.door) {
             Door::Rpc => self.refuse_rpc(request.headers(), refusal),
             Door::OAuth => oauth::refuse(request.headers(), refusal),
+            Door::Page => web::refuse(request, refusal),
         }
     }
 

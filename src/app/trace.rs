@@ -56,13 +56,14 @@ where
         // Only names that we know: a path is the client's text.
         let path = request.uri().path();
         let path = policy::split_environment(path).map_or(path, |(_, path)| path);
-        let rpc = policy::of_path(path).map_or("other", |policy| policy.rpc);
+        let rpc = policy::of_request(request.method(), path).map_or("other", |policy| policy.rpc);
         let span = tracing::debug_span!(
             "request",
             request_id = %id,
             rpc,
             principal = Empty,
             token_id = Empty,
+            session_id = Empty,
             otel.name = Empty,
             otel.kind = Empty,
             otel.status_code = Empty,

@@ -19,13 +19,15 @@ use super::entries::{Entries, Map, Mark};
 use crate::domain::{
     clock::boot_time,
     credential::StoredCredential,
-    ids::{EnvironmentId, PrincipalId},
+    ids::{EnvironmentId, PrincipalId, SessionId},
     principal::Credential,
     token::CredentialKind,
 };
 
 /// Environment tokens that are remembered: they live for an hour at the most.
 const ENVIRONMENT_TOKENS: usize = 10_000;
+/// Sessions that are remembered: of as many people at once.
+const SESSIONS: usize = 10_000;
 
 /// How long it counts that there is nothing of an ID: rows that are added, such as those that an operator restores, are not told of.
 const NOTHING: Duration = Duration::from_secs(5);
@@ -57,6 +59,7 @@ pub struct Cache {
     bound: Duration,
     personal_access_tokens: Entries<Memory>,
     environment_tokens: Entries<Memory>,
+    sessions: Entries<Memory>,
     heard: Heard,
 }
 
@@ -78,6 +81,7 @@ impl Cache {
             bound,
             personal_access_tokens: Entries::new(QuickCache::new(personal_access_tokens)),
             environment_tokens: Entries::new(QuickCache::new(ENVIRONMENT_TOKENS)),
+            sessions: Entries::new(QuickCache::new(SESSIONS)),
             heard: Heard::default(),
         }
     }
@@ -91,7 +95,7 @@ impl Cache {
     /// Credentials that are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.personal_access_tokens.map().len() + self.environment_tokens.map().len()
+        self.personal_access_tokens.map().len() + self.environment_tokens.map().len() + self.sessions.map().len()
     }
 
     /// Whether none is.
@@ -169,6 +173,8 @@ impl Cache {
         match kind {
             CredentialKind::PersonalAccessToken => &self.personal_access_tokens,
             CredentialKind::EnvironmentToken => &self.environment_tokens,
+            // A link is never looked up here, but that there is nothing of it.
+            CredentialKind::Session | CredentialKind::SignInLink => &self.sessions,
         }
     }
 
@@ -177,15 +183,21 @@ impl Cache {
         self.personal_access_tokens.forget::<Remembered>(id);
         self.environment_tokens.forget::<Remembered>(id);
         self.environment_tokens.forget_where(|found: &Remembered| {
-            found.stored().is_some_and(|stored| stored.credential.token_id().uuid() == id)
+            found.stored().and_then(|stored| stored.credential.token_id()).is_some_and(|token| token.uuid() == id)
         });
     }
 
-    /// Forgets every token of a principal.
+    /// Forgets a session.
+    pub fn forget_session(&self, id: SessionId) {
+        self.sessions.forget::<Remembered>(id.uuid());
+    }
+
+    /// Forgets every token and session of a principal.
     pub fn forget_principal(&self, id: PrincipalId) {
         let is_theirs = |found: &Remembered| found.stored().is_some_and(|stored| stored.principal_id == id);
         self.personal_access_tokens.forget_where(is_theirs);
         self.environment_tokens.forget_where(is_theirs);
+        self.sessions.forget_where(is_theirs);
     }
 
     /// Forgets the tokens of an environment.
@@ -193,7 +205,7 @@ impl Cache {
         self.environment_tokens.forget_where(|found: &Remembered| {
             found.stored().is_some_and(|stored| match stored.credential {
                 Credential::EnvironmentToken { environment_id, .. } => environment_id == id,
-                Credential::PersonalAccessToken { .. } => false,
+                Credential::PersonalAccessToken { .. } | Credential::Session { .. } => false,
             })
         });
     }
@@ -202,6 +214,7 @@ impl Cache {
     pub fn clear(&self) {
         self.personal_access_tokens.clear::<Remembered>();
         self.environment_tokens.clear::<Remembered>();
+        self.sessions.clear::<Remembered>();
     }
 }
 

@@ -49,7 +49,7 @@ impl Caller {
     pub fn environment(&self) -> Option<EnvironmentId> {
         match self.actor.credential {
             Credential::EnvironmentToken { environment_id, .. } => Some(environment_id),
-            Credential::PersonalAccessToken { .. } => None,
+            Credential::PersonalAccessToken { .. } | Credential::Session { .. } => None,
         }
     }
 }

@@ -21,6 +21,16 @@ use crate::domain::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
+/// Where a request comes from.
+#[must_use]
+pub fn origin(Parts { headers, extensions, .. }: &Parts) -> Origin {
+    Origin {
+        peer: extensions.get::<Peer>().map(|peer| peer.0),
+        user_agent: headers.get(header::USER_AGENT).and_then(|text| headers::user_agent(text.as_bytes())),
+        request_id: extensions.get::<RequestId>().copied().unwrap_or_else(RequestId::generate),
+    }
+}
+
 /// A caller, nobody (for public RPCs), or why not.
 pub(super) type Decided = Result<Option<Caller>, Refusal>;
 
@@ -49,7 +59,7 @@ impl Entering {
         parts.extensions.remove::<Caller>();
         parts.extensions.remove::<Refusal>();
         let environment = address_environment(&mut parts);
-        let policy = policy::of_path(parts.uri.path())
+        let policy = policy::of_request(&parts.method, parts.uri.path())
             // An environment's own URL serves its operations, and nothing else.
             .filter(|policy| environment.is_none() || policy.who == Who::EnvironmentHolder);
         let is_verified = policy.is_some_and(|policy| policy.who != Who::Public);
@@ -61,13 +71,12 @@ impl Entering {
         &self.parts.headers
     }
 
+    pub(super) const fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
     pub(super) fn origin(&self) -> Origin {
-        let Parts { headers, extensions, .. } = &self.parts;
-        Origin {
-            peer: extensions.get::<Peer>().map(|peer| peer.0),
-            user_agent: headers.get(header::USER_AGENT).and_then(|text| headers::user_agent(text.as_bytes())),
-            request_id: extensions.get::<RequestId>().copied().unwrap_or_else(RequestId::generate),
-        }
+        origin(&self.parts)
     }
 
     /// The request with what was decided, and emptied if it was refused.

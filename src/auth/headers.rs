@@ -30,13 +30,15 @@ pub(super) enum Given<'a> {
         /// The password.
         token: Secret,
     },
+    /// A session, in the cookie that browsers send along.
+    Cookie(&'a str),
 }
 
 impl Given<'_> {
     /// What is to be verified.
     pub(super) fn token(&self) -> &str {
         match self {
-            Self::Bearer(token) => token,
+            Self::Bearer(token) | Self::Cookie(token) => token,
             Self::Basic { token, .. } => token.expose(),
         }
     }
@@ -46,9 +48,10 @@ impl Given<'_> {
         let id = match stored.credential {
             Credential::PersonalAccessToken { id, .. } => id.uuid(),
             Credential::EnvironmentToken { id, .. } => id.uuid(),
+            Credential::Session { id } => id.uuid(),
         };
         match self {
-            Self::Bearer(_) => true,
+            Self::Bearer(_) | Self::Cookie(_) => true,
             Self::Basic { name, .. } => *name == stored.principal_id.to_string() || *name == id.to_string(),
         }
     }
@@ -62,7 +65,7 @@ pub(super) fn given(headers: &HeaderMap, door: Door) -> Result<Given<'_>, NoToke
     }
     match door {
         Door::OAuth if scheme.eq_ignore_ascii_case("basic") => basic(rest).ok_or(NoToken::Scheme),
-        Door::OAuth | Door::Rpc => Err(NoToken::Scheme),
+        Door::OAuth | Door::Rpc | Door::Page => Err(NoToken::Scheme),
     }
 }
 
@@ -110,6 +113,7 @@ mod tests {
         given(&headers, door).map(|given| match given {
             Given::Bearer(token) => (None, token.to_owned()),
             Given::Basic { name, token } => (Some(name), token.expose().to_owned()),
+            Given::Cookie(_) => unreachable!("in no header of these"),
         })
     }
 

@@ -9,17 +9,18 @@ use std::{
 };
 
 use axum::body::Body;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use tonic::Code;
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 
 use super::{
+    browser::{self, Foreign},
     caller::Caller,
     entering::{Decided, Entering, Passed},
     guesses::Guesses,
-    headers,
-    policy::{Access, Policy, Who},
+    headers::{self, Given},
+    policy::{Access, Door, Policy, Who},
     recorder::{QueueFull, Recorder},
     refusal::Refusal,
     verifier::{CredentialSource, Verifier, VerifyError},
@@ -30,6 +31,7 @@ use crate::domain::{
     credential::StoredCredential,
     ids::EnvironmentId,
     principal::{Actor, Credential, Origin, Role},
+    site::Site,
 };
 
 /// Puts [`AuthService`] in front of a service.
@@ -39,12 +41,14 @@ struct Shared<S, R> {
     verifier: Arc<Verifier<S>>,
     recorder: Arc<R>,
     guesses: Arc<Guesses>,
+    site: Arc<Site>,
 }
 
 impl<S, R> AuthLayer<S, R> {
-    /// Verifies with one, tells another, and counts what is no token with the third, which is the same for every door.
-    pub fn new(verifier: Arc<Verifier<S>>, recorder: Arc<R>, guesses: Arc<Guesses>) -> Self {
-        Self(Arc::new(Shared { verifier, recorder, guesses }))
+    /// Verifies with one, tells another, and counts what is no token with the third, which is the same for every door. Pages are asked
+    /// for at the last.
+    pub fn new(verifier: Arc<Verifier<S>>, recorder: Arc<R>, guesses: Arc<Guesses>, site: Arc<Site>) -> Self {
+        Self(Arc::new(Shared { verifier, recorder, guesses, site }))
     }
 }
 
@@ -113,11 +117,11 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
     fn decide_at_once(&self, entering: &Entering) -> Option<Decided> {
         let Some(policy) = entering.policy else { return Some(Err(Refusal::UnknownRpc)) };
         if policy.who == Who::Public {
-            return Some(Ok(None));
+            return Some(self.admit_anybody(policy, entering));
         }
-        let verified = entering.verifying.in_scope(|| match headers::given(entering.headers(), policy.door) {
+        let verified = entering.verifying.in_scope(|| match self.given(policy, entering) {
             Ok(given) => self.verifier.recall(given.token()).map(|verified| named(&given, verified)),
-            Err(no_token) => Some(Err(Unverified::NoToken(no_token))),
+            Err(unverified) => Some(Err(unverified)),
         })?;
         if verified.is_ok() && !self.recorder.has_room() {
             return None;
@@ -128,7 +132,7 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
     /// The same of any request, however long it takes.
     async fn decide(&self, entering: &Entering) -> Decided {
         let Some(policy) = entering.policy else { return Err(Refusal::UnknownRpc) };
-        let verify = || self.verify(policy, entering.headers()).instrument(entering.verifying.clone());
+        let verify = || self.verify(policy, entering).instrument(entering.verifying.clone());
         let mut verified = verify().await;
         if verified.is_ok() && !self.recorder.has_room() {
             self.recorder.room().await.map_err(|QueueFull| Refusal::unavailable())?;
@@ -150,7 +154,7 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
             Err(unverified) => return Err(self.refuse(unverified, policy, origin)),
         };
         note(&stored);
-        self.recorder.used(stored.credential.token_id(), stored.read_at, &origin);
+        self.recorder.used(stored.credential, stored.read_at, &origin);
         let caller = Caller::new(&stored, origin);
         if let Err(why) = permit(policy, &stored, entering.environment) {
             tracing::info!(rpc = policy.rpc, principal = %stored.principal_id, reason = why, "permission denied");
@@ -184,8 +188,28 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
         self.recorder.observe(observation(policy, caller.actor(), action, outcome, why));
     }
 
-    async fn verify(&self, policy: &Policy, headers: &HeaderMap) -> Result<StoredCredential, Unverified> {
-        let given = headers::given(headers, policy.door).map_err(Unverified::NoToken)?;
+    /// What a request brings to be let in.
+    fn given<'a>(&self, policy: &Policy, entering: &'a Entering) -> Result<Given<'a>, Unverified> {
+        match policy.door {
+            Door::Rpc | Door::OAuth => headers::given(entering.headers(), policy.door).map_err(Unverified::NoToken),
+            Door::Page => {
+                let session = browser::session(entering.parts(), &self.site).map_err(Unverified::Foreign)?;
+                session.map(Given::Cookie).map_err(Unverified::NoToken)
+            }
+        }
+    }
+
+    /// Whether what is public is for whoever asks: of pages, what browsers send for others is not.
+    fn admit_anybody(&self, policy: &'static Policy, entering: &Entering) -> Decided {
+        if policy.door == Door::Page {
+            let admitted = browser::admit_anybody(entering.parts(), &self.site);
+            admitted.map_err(|foreign| self.refuse(Unverified::Foreign(foreign), policy, entering.origin()))?;
+        }
+        Ok(None)
+    }
+
+    async fn verify(&self, policy: &Policy, entering: &Entering) -> Result<StoredCredential, Unverified> {
+        let given = self.given(policy, entering)?;
         named(&given, self.verifier.verify(given.token()).await)
     }
 
@@ -196,6 +220,7 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
         match unverified {
             // A call without a credential is a mistake, and not worth a word in the audit log.
             Unverified::NoToken(_) => Refusal::stranger(),
+            Unverified::Foreign(foreign) => Refusal::PermissionDenied(foreign.message().to_owned()),
             // Anybody can write such a number: it is no news each time, and /readyz has it.
             Unverified::Token(VerifyError::KeyNotHere(_) | VerifyError::Unavailable) => Refusal::unavailable(),
             Unverified::Token(VerifyError::Ended(stored, ended)) => {
@@ -219,6 +244,7 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
                     organization_id: None,
                     principal: None,
                     token_id: None,
+                    session_id: None,
                     action: Action::CredentialRefuse,
                     rpc: "",
                     outcome: Outcome::Denied,
@@ -240,22 +266,27 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
 }
 
 /// What was verified, if it was given as its holder's.
-fn named(
-    given: &headers::Given<'_>,
-    verified: Result<StoredCredential, VerifyError>,
-) -> Result<StoredCredential, Unverified> {
+fn named(given: &Given<'_>, verified: Result<StoredCredential, VerifyError>) -> Result<StoredCredential, Unverified> {
     let stored = verified.map_err(Unverified::Token)?;
     if given.names_holder(&stored) { Ok(stored) } else { Err(Unverified::OtherName(Box::new(stored))) }
 }
 
 /// Says whose request this is, in the logs and traces of whoever asked for them.
 fn note(stored: &StoredCredential) {
-    let (principal, token_id) = (field::display(stored.principal_id), field::display(stored.credential.token_id()));
-    Span::current().record("principal", principal).record("token_id", token_id);
+    let span = Span::current();
+    span.record("principal", field::display(stored.principal_id));
+    if let Some(id) = stored.credential.token_id() {
+        span.record("token_id", field::display(id));
+    }
+    if let Some(id) = stored.credential.session_id() {
+        span.record("session_id", field::display(id));
+    }
 }
 
 enum Unverified {
     NoToken(NoToken),
+    /// A browser sent it for somebody else's page, or by somebody else's name.
+    Foreign(Foreign),
     Token(VerifyError),
     /// A good token, as the password of somebody else.
     OtherName(Box<StoredCredential>),
@@ -265,6 +296,7 @@ impl Unverified {
     const fn reason(&self) -> &'static str {
         match self {
             Self::NoToken(no_token) => no_token.reason(),
+            Self::Foreign(foreign) => foreign.reason(),
             Self::Token(error) => error.reason(),
             Self::OtherName(_) => "another's user name",
         }
@@ -273,8 +305,16 @@ impl Unverified {
 
 /// Whether a good credential is good for this.
 fn permit(policy: &Policy, stored: &StoredCredential, addressed: Option<EnvironmentId>) -> Result<(), &'static str> {
+    let is_session = matches!(stored.credential, Credential::Session { .. });
+    if is_session != (policy.door == Door::Page) {
+        return Err(if is_session {
+            "a session is good for pages alone; use a personal access token"
+        } else {
+            "pages take a session alone; sign in"
+        });
+    }
     match (policy.who, stored.credential) {
-        (Who::Public, _) => Ok(()),
+        (Who::Public, _) | (Who::Caller, Credential::Session { .. }) => Ok(()),
         (Who::Caller, Credential::PersonalAccessToken { read_only, .. }) => {
             if read_only && policy.access == Access::Write {
                 Err("this token is read-only; use one that may write")
@@ -282,7 +322,7 @@ fn permit(policy: &Policy, stored: &StoredCredential, addressed: Option<Environm
                 Ok(())
             }
         }
-        (Who::Service, Credential::PersonalAccessToken { .. }) => {
+        (Who::Service, Credential::PersonalAccessToken { .. } | Credential::Session { .. }) => {
             if stored.role == Role::Service {
                 Ok(())
             } else {
@@ -292,7 +332,7 @@ fn permit(policy: &Policy, stored: &StoredCredential, addressed: Option<Environm
         (Who::Caller | Who::Service, Credential::EnvironmentToken { .. }) => {
             Err("an environment token is good for the operations of its environment alone; use a personal access token")
         }
-        (Who::EnvironmentHolder, Credential::PersonalAccessToken { .. }) => {
+        (Who::EnvironmentHolder, Credential::PersonalAccessToken { .. } | Credential::Session { .. }) => {
             Err("operations of an environment take an environment token; get one with CreateEnvironmentAccessToken")
         }
         (Who::EnvironmentHolder, Credential::EnvironmentToken { environment_id, .. }) => {
@@ -309,7 +349,8 @@ fn observation(policy: &Policy, actor: &Actor, action: Action, outcome: Outcome,
     Observation {
         organization_id: Some(actor.organization_id),
         principal: Some((actor.principal_id, actor.kind)),
-        token_id: Some(actor.credential.token_id()),
+        token_id: actor.credential.token_id(),
+        session_id: actor.credential.session_id(),
         action,
         rpc: policy.rpc,
         outcome,

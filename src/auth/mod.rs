@@ -3,6 +3,7 @@
 //! [`AuthLayer`] finds the policy of the RPC, verifies the credential through the [`Verifier`], and lets the request pass
 //! with a [`Caller`] or with a [`Refusal`] and no body. Nothing else can make a `Caller`: whoever holds one need not ask.
 
+mod browser;
 mod cache;
 mod caller;
 mod entering;
@@ -23,9 +24,10 @@ mod sync {
     pub(super) use std::sync::{Mutex, MutexGuard};
 }
 
+pub use browser::{cookie, session_cookie};
 pub use cache::Cache;
 pub use caller::Caller;
-pub use entering::Peer;
+pub use entering::{Peer, origin};
 pub use guesses::Guesses;
 pub use headers::user_agent;
 pub use layer::{AuthLayer, AuthService};

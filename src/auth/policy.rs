@@ -1,8 +1,13 @@
 //! Who may call what: one row for each RPC, page and endpoint. What has no row is refused.
 
+mod pages;
+
 use std::{collections::HashMap, sync::LazyLock};
 
 use foldhash::fast::FixedState;
+use http::Method;
+
+pub use pages::{PAGE_POLICIES, PagePolicy};
 
 use crate::domain::ids::EnvironmentId;
 
@@ -11,7 +16,7 @@ use crate::domain::ids::EnvironmentId;
 pub enum Who {
     /// Anybody, with or without a token.
     Public,
-    /// A principal with a personal access token.
+    /// A principal with a personal access token; at a page, with a session.
     Caller,
     /// A service account that may ask about others' tokens, with a personal access token.
     Service,
@@ -42,11 +47,13 @@ pub enum Streams {
 /// How something is asked for and answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
-    /// By the protocols that RPCs have; a page says no more than a status and a text.
+    /// By the protocols that RPCs have; what is none says no more than a status and a text.
     Rpc,
     /// As OAuth has it: a form by POST, errors of its own, and the token as the password of a client as well (RFC 6749, section
     /// 2.3.1), since that is all that most clients can do.
     OAuth,
+    /// By a browser, for a person: with a session in a cookie, and never with a token.
+    Page,
 }
 
 /// The policy of an RPC.
@@ -154,6 +161,12 @@ pub const OAUTH_POLICIES: &[Policy] = &[
 
 static BY_PATH: LazyLock<HashMap<&'static str, &'static Policy, FixedState>> =
     LazyLock::new(|| POLICIES.iter().chain(OAUTH_POLICIES).map(|policy| (policy.rpc, policy)).collect());
+
+/// The policy of what a request asks for: of a page, that depends on the method.
+#[must_use]
+pub fn of_request(method: &Method, path: &str) -> Option<&'static Policy> {
+    of_path(path).or_else(|| pages::of(method, path))
+}
 
 /// The policy of the RPC, or of the endpoint of OAuth, that a path names.
 #[must_use]

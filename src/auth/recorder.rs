@@ -4,7 +4,10 @@ use std::future::Future;
 
 use time::OffsetDateTime;
 
-use crate::domain::{audit::Observation, ids::TokenId, principal::Origin};
+use crate::domain::{
+    audit::Observation,
+    principal::{Credential, Origin},
+};
 
 /// What was seen could not be taken down, even after a wait: the request is not let through unseen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,6 @@ pub trait Recorder: Send + Sync + 'static {
     /// Takes a read or a refusal down for the audit log.
     fn observe(&self, seen: Observation);
 
-    /// Takes a token's use down. May be forgotten when there is too much of it.
-    fn used(&self, token: TokenId, at: OffsetDateTime, origin: &Origin);
+    /// Takes the use of a token, or of a session, down. May be forgotten when there is too much of it.
+    fn used(&self, credential: Credential, at: OffsetDateTime, origin: &Origin);
 }

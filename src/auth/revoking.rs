@@ -39,7 +39,7 @@ struct Query {
 
 impl Query {
     fn finds(self, found: &[StoredCredential]) {
-        let found = found.iter().map(|stored| (stored.credential.token_id().uuid(), stored.clone())).collect();
+        let found = found.iter().map(|stored| (stored.credential.key().1, stored.clone())).collect();
         assert!(self.answer.send(Ok(found)).is_ok(), "somebody waits for it");
     }
 }

@@ -62,7 +62,7 @@ pub enum VerifyError {
     Malformed(Malformed),
     /// No signing key made it, or nothing like it is stored though rows of its kind stay.
     Forged,
-    /// A signing key made it, and nothing is stored of it any more: environment tokens that have ended are cleared away.
+    /// A signing key made it, and nothing is stored of it any more: what has ended of most kinds is cleared away.
     Unknown,
     /// It is genuine, and good no more.
     Ended(Box<StoredCredential>, Ended),
@@ -117,6 +117,7 @@ pub struct Verifier<S> {
     cache: Arc<Cache>,
     personal_access_tokens: Lookups<Uuid, StoredCredential>,
     environment_tokens: Lookups<Uuid, StoredCredential>,
+    sessions: Lookups<Uuid, StoredCredential>,
     outcomes: Outcomes,
 }
 
@@ -129,6 +130,7 @@ impl<S: CredentialSource> Verifier<S> {
             cache,
             personal_access_tokens: lookups(CredentialKind::PersonalAccessToken),
             environment_tokens: lookups(CredentialKind::EnvironmentToken),
+            sessions: lookups(CredentialKind::Session),
             source,
             outcomes: Outcomes::new(),
         }
@@ -188,7 +190,7 @@ impl<S: CredentialSource> Verifier<S> {
     fn judge(&self, presented: &Presented<'_>, stored: Option<StoredCredential>) -> Verified {
         match stored {
             // That nothing is stored may be remembered of another text with its ID.
-            None if presented.kind() == CredentialKind::EnvironmentToken && self.keys.check_tag(presented).is_ok() => {
+            None if presented.kind().is_cleared_away() && self.keys.check_tag(presented).is_ok() => {
                 Err(VerifyError::Unknown)
             }
             Some(stored) if self.keys.matches(presented, &stored.digest) => match stored.judge(stored.read_at) {
@@ -244,6 +246,9 @@ impl<S: CredentialSource> Verifier<S> {
         let lookups = match kind {
             CredentialKind::PersonalAccessToken => &self.personal_access_tokens,
             CredentialKind::EnvironmentToken => &self.environment_tokens,
+            CredentialKind::Session => &self.sessions,
+            // Comes with no request: whoever opens a session with it is asked there.
+            CredentialKind::SignInLink => return Ok(None),
         };
         for _ in 0..2 {
             let mark = self.cache.mark(kind, id);

@@ -4,7 +4,7 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use time::OffsetDateTime;
 
-use super::ids::{AuditEntryId, OrganizationId, PrincipalId, RequestId, TokenId};
+use super::ids::{AuditEntryId, OrganizationId, PrincipalId, RequestId, SessionId, TokenId};
 use super::principal::{Actor, Origin, PrincipalKind};
 
 /// What was done. Written to the log as `noun_verb`.
@@ -44,6 +44,12 @@ pub enum Action {
     UserSuspend,
     /// A user may act again.
     UserUnsuspend,
+    /// Somebody signed in.
+    SessionCreate,
+    /// Somebody signed out, or a session was ended from another one.
+    SessionRevoke,
+    /// A link was made that signs somebody in.
+    SignInLinkCreate,
     /// A signing key was made the one that new tokens are made with.
     GenerationActivate,
     /// A signing key and every token made with it were revoked.
@@ -60,7 +66,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::TokenCreate,
         Self::TokenUpdate,
         Self::TokenRevoke,
@@ -78,6 +84,9 @@ impl Action {
         Self::ServiceAccountCreate,
         Self::UserSuspend,
         Self::UserUnsuspend,
+        Self::SessionCreate,
+        Self::SessionRevoke,
+        Self::SignInLinkCreate,
         Self::GenerationActivate,
         Self::GenerationRevoke,
         Self::AuditLogsDrop,
@@ -107,6 +116,9 @@ impl Action {
             Self::ServiceAccountCreate => "service_account_create",
             Self::UserSuspend => "user_suspend",
             Self::UserUnsuspend => "user_unsuspend",
+            Self::SessionCreate => "session_create",
+            Self::SessionRevoke => "session_revoke",
+            Self::SignInLinkCreate => "sign_in_link_create",
             Self::GenerationActivate => "generation_activate",
             Self::GenerationRevoke => "generation_revoke",
             Self::AuditLogsDrop => "audit_logs_drop",
@@ -130,12 +142,20 @@ pub enum SubjectType {
     ServiceAccount,
     /// An organization: what has no narrower subject.
     Organization,
+    /// A session of somebody in a browser.
+    Session,
 }
 
 impl SubjectType {
     /// Every type.
-    pub const ALL: [Self; 5] =
-        [Self::PersonalAccessToken, Self::Environment, Self::User, Self::ServiceAccount, Self::Organization];
+    pub const ALL: [Self; 6] = [
+        Self::PersonalAccessToken,
+        Self::Environment,
+        Self::User,
+        Self::ServiceAccount,
+        Self::Organization,
+        Self::Session,
+    ];
 
     /// As the log has it.
     #[must_use]
@@ -146,6 +166,7 @@ impl SubjectType {
             Self::User => "user",
             Self::ServiceAccount => "service_account",
             Self::Organization => "organization",
+            Self::Session => "session",
         }
     }
 }
@@ -226,6 +247,8 @@ pub struct Observation {
     pub principal: Option<(PrincipalId, PrincipalKind)>,
     /// Which token it was, when that is proven.
     pub token_id: Option<TokenId>,
+    /// Which session it was, when that is proven and it was one.
+    pub session_id: Option<SessionId>,
     /// What.
     pub action: Action,
     /// The full name of the RPC (`package.Service/Method`); empty for what is none of ours.
@@ -251,6 +274,8 @@ pub struct AuditEntry {
     pub actor: Option<(PrincipalId, PrincipalKind)>,
     /// With which token.
     pub token_id: Option<TokenId>,
+    /// In which session, if it was no token.
+    pub session_id: Option<SessionId>,
     /// What, as [`Action::as_str`] has it.
     pub action: String,
     /// The full name of the RPC, or the command.

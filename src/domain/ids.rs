@@ -56,6 +56,12 @@ identifiers! {
     TokenId;
     /// Names an environment token: a credential for one environment's operations.
     EnvironmentTokenId;
+    /// Names a session of somebody in a browser; public.
+    SessionId;
+    /// Names a link that opens a session, once.
+    SignInLinkId;
+    /// Names a running server to the operator's commands.
+    ServerId;
     /// Names a user or a service account.
     PrincipalId;
     /// Names an organization.

@@ -13,6 +13,8 @@ pub mod principal;
 pub mod proxied;
 pub mod runner;
 pub mod secret;
+pub mod session;
+pub mod site;
 pub mod size;
 pub mod text;
 pub mod token;

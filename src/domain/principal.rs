@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    ids::{EnvironmentId, EnvironmentTokenId, OrganizationId, PrincipalId, RequestId, TokenId},
+    ids::{EnvironmentId, EnvironmentTokenId, OrganizationId, PrincipalId, RequestId, SessionId, TokenId},
     token::CredentialKind,
 };
 
@@ -82,6 +82,11 @@ pub enum Credential {
         /// The personal access token it was made with, and dies with.
         parent: TokenId,
     },
+    /// A session of somebody in a browser.
+    Session {
+        /// Which.
+        id: SessionId,
+    },
 }
 
 impl Credential {
@@ -91,15 +96,26 @@ impl Credential {
         match self {
             Self::PersonalAccessToken { id, .. } => (CredentialKind::PersonalAccessToken, id.uuid()),
             Self::EnvironmentToken { id, .. } => (CredentialKind::EnvironmentToken, id.uuid()),
+            Self::Session { id } => (CredentialKind::Session, id.uuid()),
         }
     }
 
-    /// The personal access token behind the credential: what audit entries refer to.
+    /// The personal access token behind the credential, if there is one: what audit entries refer to.
     #[must_use]
-    pub const fn token_id(self) -> TokenId {
+    pub const fn token_id(self) -> Option<TokenId> {
         match self {
-            Self::PersonalAccessToken { id, .. } => id,
-            Self::EnvironmentToken { parent, .. } => parent,
+            Self::PersonalAccessToken { id, .. } => Some(id),
+            Self::EnvironmentToken { parent, .. } => Some(parent),
+            Self::Session { .. } => None,
+        }
+    }
+
+    /// The session that it is, if it is one: what audit entries refer to otherwise.
+    #[must_use]
+    pub const fn session_id(self) -> Option<SessionId> {
+        match self {
+            Self::Session { id } => Some(id),
+            Self::PersonalAccessToken { .. } | Self::EnvironmentToken { .. } => None,
         }
     }
 }

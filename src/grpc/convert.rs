@@ -161,12 +161,13 @@ pub(super) fn user(record: PrincipalRecord) -> pb::User {
 }
 
 /// How the contract names what kind of thing something was done to.
-pub(super) const SUBJECT_TYPES: [(SubjectType, pb::ResourceType); 5] = [
+pub(super) const SUBJECT_TYPES: [(SubjectType, pb::ResourceType); 6] = [
     (SubjectType::PersonalAccessToken, pb::ResourceType::PersonalAccessToken),
     (SubjectType::Environment, pb::ResourceType::Environment),
     (SubjectType::User, pb::ResourceType::User),
     (SubjectType::ServiceAccount, pb::ResourceType::ServiceAccount),
     (SubjectType::Organization, pb::ResourceType::Organization),
+    (SubjectType::Session, pb::ResourceType::Session),
 ];
 
 pub(super) fn audit_entry(entry: AuditEntry) -> pb::list_audit_logs_response::AuditLogEntry {
@@ -199,5 +200,6 @@ pub(super) fn audit_entry(entry: AuditEntry) -> pb::list_audit_logs_response::Au
         user_agent: entry.user_agent.unwrap_or_default(),
         request_id: entry.request_id.map(|id| id.to_string()).unwrap_or_default(),
         count: entry.count,
+        session_id: entry.session_id.map(|id| id.to_string()).unwrap_or_default(),
     }
 }

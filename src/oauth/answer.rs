@@ -9,6 +9,7 @@ use tonic::Code;
 
 use super::form::Problem;
 use crate::auth::Refusal;
+use crate::form::NoForm;
 use crate::service::ServiceError;
 
 /// Who asks for the token.
@@ -192,21 +193,21 @@ impl From<Problem> for Failure {
                 Code::InvalidArgument,
                 "parameters are taken from the body alone; if a token stood in the URL, revoke it, since URLs are in logs",
             ),
-            Problem::ContentType | Problem::ContentEncoding => {
+            Problem::NoForm(NoForm::ContentType | NoForm::ContentEncoding) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, TYPE)
             }
-            Problem::TooLong => {
+            Problem::NoForm(NoForm::TooLong) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted, "the form is too long; send one token")
             }
-            Problem::TooSlow => (
+            Problem::NoForm(NoForm::TooSlow) => (
                 StatusCode::REQUEST_TIMEOUT,
                 Code::DeadlineExceeded,
                 "the body of the request did not come in time; send it at once",
             ),
-            Problem::BrokenOff => {
+            Problem::NoForm(NoForm::BrokenOff) => {
                 (StatusCode::BAD_REQUEST, Code::Cancelled, "the body of the request did not come whole; send it again")
             }
-            Problem::Repeated => {
+            Problem::NoForm(NoForm::Repeated) => {
                 (StatusCode::BAD_REQUEST, Code::InvalidArgument, "a parameter comes more than once; send each once")
             }
             Problem::OtherCredential => (

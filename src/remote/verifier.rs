@@ -117,7 +117,9 @@ impl RemoteVerifier {
         let written = token::Presented::parse(text).map_err(|_| VerifyError::NotActive)?;
         match written.kind() {
             token::CredentialKind::PersonalAccessToken => {}
-            token::CredentialKind::EnvironmentToken => return Err(VerifyError::NotActive),
+            token::CredentialKind::EnvironmentToken
+            | token::CredentialKind::Session
+            | token::CredentialKind::SignInLink => return Err(VerifyError::NotActive),
         }
         let presented = Presented::new(text);
         let fingerprint = presented.fingerprint;

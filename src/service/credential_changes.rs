@@ -129,6 +129,7 @@ impl CredentialChanges {
                 };
                 match change {
                     Some(CredentialChange::Token(id)) => self.cache.forget_token(id),
+                    Some(CredentialChange::Session(id)) => self.cache.forget_session(id),
                     Some(CredentialChange::Principal(id)) => self.cache.forget_principal(id),
                     Some(CredentialChange::Environment(id)) => self.cache.forget_environment(id),
                     Some(CredentialChange::All) => self.cache.clear(),

@@ -43,6 +43,9 @@ impl CredentialSource for StoredCredentials {
         let found = match kind {
             CredentialKind::PersonalAccessToken => self.store.personal_access_tokens_find(&ids).await,
             CredentialKind::EnvironmentToken => self.store.environment_tokens_find(&ids).await,
+            CredentialKind::Session => self.store.sessions_find(&ids).await,
+            // Nobody is let in by one: it opens a session.
+            CredentialKind::SignInLink => Ok(Vec::new()),
         };
         found.map_err(unavailable)
     }

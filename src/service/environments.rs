@@ -18,7 +18,7 @@ use crate::domain::{
         EnvironmentLimits, EnvironmentTime, NAME_LIMIT, NewEnvironment, Phase, Progress, SESSION_ID_LIMIT,
     },
     exec::Operations,
-    ids::{ClassId, EnvironmentId, EnvironmentTokenId, PrincipalId, RunnerId},
+    ids::{ClassId, EnvironmentId, EnvironmentTokenId, PrincipalId, RunnerId, TokenId},
     page::{Order, Page, PageRequest},
     principal::Actor,
     secret::Secret,
@@ -101,7 +101,7 @@ impl Environments {
             id,
             organization_id: actor.organization_id,
             creator_id: actor.principal_id,
-            created_by_token_id: actor.credential.token_id(),
+            created_by_token_id: token_of(actor)?,
             class_id: asked.class_id,
             preferred_runner: self.local.as_ref().map(|(runner, _)| *runner),
             name,
@@ -243,7 +243,7 @@ impl Environments {
             .ok_or_else(|| ServiceError::not_found("environment", id))?;
         let event = AuditEvent::of(actor, Action::EnvironmentTokenCreate, rpc, subject(id));
         let token_id = EnvironmentTokenId::generate();
-        let parent = actor.credential.token_id();
+        let parent = token_of(actor)?;
         let made = self.store.environment_token_create(token_id, environment.id, parent, &self.keys, &event).await;
         made.map_err(|error| match error {
             // It went since it was looked at.
@@ -271,6 +271,13 @@ impl Environments {
 /// Members see what they made; admins all of the organization.
 fn creator(actor: &Actor) -> Option<PrincipalId> {
     (!actor.is_admin()).then_some(actor.principal_id)
+}
+
+/// The token that something is made with, and dies with: a session ends when somebody goes home.
+fn token_of(actor: &Actor) -> Result<TokenId, ServiceError> {
+    actor.credential.token_id().ok_or_else(|| {
+        ServiceError::Precondition("this is made with a personal access token, and not in a session".to_owned())
+    })
 }
 
 const fn subject(id: EnvironmentId) -> Subject {

@@ -214,7 +214,8 @@ impl Watching {
         self.recorder.observe(Observation {
             organization_id: Some(*organization_id),
             principal: Some((*principal_id, *kind)),
-            token_id: Some(credential.token_id()),
+            token_id: credential.token_id(),
+            session_id: credential.session_id(),
             action,
             rpc: self.rpc,
             outcome: Outcome::Denied,

@@ -90,7 +90,7 @@ impl ProxiedRequests {
                 "an environment token is good for the operations of its environment alone; use a personal access token";
             return Err(Denial::InvalidToken(message.to_owned()));
         };
-        self.recorder.used(id, stored.read_at, &origin);
+        self.recorder.used(stored.credential, stored.read_at, &origin);
         if read_only && !head.is_read(read_methods) {
             self.observe(&stored, Action::PermissionDeny, "this token is read-only", origin);
             return Err(Denial::ReadOnly("this token is read-only; use one that may write".to_owned()));
@@ -116,6 +116,7 @@ impl ProxiedRequests {
                     organization_id: Some(actor.organization_id),
                     principal: None,
                     token_id: None,
+                    session_id: None,
                     action: Action::CredentialRefuse,
                     rpc: "",
                     outcome: Outcome::Denied,
@@ -146,7 +147,8 @@ impl ProxiedRequests {
         self.recorder.observe(Observation {
             organization_id: Some(stored.organization_id),
             principal: Some((stored.principal_id, stored.kind)),
-            token_id: Some(stored.credential.token_id()),
+            token_id: stored.credential.token_id(),
+            session_id: stored.credential.session_id(),
             action,
             rpc: RPC,
             outcome: Outcome::Denied,

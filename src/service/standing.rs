@@ -65,7 +65,7 @@ impl Standing {
         let mut ticks = tokio::time::interval(EVERY.min(self.bound / 2));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            for kind in [CredentialKind::PersonalAccessToken, CredentialKind::EnvironmentToken] {
+            for kind in CredentialKind::ALL {
                 if let Err(error) = self.look(kind).await {
                     tracing::warn!(%error, "credentials of what is under way cannot be looked up");
                 }
@@ -101,6 +101,9 @@ impl Standing {
         match kind {
             CredentialKind::PersonalAccessToken => self.store.personal_access_tokens_find(ids).await,
             CredentialKind::EnvironmentToken => self.store.environment_tokens_find(ids).await,
+            CredentialKind::Session => self.store.sessions_find(ids).await,
+            // Nobody is let in by one: it opens a session.
+            CredentialKind::SignInLink => Ok(Vec::new()),
         }
     }
 

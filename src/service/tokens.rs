@@ -12,7 +12,8 @@ use crate::domain::{
     secret::Secret,
     token::{CreateToken, SigningKeys, Token, TokenDescription, TokenState},
 };
-use crate::store::{MintError, NewToken, Store, TokenCreateError, TokenDelete, TokenScope, TokenUpdate};
+use crate::store::{MintError, NewToken, Store, StoreError, TokenCreateError, TokenDelete, TokenScope, TokenUpdate};
+use uuid::Uuid;
 
 /// What whoever is no admin is told who asks for others' tokens.
 const OTHERS_LIST: &str = "only admins may list the tokens of others";
@@ -54,13 +55,39 @@ impl Tokens {
         rpc: &'static str,
     ) -> Result<CreatedToken, ServiceError> {
         let principal_id = self.holder(actor, user).await?;
+        self.make(actor, principal_id, asked, None, rpc).await
+    }
+
+    /// Makes a token for the actor, once: whoever sends the same again, with the same key, makes no second one.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: a precondition for the second one, exhausted at the limit.
+    pub async fn create_once(
+        &self,
+        actor: &Actor,
+        asked: CreateToken,
+        idempotency_key: Uuid,
+        rpc: &'static str,
+    ) -> Result<CreatedToken, ServiceError> {
+        self.make(actor, actor.principal_id, asked, Some(idempotency_key), rpc).await
+    }
+
+    async fn make(
+        &self,
+        actor: &Actor,
+        principal_id: PrincipalId,
+        asked: CreateToken,
+        idempotency_key: Option<Uuid>,
+        rpc: &'static str,
+    ) -> Result<CreatedToken, ServiceError> {
         let id = TokenId::generate();
         let new = NewToken {
             id,
             organization_id: actor.organization_id,
             principal_id,
             creator_id: actor.principal_id,
-            created_by_token_id: Some(actor.credential.token_id()),
+            created_with: Some(actor.credential),
+            idempotency_key,
             asked,
             limit: self.limit,
         };
@@ -196,6 +223,13 @@ impl Tokens {
             TokenCreateError::Limit(limit) => ServiceError::Exhausted(format!(
                 "you have {limit} tokens that are neither revoked nor expired, the most there may be; revoke one first"
             )),
+            TokenCreateError::Mint(MintError::Store(StoreError::Constraint(name)))
+                if name == "personal_access_tokens_idempotency_key" =>
+            {
+                ServiceError::Precondition(
+                    "this form has made its token already, which was shown then and is not shown again; open the form anew for another one".to_owned(),
+                )
+            }
             TokenCreateError::NoSuchPrincipal => ServiceError::Denied("the account is gone".to_owned()),
             TokenCreateError::Mint(error) => error.into(),
         }

@@ -19,9 +19,9 @@ use super::{
 };
 use crate::domain::{
     audit::{AuditActor, AuditEntry, AuditEvent, AuditFilter, Observation, Outcome, Subject},
-    ids::{AuditEntryId, OrganizationId, RequestId},
+    ids::{AuditEntryId, OrganizationId, RequestId, SessionId, TokenId},
     page::{Order, Page, PageRequest},
-    principal::PrincipalKind,
+    principal::{Credential, PrincipalKind},
 };
 
 #[derive(Insertable)]
@@ -32,6 +32,7 @@ struct NewEntry<'a> {
     actor_id: Option<Uuid>,
     actor_kind: &'static str,
     token_id: Option<Uuid>,
+    session_id: Option<Uuid>,
     action: &'static str,
     rpc: &'a str,
     subject_type: Option<&'static str>,
@@ -45,11 +46,11 @@ struct NewEntry<'a> {
 
 /// Writes an act; called in the transaction that changes what the act changes.
 pub(super) async fn insert(connection: &mut AsyncPgConnection, event: &AuditEvent) -> Result<(), StoreError> {
-    let (actor_id, actor_kind, token_id, origin) = match &event.actor {
+    let (actor_id, actor_kind, credential, origin) = match &event.actor {
         AuditActor::Principal(actor) => (
             Some(actor.principal_id.uuid()),
             columns::principal_kind_text(actor.kind),
-            Some(actor.credential.token_id().uuid()),
+            Some(actor.credential),
             &actor.origin,
         ),
         AuditActor::Operator(origin) => (None, "operator", None, origin),
@@ -59,7 +60,8 @@ pub(super) async fn insert(connection: &mut AsyncPgConnection, event: &AuditEven
         organization_id: Some(event.organization_id.uuid()),
         actor_id,
         actor_kind,
-        token_id,
+        token_id: credential.and_then(Credential::token_id).map(TokenId::uuid),
+        session_id: credential.and_then(Credential::session_id).map(SessionId::uuid),
         action: event.action.as_str(),
         rpc: &event.rpc,
         subject_type: Some(event.subject.subject_type.as_str()),
@@ -82,6 +84,7 @@ struct EntryRow {
     actor_id: Option<Uuid>,
     actor_kind: String,
     token_id: Option<Uuid>,
+    session_id: Option<Uuid>,
     action: String,
     rpc: String,
     subject_type: Option<String>,
@@ -108,6 +111,7 @@ impl EntryRow {
             id: self.id.into(),
             actor,
             token_id: self.token_id.map(Into::into),
+            session_id: self.session_id.map(Into::into),
             action: self.action,
             rpc: self.rpc,
             subject,
@@ -143,7 +147,8 @@ impl Store {
                 organization_id: seen.organization_id.map(OrganizationId::uuid),
                 actor_id: seen.principal.map(|(id, _)| id.uuid()),
                 actor_kind: seen.principal.map_or("stranger", |(_, kind)| columns::principal_kind_text(kind)),
-                token_id: seen.token_id.map(|id| id.uuid()),
+                token_id: seen.token_id.map(TokenId::uuid),
+                session_id: seen.session_id.map(SessionId::uuid),
                 action: seen.action.as_str(),
                 rpc: seen.rpc,
                 subject_type: None,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Notifications, Place, Store, StoreError, reading};
-use crate::domain::ids::{EnvironmentId, HeartbeatId, PrincipalId};
+use crate::domain::ids::{EnvironmentId, HeartbeatId, PrincipalId, SessionId};
 
 /// Announces changes: see the migration.
 const CHANNEL: &str = "latchkey_verification";
@@ -17,7 +17,9 @@ const CHANNEL: &str = "latchkey_verification";
 pub enum CredentialChange {
     /// Of a token of either kind, and of those that were made from it.
     Token(Uuid),
-    /// Of every token of a principal.
+    /// Of a session.
+    Session(SessionId),
+    /// Of every token and session of a principal.
     Principal(PrincipalId),
     /// Of every token of an environment.
     Environment(EnvironmentId),
@@ -93,6 +95,7 @@ impl CredentialNotifications {
 fn read(payload: &str) -> CredentialChange {
     let read = payload.split_once(' ').and_then(|(what, id)| match what {
         "token" => id.parse().ok().map(CredentialChange::Token),
+        "session" => id.parse().ok().map(CredentialChange::Session),
         "principal" => id.parse().ok().map(CredentialChange::Principal),
         "environment" => id.parse().ok().map(CredentialChange::Environment),
         "heartbeat" => heartbeat(id),
@@ -115,6 +118,7 @@ mod tests {
     fn what_cannot_be_read_is_a_change_of_any() {
         let id = Uuid::from_u128(7);
         assert_eq!(read(&format!("token {id}")), CredentialChange::Token(id));
+        assert_eq!(read(&format!("session {id}")), CredentialChange::Session(id.into()));
         assert_eq!(read(&format!("principal {id}")), CredentialChange::Principal(id.into()));
         assert_eq!(read(&format!("environment {id}")), CredentialChange::Environment(id.into()));
         let at = OffsetDateTime::UNIX_EPOCH + time::Duration::microseconds(1_500_000);

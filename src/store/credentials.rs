@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Store, StoreError, columns, reading,
-    schema::{environment_tokens, environments, personal_access_tokens, principals, signing_keys},
+    schema::{environment_tokens, environments, personal_access_tokens, principals, sessions, signing_keys},
 };
 use crate::domain::{
     clock::boot_time, credential::StoredCredential, environment::DesiredPhase, principal::Credential, token::Digest,
@@ -22,6 +22,8 @@ define_sql_function! {
 
 /// A token: its ID, whether it may but read, its digest, when it expires, when it was revoked, and when its key was.
 type Token = (Uuid, bool, Vec<u8>, OffsetDateTime, Option<OffsetDateTime>, Option<OffsetDateTime>);
+/// A session: its ID, its digest, when it expires at the latest, and without use, when it was revoked, and when its key was.
+type Session = (Uuid, Vec<u8>, OffsetDateTime, OffsetDateTime, Option<OffsetDateTime>, Option<OffsetDateTime>);
 /// Whose it is: organization, ID, kind, role and status.
 type Holder = (Uuid, Uuid, String, String, String);
 /// A token for an environment: its ID, the environment's, where that is to be, its digest, when it expires, and when its key was
@@ -76,6 +78,33 @@ impl Store {
             let id = token.0;
             let credential = Credential::PersonalAccessToken { id: id.into(), read_only: token.1 };
             Ok((id, stored(token, holder, read_at, known_at, credential)?))
+        };
+        rows.into_iter().map(credential).collect()
+    }
+
+    /// Looks sessions up by ID. Unknown ones are missing in the answer.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn sessions_find(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, StoredCredential)>, StoreError> {
+        use sessions as s;
+        let known_at = boot_time();
+        let rows: Vec<(Session, Holder, OffsetDateTime)> = reading!(self, |connection| {
+            s::table
+                .inner_join(principals::table)
+                .inner_join(signing_keys::table)
+                .filter(s::id.eq_any(ids))
+                .select((
+                    (s::id, s::digest, s::expires_at, s::idle_expires_at, s::revoked_at, signing_keys::revoked_at),
+                    (s::organization_id, s::principal_id, principals::kind, principals::role, principals::status),
+                    clock_timestamp(),
+                ))
+                .load(connection)
+        })?;
+        let credential = |(session, holder, read_at): (Session, Holder, OffsetDateTime)| {
+            let (id, digest, expires_at, idle_expires_at, revoked_at, key_revoked_at) = session;
+            let ends = (id, false, digest, expires_at.min(idle_expires_at), revoked_at, key_revoked_at);
+            Ok((id, stored(ends, holder, read_at, known_at, Credential::Session { id: id.into() })?))
         };
         rows.into_iter().map(credential).collect()
     }

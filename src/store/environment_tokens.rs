@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     MintError, Store, StoreError, audit,
-    mint::{hold_parent, mint},
+    mint::{hold_token, mint},
     schema::environment_tokens,
     writing,
 };
@@ -38,7 +38,7 @@ impl Store {
         event: &AuditEvent,
     ) -> Result<Secret, MintError> {
         writing!(self, async |connection| -> Result<Secret, MintError> {
-            hold_parent(connection, parent).await?;
+            hold_token(connection, parent).await?;
             let (generation, minted) = mint(connection, keys, CredentialKind::EnvironmentToken, id.uuid()).await?;
             diesel::insert_into(environment_tokens::table)
                 .values((

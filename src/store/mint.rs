@@ -13,7 +13,7 @@ use crate::domain::{
     clock::is_expired,
     credential::Ended,
     ids::TokenId,
-    principal::PrincipalStatus,
+    principal::{Credential, PrincipalStatus},
     token::{CredentialKind, Generation, Minted, SigningKeys},
 };
 
@@ -72,16 +72,42 @@ struct ParentRow {
     read_at: OffsetDateTime,
 }
 
-/// Holds on to the token that another credential is made with, and to its key, until the transaction ends: when the answer
+/// Holds on to the credential that another one is made with, and to its key, until the transaction ends: when the answer
 /// comes that one of them is revoked, it makes no other any more, also with a call that was let in before.
-pub(super) async fn hold_parent(connection: &mut AsyncPgConnection, parent: TokenId) -> Result<(), MintError> {
+pub(super) async fn hold_credential(
+    connection: &mut AsyncPgConnection,
+    credential: Credential,
+) -> Result<(), MintError> {
+    match credential {
+        Credential::PersonalAccessToken { id, .. } | Credential::EnvironmentToken { parent: id, .. } => {
+            hold_token(connection, id).await
+        }
+        Credential::Session { id } => {
+            let query = "
+                SELECT coalesce(s.revoked_at, k.revoked_at) AS revoked_at, least(s.expires_at, s.idle_expires_at) AS expires_at,
+                    p.status, now() AS read_at
+                FROM sessions s
+                JOIN principals p ON p.id = s.principal_id
+                JOIN signing_keys k ON k.generation = s.key_generation
+                WHERE s.id = $1 FOR SHARE OF s, k";
+            hold(connection, query, id.uuid()).await
+        }
+    }
+}
+
+/// The same of a token.
+pub(super) async fn hold_token(connection: &mut AsyncPgConnection, parent: TokenId) -> Result<(), MintError> {
     let query = "
         SELECT coalesce(t.revoked_at, k.revoked_at) AS revoked_at, t.expires_at, p.status, now() AS read_at
         FROM personal_access_tokens t
         JOIN principals p ON p.id = t.principal_id
         JOIN signing_keys k ON k.generation = t.key_generation
         WHERE t.id = $1 FOR SHARE OF t, k";
-    let row: ParentRow = sql_query(query).bind::<SqlUuid, _>(parent.uuid()).get_result(connection).await?;
+    hold(connection, query, parent.uuid()).await
+}
+
+async fn hold(connection: &mut AsyncPgConnection, query: &str, id: Uuid) -> Result<(), MintError> {
+    let row: ParentRow = sql_query(query).bind::<SqlUuid, _>(id).get_result(connection).await?;
     if let Some(at) = row.revoked_at {
         return Err(MintError::ParentEnded(Ended::Revoked(at)));
     }

@@ -127,6 +127,25 @@ impl Store {
         })
     }
 
+    /// The admin that an organization has had for longest, of those that can act.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn first_admin(&self, organization: OrganizationId) -> Result<Option<PrincipalRecord>, StoreError> {
+        let row: Option<PrincipalRow> = reading!(self, |connection| {
+            principals::table
+                .filter(principals::organization_id.eq(organization.uuid()))
+                .filter(principals::role.eq(columns::role_text(Role::Admin)))
+                .filter(principals::status.eq("active"))
+                .order((principals::created_at, principals::id))
+                .select(PrincipalRow::as_select())
+                .first(connection)
+        })
+        .map(Some)
+        .or_else(not_found)?;
+        row.map(PrincipalRow::record).transpose()
+    }
+
     /// Adds a service account.
     ///
     /// # Errors

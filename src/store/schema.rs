@@ -48,6 +48,47 @@ table! {
         created_at -> Timestamptz,
         expires_at -> Timestamptz,
         revoked_at -> Nullable<Timestamptz>,
+        idempotency_key -> Nullable<Uuid>,
+    }
+}
+
+table! {
+    sessions (id) {
+        id -> Uuid,
+        organization_id -> Uuid,
+        principal_id -> Uuid,
+        key_generation -> SmallInt,
+        digest -> Bytea,
+        signed_in_by -> Text,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        idle_expires_at -> Timestamptz,
+        last_used_at -> Timestamptz,
+        revoked_at -> Nullable<Timestamptz>,
+        peer -> Nullable<Inet>,
+        user_agent -> Nullable<Text>,
+    }
+}
+
+table! {
+    sign_in_links (id) {
+        id -> Uuid,
+        organization_id -> Uuid,
+        principal_id -> Uuid,
+        key_generation -> SmallInt,
+        digest -> Bytea,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        used_at -> Nullable<Timestamptz>,
+    }
+}
+
+table! {
+    servers (id) {
+        id -> Uuid,
+        public_url -> Text,
+        takes_links -> Bool,
+        seen_at -> Timestamptz,
     }
 }
 
@@ -68,6 +109,7 @@ table! {
         actor_id -> Nullable<Uuid>,
         actor_kind -> Text,
         token_id -> Nullable<Uuid>,
+        session_id -> Nullable<Uuid>,
         action -> Text,
         rpc -> Text,
         subject_type -> Nullable<Text>,
@@ -153,6 +195,10 @@ table! {
 
 joinable!(personal_access_tokens -> principals (principal_id));
 joinable!(personal_access_tokens -> signing_keys (key_generation));
+joinable!(sessions -> principals (principal_id));
+joinable!(sessions -> signing_keys (key_generation));
+joinable!(sign_in_links -> principals (principal_id));
+joinable!(sign_in_links -> signing_keys (key_generation));
 joinable!(token_last_used -> personal_access_tokens (token_id));
 joinable!(environment_classes -> runners (runner_id));
 joinable!(environments -> principals (creator_id));
@@ -162,6 +208,8 @@ joinable!(environment_tokens -> personal_access_tokens (parent_token_id));
 allow_tables_to_appear_in_same_query!(
     principals,
     personal_access_tokens,
+    sessions,
+    sign_in_links,
     token_last_used,
     runners,
     environment_classes,

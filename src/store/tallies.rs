@@ -6,14 +6,17 @@ use ipnet::IpNet;
 use uuid::Uuid;
 
 use super::{Store, StoreError, columns, writing};
-use crate::domain::{audit::Observation, ids::OrganizationId};
+use crate::domain::{
+    audit::Observation,
+    ids::{OrganizationId, SessionId, TokenId},
+};
 
 /// The minute is PostgreSQL's. Sorted by the unique key, so that two servers that write at once lock rows in the same order.
 const UPSERT: &str = "
-    INSERT INTO audit_tallies AS known (minute, organization_id, actor_id, actor_kind, token_id, action, rpc, outcome, reason, peer, user_agent, count)
+    INSERT INTO audit_tallies AS known (minute, organization_id, actor_id, actor_kind, token_id, session_id, action, rpc, outcome, reason, peer, user_agent, count)
     SELECT date_trunc('minute', now()), seen.*
-    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-        AS seen (organization_id, actor_id, actor_kind, token_id, action, rpc, outcome, reason, peer, user_agent, count)
+    FROM unnest($1, $2, $3, $4, $12, $5, $6, $7, $8, $9, $10, $11)
+        AS seen (organization_id, actor_id, actor_kind, token_id, session_id, action, rpc, outcome, reason, peer, user_agent, count)
     ORDER BY token_id, actor_id, action, rpc, outcome, reason, peer
     ON CONFLICT (minute, token_id, actor_id, action, rpc, outcome, reason, peer) DO UPDATE
     SET count = known.count + excluded.count";
@@ -29,9 +32,9 @@ const SEAL: &str = "
         ))
         RETURNING *, lpad(to_hex((extract(epoch FROM minute) * 1000)::bigint), 12, '0') AS milliseconds
     )
-    INSERT INTO audit_logs (id, created_at, organization_id, actor_id, actor_kind, token_id, action, rpc, outcome, reason, peer, user_agent, count)
+    INSERT INTO audit_logs (id, created_at, organization_id, actor_id, actor_kind, token_id, session_id, action, rpc, outcome, reason, peer, user_agent, count)
     SELECT (left(milliseconds, 8) || '-' || right(milliseconds, 4) || '-7' || substr(gen_random_uuid()::text, 16))::uuid,
-           minute, organization_id, actor_id, actor_kind, token_id, action, rpc, outcome, reason, peer, user_agent, count
+           minute, organization_id, actor_id, actor_kind, CASE WHEN session_id IS NULL THEN token_id END, session_id, action, rpc, outcome, reason, peer, user_agent, count
     FROM over";
 
 impl Store {
@@ -47,7 +50,12 @@ impl Store {
             .iter()
             .map(|(one, _)| one.principal.map_or("stranger", |(_, kind)| columns::principal_kind_text(kind)))
             .collect();
-        let tokens: Vec<Option<Uuid>> = seen.iter().map(|(one, _)| one.token_id.map(|id| id.uuid())).collect();
+        let sessions: Vec<Option<Uuid>> = seen.iter().map(|(one, _)| one.session_id.map(SessionId::uuid)).collect();
+        // A session is in the place of the token too, which is part of the key.
+        let tokens: Vec<Option<Uuid>> = seen
+            .iter()
+            .map(|(one, _)| one.token_id.map(TokenId::uuid).or(one.session_id.map(SessionId::uuid)))
+            .collect();
         let actions: Vec<&str> = seen.iter().map(|(one, _)| one.action.as_str()).collect();
         let rpcs: Vec<&str> = seen.iter().map(|(one, _)| one.rpc).collect();
         let outcomes: Vec<&str> = seen.iter().map(|(one, _)| one.outcome.as_str()).collect();
@@ -68,6 +76,7 @@ impl Store {
                 .bind::<Array<Nullable<Inet>>, _>(&peers)
                 .bind::<Array<Nullable<Text>>, _>(&user_agents)
                 .bind::<Array<BigInt>, _>(&counts)
+                .bind::<Array<Nullable<SqlUuid>>, _>(&sessions)
                 .execute(connection)
                 .await?;
             Ok(())

@@ -14,13 +14,14 @@ use uuid::Uuid;
 use super::{
     MintError, Store, StoreError, audit, columns,
     error::TransactionError,
-    mint::{hold_parent, mint},
+    mint::{hold_credential, mint},
     schema::{personal_access_tokens, principals, token_last_used},
     writing,
 };
 use crate::domain::{
     audit::AuditEvent,
     ids::{OrganizationId, PrincipalId, TokenId},
+    principal::Credential,
     secret::Secret,
     token::{CreateToken, CredentialKind, LastUsed, SigningKeys, Token, TokenDescription},
 };
@@ -36,8 +37,10 @@ pub struct NewToken {
     pub principal_id: PrincipalId,
     /// Who makes it.
     pub creator_id: PrincipalId,
-    /// With which token; none for the operator.
-    pub created_by_token_id: Option<TokenId>,
+    /// With which credential; none for the operator.
+    pub created_with: Option<Credential>,
+    /// By which its maker knows it again: a second one with this key is not made.
+    pub idempotency_key: Option<Uuid>,
     /// What is asked for.
     pub asked: CreateToken,
     /// Live tokens that its principal may have at the most, this one included.
@@ -191,8 +194,8 @@ impl Store {
             if live >= i64::from(new.limit) {
                 return Err(TokenCreateError::Limit(new.limit));
             }
-            if let Some(parent) = new.created_by_token_id {
-                hold_parent(connection, parent).await?;
+            if let Some(credential) = new.created_with {
+                hold_credential(connection, credential).await?;
             }
             let (generation, minted) =
                 mint(connection, keys, CredentialKind::PersonalAccessToken, new.id.uuid()).await?;
@@ -202,7 +205,9 @@ impl Store {
                     personal_access_tokens::organization_id.eq(new.organization_id.uuid()),
                     personal_access_tokens::principal_id.eq(new.principal_id.uuid()),
                     personal_access_tokens::creator_id.eq(new.creator_id.uuid()),
-                    personal_access_tokens::created_by_token_id.eq(new.created_by_token_id.map(TokenId::uuid)),
+                    personal_access_tokens::created_by_token_id
+                        .eq(new.created_with.and_then(Credential::token_id).map(TokenId::uuid)),
+                    personal_access_tokens::idempotency_key.eq(new.idempotency_key),
                     personal_access_tokens::key_generation.eq(i16::from(generation.number())),
                     personal_access_tokens::digest.eq(minted.digest.as_bytes().as_slice()),
                     personal_access_tokens::description.eq(new.asked.description()),

@@ -22,6 +22,7 @@ use latchkey::{
         credential::StoredCredential,
         ids::{OrganizationId, PrincipalId, TokenId},
         principal::{Credential, Origin, PrincipalKind, PrincipalStatus, Role},
+        site::Site,
         token::{CredentialKind, Generation, SigningKeys},
     },
 };
@@ -76,7 +77,7 @@ impl Recorder for Nowhere {
 
     fn observe(&self, _seen: Observation) {}
 
-    fn used(&self, _token: TokenId, _at: OffsetDateTime, _origin: &Origin) {}
+    fn used(&self, _credential: Credential, _at: OffsetDateTime, _origin: &Origin) {}
 }
 
 impl Front {
@@ -122,9 +123,10 @@ impl Front {
         };
         let errors = connect.errors();
         let service = Router::new().fallback_service(connect);
+        let site = Arc::new(Site::new("http://127.0.0.1:8080").expect("a URL"));
         let (nowhere, limits) = (Arc::new(Nowhere), Limits::default());
         let service =
-            in_front(service, errors, verifier, nowhere, Arc::default(), &limits, TrustedProxies::default(), &[]);
+            in_front(service, errors, verifier, nowhere, Arc::default(), site, &limits, TrustedProxies::default(), &[]);
         let authorization = format!("Bearer {}", minted.text.expose()).parse().expect("a token is a header");
         Self { service: BoxCloneService::new(service), authorization, runtime }
     }

@@ -32,3 +32,4 @@ mod telemetry;
 mod tokens;
 mod tools;
 mod verification;
+mod web;

@@ -5,7 +5,7 @@ use std::env;
 use clap::Args;
 use latchkey::domain::{
     secret::Secret,
-    token::{CredentialKind, Presented},
+    token::{CredentialKind, Malformed, Presented},
 };
 use uuid::Uuid;
 
@@ -120,6 +120,9 @@ impl Token {
                 Ok(Self { secret: Secret::new(text.to_owned()), id: presented.id(), source })
             }
             CredentialKind::EnvironmentToken => Err(Failure::EnvironmentToken(source)),
+            CredentialKind::Session | CredentialKind::SignInLink => {
+                Err(Failure::MalformedToken { source_name: source, problem: Malformed::Prefix })
+            }
         }
     }
 

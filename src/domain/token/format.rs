@@ -30,11 +30,15 @@ pub enum CredentialKind {
     PersonalAccessToken,
     /// A token for the operations of one environment.
     EnvironmentToken,
+    /// A session of somebody in a browser, as its cookie holds it.
+    Session,
+    /// What a link holds that opens a session, once. It goes with no request but that one.
+    SignInLink,
 }
 
 impl CredentialKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::PersonalAccessToken, Self::EnvironmentToken];
+    pub const ALL: [Self; 4] = [Self::PersonalAccessToken, Self::EnvironmentToken, Self::Session, Self::SignInLink];
 
     /// What the text begins with; known to secret scanners.
     #[must_use]
@@ -42,6 +46,17 @@ impl CredentialKind {
         match self {
             Self::PersonalAccessToken => "gitpod_pat_",
             Self::EnvironmentToken => "gitpod_env_",
+            Self::Session => "gitpod_ses_",
+            Self::SignInLink => "gitpod_lnk_",
+        }
+    }
+
+    /// Whether rows are removed once they have ended: then there is nothing of what was genuine.
+    #[must_use]
+    pub const fn is_cleared_away(self) -> bool {
+        match self {
+            Self::PersonalAccessToken => false,
+            Self::EnvironmentToken | Self::Session | Self::SignInLink => true,
         }
     }
 

@@ -144,6 +144,8 @@ struct Derived {
 struct Key {
     personal_access_token: Derived,
     environment_token: Derived,
+    session: Derived,
+    sign_in_link: Derived,
     check_value: CheckValue,
 }
 
@@ -263,6 +265,8 @@ impl Key {
         Self {
             personal_access_token: kind("personal access token"),
             environment_token: kind("environment token"),
+            session: kind("session"),
+            sign_in_link: kind("sign-in link"),
             check_value: CheckValue(check_value),
         }
     }
@@ -271,6 +275,8 @@ impl Key {
         match kind {
             CredentialKind::PersonalAccessToken => &self.personal_access_token,
             CredentialKind::EnvironmentToken => &self.environment_token,
+            CredentialKind::Session => &self.session,
+            CredentialKind::SignInLink => &self.sign_in_link,
         }
     }
 }

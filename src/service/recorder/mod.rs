@@ -28,8 +28,8 @@ use self::{
 use crate::auth::{QueueFull, Recorder};
 use crate::domain::{
     audit::Observation,
-    ids::{OrganizationId, TokenId},
-    principal::Origin,
+    ids::OrganizationId,
+    principal::{Credential, Origin},
 };
 use crate::store::{Store, StoreError};
 
@@ -51,6 +51,8 @@ struct Shared {
     store: Store,
     /// Whose log has what belongs to nobody: the tries of strangers.
     organization: OrganizationId,
+    /// How long a session lasts without use.
+    session_idle: Duration,
     waiting: Mutex<Waiting>,
     /// How many tallies of callers wait, or are being written: read by every request.
     callers: AtomicUsize,
@@ -80,10 +82,11 @@ pub struct QueuedRecorder(Arc<Shared>);
 impl QueuedRecorder {
     /// On a store; what strangers try is in the log of an organization. Nothing is written before [`QueuedRecorder::run`].
     #[must_use]
-    pub fn new(store: Store, organization: OrganizationId) -> Self {
+    pub fn new(store: Store, organization: OrganizationId, session_idle: Duration) -> Self {
         Self(Arc::new(Shared {
             store,
             organization,
+            session_idle,
             waiting: Mutex::default(),
             callers: AtomicUsize::default(),
             much: Notify::new(),
@@ -100,9 +103,21 @@ impl QueuedRecorder {
     async fn write_uses(&self, stop: &CancellationToken) {
         let mut ticks = ticks(USES_EVERY);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.flush_session_uses().await;
             self.flush_uses(stop).await;
         }
+        self.flush_session_uses().await;
         self.flush_uses(stop).await;
+    }
+
+    /// Writes the last use of each session. What cannot be written is lost: whoever sits there comes again, or does not.
+    async fn flush_session_uses(&self) {
+        let uses = self.waiting().take_session_uses();
+        if !uses.is_empty()
+            && let Err(error) = self.0.store.session_uses_write(uses, self.0.session_idle).await
+        {
+            tracing::warn!(%error, "uses of sessions cannot be written right now");
+        }
     }
 
     async fn write_seen(&self, stop: &CancellationToken) {
@@ -301,7 +316,7 @@ impl Recorder for QueuedRecorder {
         self.0.callers.store(waiting.callers(), Ordering::Relaxed);
     }
 
-    fn used(&self, token: TokenId, at: OffsetDateTime, origin: &Origin) {
-        self.waiting().used(token, at, origin);
+    fn used(&self, credential: Credential, at: OffsetDateTime, origin: &Origin) {
+        self.waiting().used(credential, at, origin);
     }
 }

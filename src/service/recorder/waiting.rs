@@ -9,21 +9,24 @@ use std::{
 use foldhash::quality::RandomState;
 use time::OffsetDateTime;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::Backlog;
 use crate::domain::{
     audit::{Action, Observation, Outcome},
-    ids::{PrincipalId, TokenId},
-    principal::{Origin, network},
+    ids::{PrincipalId, SessionId, TokenId},
+    principal::{Credential, Origin, network},
 };
-use crate::store::TokenUse;
+use crate::store::{SessionUse, TokenUse};
 
-/// Tallies of one token that are told apart until the next write: nobody takes the others' room by calling from many addresses.
+/// Tallies of one token, or session, that are told apart until the next write: nobody takes the others' room by calling from many addresses.
 const OF_ONE_TOKEN: usize = 256;
 /// Tallies of callers that are worth writing at once.
 pub(super) const MUCH: usize = 5_000;
 /// Tokens whose last use may wait, or be written: as many as are remembered.
 const USES: usize = 100_000;
+/// Sessions whose last use may wait.
+const SESSION_USES: usize = 10_000;
 /// Peers of strangers that are told apart in a minute: each is a row.
 const STRANGERS: usize = 5_000;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -33,7 +36,8 @@ const SINGLE: usize = 1_000;
 /// What makes two observations one, but for how often.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    token_id: Option<TokenId>,
+    /// The token's ID, or the session's.
+    credential: Option<Uuid>,
     principal_id: Option<PrincipalId>,
     action: Action,
     rpc: &'static str,
@@ -50,14 +54,16 @@ pub(super) type Uses = HashMap<TokenId, TokenUse, RandomState>;
 #[derive(Default)]
 pub(super) struct Waiting {
     callers: Tallies,
-    /// How many of these are of one token.
-    of_token: HashMap<TokenId, usize>,
+    /// How many of these are of one token, or session.
+    of_credential: HashMap<Uuid, usize>,
     strangers: Tallies,
     /// Peers of strangers that are told apart in this minute, and since when.
     known_strangers: HashSet<Option<IpAddr>>,
     strangers_since: Option<Instant>,
     single: Vec<Observation>,
     uses: Uses,
+    /// Of sessions there are as many as people who sit at browsers, and one that is lost comes again.
+    session_uses: HashMap<SessionId, SessionUse>,
     /// When the first of these came in, and of those that are being written.
     uses_since: Option<Instant>,
     uses_written_since: Option<Instant>,
@@ -123,6 +129,11 @@ impl Waiting {
         take(&mut self.uses)
     }
 
+    /// The last use of each session, to be written now.
+    pub(super) fn take_session_uses(&mut self) -> Vec<SessionUse> {
+        self.session_uses.drain().map(|(_, one)| one).collect()
+    }
+
     /// They are written but for these.
     pub(super) fn uses_written(&mut self, but: Vec<TokenUse>) {
         self.in_flight.uses = 0;
@@ -136,7 +147,7 @@ impl Waiting {
     /// Tallies of callers and of strangers, and what is kept one by one, to be written now.
     pub(super) fn take_seen(&mut self) -> ([Tallies; 2], Vec<Observation>) {
         let (callers, strangers) = (take(&mut self.callers), take(&mut self.strangers));
-        self.of_token.clear();
+        self.of_credential.clear();
         self.in_flight = InFlight {
             callers: callers.len(),
             strangers: strangers.len(),
@@ -175,7 +186,21 @@ impl Waiting {
         self.is_much() && !was_much
     }
 
-    pub(super) fn used(&mut self, token: TokenId, at: OffsetDateTime, origin: &Origin) {
+    pub(super) fn used(&mut self, credential: Credential, at: OffsetDateTime, origin: &Origin) {
+        match (credential.token_id(), credential.session_id()) {
+            (Some(token), _) => self.token_used(token, at, origin),
+            (None, Some(session)) => self.session_used(session, at, origin),
+            (None, None) => {}
+        }
+    }
+
+    fn session_used(&mut self, session: SessionId, at: OffsetDateTime, origin: &Origin) {
+        if self.session_uses.len() < SESSION_USES || self.session_uses.contains_key(&session) {
+            self.session_uses.insert(session, SessionUse { session_id: session, at, origin: origin.clone() });
+        }
+    }
+
+    fn token_used(&mut self, token: TokenId, at: OffsetDateTime, origin: &Origin) {
         if let Some(known) = self.uses.get_mut(&token) {
             if known.at < at {
                 known.at = at;
@@ -234,9 +259,9 @@ impl Waiting {
                 seen.peer = None;
             }
         }
-        let is_of_many = |id: &TokenId| self.of_token.get(id).is_some_and(|many| *many >= OF_ONE_TOKEN);
+        let is_of_many = |id: &Uuid| self.of_credential.get(id).is_some_and(|many| *many >= OF_ONE_TOKEN);
         let mut key = Key {
-            token_id: seen.token_id,
+            credential: seen.token_id.map(TokenId::uuid).or(seen.session_id.map(SessionId::uuid)),
             principal_id: seen.principal.map(|(id, _)| id),
             action: seen.action,
             rpc: seen.rpc,
@@ -249,12 +274,12 @@ impl Waiting {
             *known += count;
             return;
         }
-        if key.token_id.as_ref().is_some_and(is_of_many) {
+        if key.credential.as_ref().is_some_and(is_of_many) {
             metrics::counter!("latchkey_observations_dropped_total").increment(1);
             (key.peer, seen.peer) = (None, None);
         }
-        if let Some(id) = key.token_id {
-            *self.of_token.entry(id).or_default() += 1;
+        if let Some(id) = key.credential {
+            *self.of_credential.entry(id).or_default() += 1;
         }
         tallies.entry(key).or_insert((seen, 0)).1 += count;
     }
@@ -277,6 +302,7 @@ mod tests {
             organization_id: None,
             principal: principal.map(|id| (id, crate::domain::principal::PrincipalKind::User)),
             token_id: None,
+            session_id: None,
             action,
             rpc: "test",
             outcome: Outcome::Succeeded,

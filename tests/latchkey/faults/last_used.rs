@@ -10,7 +10,8 @@ use latchkey::{
     domain::{
         audit::{Action, Observation, Outcome},
         ids::{OrganizationId, RequestId, TokenId},
-        principal::Origin,
+        principal::{Credential, Origin},
+        session::SessionLimits,
     },
     service::QueuedRecorder,
     store::{Store, StoreConfig, TokenUse},
@@ -120,10 +121,17 @@ impl Scene {
         Self { database, token: like.parse().unwrap(), like }
     }
 
+    const fn credential(&self) -> Credential {
+        Credential::PersonalAccessToken { id: self.token, read_only: false }
+    }
+
     /// A server's recorder, at work until the token is cancelled.
     fn recorder(&self) -> (QueuedRecorder, CancellationToken) {
         let store = Store::new(StoreConfig::parse(&self.database.serving_url()).unwrap()).unwrap();
-        let (recorder, stop) = (QueuedRecorder::new(store, OrganizationId::generate()), CancellationToken::new());
+        let (recorder, stop) = (
+            QueuedRecorder::new(store, OrganizationId::generate(), SessionLimits::default().idle),
+            CancellationToken::new(),
+        );
         tokio::spawn({
             let (recorder, stop) = (recorder.clone(), stop.clone());
             async move { recorder.run(stop).await }
@@ -169,7 +177,7 @@ async fn an_older_use_that_is_written_later_changes_nothing() {
     // Nor does one that comes later to the same server, before it has written.
     let (recorder, stop) = scene.recorder();
     for (second, agent) in [(300, "late"), (200, "early")] {
-        recorder.used(scene.token, at(second), &by(agent));
+        recorder.used(scene.credential(), at(second), &by(agent));
     }
     scene.becomes(300, "late").await;
     stop.cancel();
@@ -179,11 +187,11 @@ async fn an_older_use_that_is_written_later_changes_nothing() {
 async fn uses_wait_while_postgresql_is_away_and_the_last_of_them_is_written_then() {
     let scene = Scene::new(TestDatabase::create_private().await).await;
     let (recorder, stop) = scene.recorder();
-    recorder.used(scene.token, at(100), &by("before"));
+    recorder.used(scene.credential(), at(100), &by("before"));
     scene.becomes(100, "before").await;
     scene.database.cluster().stop().await;
-    recorder.used(scene.token, at(200), &by("meanwhile"));
-    recorder.used(scene.token, at(150), &by("older"));
+    recorder.used(scene.credential(), at(200), &by("meanwhile"));
+    recorder.used(scene.credential(), at(150), &by("older"));
     scene.database.cluster().start_again().await;
     scene.becomes(200, "meanwhile").await;
     assert!(recorder.backlog().last_used_lag.is_zero(), "nothing waits any more");
@@ -196,7 +204,7 @@ async fn an_older_use_does_not_take_the_place_of_one_whose_writing_fails() {
     let lock = scene.database.owner().await;
     lock.batch_execute("BEGIN; LOCK token_last_used IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let (recorder, stop) = scene.recorder();
-    recorder.used(scene.token, at(200), &by("later"));
+    recorder.used(scene.credential(), at(200), &by("later"));
     let superuser = scene.database.superuser().await;
     let writing = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
                    AND query LIKE '%INTO token_last_used%'";
@@ -204,7 +212,7 @@ async fn an_older_use_does_not_take_the_place_of_one_whose_writing_fails() {
         superuser.query_opt(writing, &[]).await.unwrap().map(|row| row.get(0))
     })
     .await;
-    recorder.used(scene.token, at(100), &by("earlier"));
+    recorder.used(scene.credential(), at(100), &by("earlier"));
     superuser.execute("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap();
     lock.batch_execute("ROLLBACK").await.unwrap();
     scene.becomes(200, "later").await;
@@ -221,6 +229,7 @@ async fn uses_are_written_while_observations_cannot_be() {
         organization_id: None,
         principal: None,
         token_id: None,
+        session_id: None,
         action: Action::CredentialRefuse,
         rpc: "test",
         outcome: Outcome::Denied,
@@ -238,7 +247,7 @@ async fn uses_are_written_while_observations_cannot_be() {
     eventually("uses are written while that waits", async || {
         let before = waits().await?;
         let second = last.fetch_add(1, Ordering::SeqCst) + 1;
-        recorder.used(scene.token, at(second), &by("meanwhile"));
+        recorder.used(scene.credential(), at(second), &by("meanwhile"));
         scene.becomes(second, "meanwhile").await;
         (waits().await? == before).then_some(())
     })

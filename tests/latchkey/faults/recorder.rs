@@ -6,6 +6,7 @@ use latchkey::{
         audit::{Action, Observation, Outcome},
         ids::{OrganizationId, PrincipalId, RequestId, TokenId},
         principal::PrincipalKind,
+        session::SessionLimits,
     },
     service::QueuedRecorder,
     store::{Store, StoreConfig},
@@ -20,6 +21,7 @@ fn read(number: u32) -> Observation {
         organization_id: None,
         principal: Some((PrincipalId::generate(), PrincipalKind::User)),
         token_id: Some(TokenId::generate()),
+        session_id: None,
         action: Action::Read,
         rpc: "test",
         outcome: Outcome::Succeeded,
@@ -45,7 +47,7 @@ fn forgery(number: u32) -> Observation {
 async fn a_full_queue_lets_nobody_through_until_there_is_room() {
     let database = TestDatabase::create().await;
     let store = Store::new(StoreConfig::parse(&database.serving_url()).unwrap()).unwrap();
-    let recorder = QueuedRecorder::new(store, OrganizationId::generate());
+    let recorder = QueuedRecorder::new(store, OrganizationId::generate(), SessionLimits::default().idle);
     // Whoever can send a million forgeries keeps nobody else out.
     for number in 0..50_000 {
         recorder.observe(forgery(number));
@@ -96,7 +98,7 @@ async fn a_full_queue_lets_nobody_through_until_there_is_room() {
 async fn one_token_called_from_everywhere_takes_no_others_room() {
     let database = TestDatabase::create().await;
     let store = Store::new(StoreConfig::parse(&database.serving_url()).unwrap()).unwrap();
-    let recorder = QueuedRecorder::new(store, OrganizationId::generate());
+    let recorder = QueuedRecorder::new(store, OrganizationId::generate(), SessionLimits::default().idle);
     let one = read(0);
     for number in 0..50_000 {
         recorder.observe(Observation { peer: read(number).peer, ..one.clone() });

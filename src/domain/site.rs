@@ -1,0 +1,175 @@
+//! Where the pages are: by which names browsers may ask for them, and what of a browser's request proves that it comes from one of
+//! them.
+
+use std::net::IpAddr;
+
+use url::{Host, Url};
+
+/// The pages' own place, as the operator's public URL says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    public_url: String,
+    origin: String,
+    authority: String,
+    is_https: bool,
+    is_loopback: bool,
+    session_cookie: String,
+}
+
+impl Site {
+    /// By the public URL, without a slash at its end; none if it is no URL with a host.
+    #[must_use]
+    pub fn new(public_url: &str) -> Option<Self> {
+        let url = Url::parse(public_url).ok()?;
+        let is_https = url.scheme() == "https";
+        let host = url.host()?.to_string();
+        let authority = url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
+        let is_loopback = is_loopback(&authority);
+        let mut site = Self {
+            public_url: public_url.to_owned(),
+            origin: url.origin().ascii_serialization(),
+            authority,
+            is_https,
+            is_loopback,
+            session_cookie: String::new(),
+        };
+        site.session_cookie = site.cookie("session");
+        Some(site)
+    }
+
+    /// What every link that leaves this machine begins with, without a slash at its end.
+    #[must_use]
+    pub fn public_url(&self) -> &str {
+        &self.public_url
+    }
+
+    /// Scheme, host and port of the public URL, as browsers write them in `Origin`.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Whether browsers reach it by TLS.
+    #[must_use]
+    pub const fn is_https(&self) -> bool {
+        self.is_https
+    }
+
+    /// Whether people may sign in here at all: their cookies go in cleartext to their own machine alone.
+    #[must_use]
+    pub const fn keeps_cookies(&self) -> bool {
+        self.is_https || self.is_loopback
+    }
+
+    /// The name of the cookie with which a session comes.
+    #[must_use]
+    pub fn session_cookie(&self) -> &str {
+        &self.session_cookie
+    }
+
+    /// The name of a cookie of ours. `__Host-` makes browsers take it by TLS from this very host alone (RFC 6265bis, section 4.1.3.2). They
+    /// refuse that in cleartext, so that on loopback it has the port instead: there, what listens on other ports shares all cookies.
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> String {
+        if self.is_https {
+            return format!("__Host-latchkey-{name}");
+        }
+        let port = self.authority.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
+        port.map_or_else(|| format!("latchkey-{name}"), |port| format!("latchkey-{name}-{port}"))
+    }
+
+    /// Whether a browser may ask for pages by this `Host`: that of the public URL, or a name of the machine itself. A name that
+    /// somebody else's server has led here (DNS rebinding) is neither.
+    #[must_use]
+    pub fn is_called(&self, host: &str) -> bool {
+        host.eq_ignore_ascii_case(&self.authority) || is_loopback(host)
+    }
+
+    /// Whether what an `Origin` names is the page's own, which was asked for by this `Host`.
+    #[must_use]
+    pub fn is_own_origin(&self, origin: &str, host: &str) -> bool {
+        origin == self.origin
+            || (is_loopback(host) && origin.strip_prefix("http://").is_some_and(|own| own.eq_ignore_ascii_case(host)))
+    }
+}
+
+/// Whether a `Host`, with or without a port, names the machine itself whatever name servers say (RFC 6761, section 6.3).
+fn is_loopback(host: &str) -> bool {
+    match Url::parse(&format!("http://{host}/")).ok().as_ref().and_then(Url::host) {
+        // What a parser mends is no name that a browser would have sent.
+        Some(Host::Domain(name)) => {
+            host.to_ascii_lowercase().starts_with(name) && (name == "localhost" || name.ends_with(".localhost"))
+        }
+        Some(Host::Ipv4(address)) => host.starts_with(&address.to_string()) && IpAddr::from(address).is_loopback(),
+        Some(Host::Ipv6(address)) => host.starts_with('[') && address.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_is_called_by_its_public_name_or_by_the_machines_own() {
+        let site = Site::new("https://latchkey.example/base").unwrap();
+        for host in [
+            "latchkey.example",
+            "LATCHKEY.example",
+            "localhost:8080",
+            "127.0.0.1",
+            "127.9.9.9:1",
+            "[::1]:8080",
+            "a.localhost",
+        ] {
+            assert!(site.is_called(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "latchkey.example:444",
+            "latchkey.example.",
+            "latchkey.example.evil.example",
+            "localhost.evil.example",
+            "evil.example@localhost",
+            "localhost@evil.example",
+            "10.0.0.1",
+            "[::2]",
+            "0x7f.1",
+            "2130706433",
+            "localhost/evil",
+        ] {
+            assert!(!site.is_called(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_the_public_one_or_that_of_the_loopback_name_asked_for() {
+        let site = Site::new("https://latchkey.example").unwrap();
+        assert!(site.is_own_origin("https://latchkey.example", "latchkey.example"));
+        assert!(site.is_own_origin("http://localhost:8080", "localhost:8080"));
+        for (origin, host) in [
+            ("http://latchkey.example", "latchkey.example"),
+            ("https://latchkey.example.evil.example", "latchkey.example"),
+            ("https://evil.example", "evil.example"),
+            ("http://localhost:3000", "localhost:8080"),
+            ("https://localhost:8080", "localhost:8080"),
+            ("null", "localhost:8080"),
+            ("", "localhost:8080"),
+        ] {
+            assert!(!site.is_own_origin(origin, host), "{origin} at {host}");
+        }
+    }
+
+    #[test]
+    fn cookies_are_bound_to_the_host_by_tls_and_to_the_port_on_loopback() {
+        let name = |url: &str| Site::new(url).unwrap().session_cookie().to_owned();
+        assert_eq!(name("https://latchkey.example"), "__Host-latchkey-session");
+        assert_eq!(name("https://latchkey.example:8443"), "__Host-latchkey-session");
+        assert_eq!(name("http://127.0.0.1:8080"), "latchkey-session-8080");
+        assert_eq!(name("http://[::1]:8080"), "latchkey-session-8080");
+        assert_eq!(name("http://[::1]"), "latchkey-session");
+        let keeps = |url: &str| Site::new(url).unwrap().keeps_cookies();
+        assert!(keeps("https://latchkey.example") && keeps("http://localhost:1") && !keeps("http://latchkey.example"));
+    }
+}

@@ -1,0 +1,82 @@
+//! The pages: settings, and signing in to them. Rendered here, from templates that escape whatever people have written; every task works
+//! without JavaScript.
+
+mod answer;
+mod assets;
+mod failure;
+mod frame;
+mod moment;
+mod sessions;
+mod settings;
+mod sign_in;
+mod tokens;
+mod visit;
+
+use std::{ops::Deref, sync::Arc};
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+
+use crate::domain::{session::SessionLimits, site::Site};
+use crate::service::{Sessions, SignInLinks, Tokens, Users};
+
+pub use failure::{not_found, refuse};
+
+/// What the pages are made of.
+pub struct Parts {
+    /// Where they are.
+    pub site: Arc<Site>,
+    /// Who is there.
+    pub users: Users,
+    /// Their tokens.
+    pub tokens: Tokens,
+    /// Their sessions.
+    pub sessions: Sessions,
+    /// How they get in where there is no provider.
+    pub sign_in_links: SignInLinks,
+    /// How long people stay signed in.
+    pub session_limits: SessionLimits,
+    /// Bytes of a form at the most.
+    pub request_bytes: usize,
+}
+
+/// Serves the pages. Cheap to clone.
+#[derive(Clone)]
+pub struct Pages(Arc<Parts>);
+
+impl Deref for Pages {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl Pages {
+    /// Of these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+/// The pages, each of which has a policy (`auth/policy/pages.rs`). Nothing here asks who calls: the auth layer in front of it has.
+pub fn router(pages: Pages) -> Router {
+    Router::new()
+        .route("/", get(settings::start))
+        .route("/projects", get(settings::projects))
+        .route("/settings", get(settings::start))
+        .route("/settings/personal-access-tokens", get(tokens::list).post(tokens::create))
+        .route("/settings/personal-access-tokens/new", get(tokens::new))
+        .route("/settings/personal-access-tokens/{id}", get(tokens::show).post(tokens::update))
+        .route("/settings/personal-access-tokens/{id}/revoke", get(tokens::confirm_revocation).post(tokens::revoke))
+        .route("/settings/sessions", get(sessions::list))
+        .route("/settings/sessions/{id}/revoke", post(sessions::revoke))
+        .route("/sign-in", get(sign_in::show))
+        .route("/sign-in/link", get(sign_in::link::show).post(sign_in::link::sign_in))
+        .route("/sign-out", get(sign_in::confirm_sign_out).post(sign_in::sign_out))
+        .route("/assets/{name}", get(assets::serve))
+        .with_state(pages)
+}

@@ -1,0 +1,91 @@
+//! Signing in, and out again.
+
+pub(super) mod link;
+
+use askama::Template;
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+};
+use http::{HeaderValue, Response, header};
+use url::form_urlencoded;
+
+use super::{
+    Pages, answer,
+    failure::Failure,
+    frame::{Frame, Section},
+    visit::{Posted, Visit},
+};
+use crate::domain::{secret::Secret, site::Site};
+
+#[derive(Template)]
+#[template(path = "sign_in/show.html", config = "src/web/askama.toml")]
+struct SignIn {
+    frame: Frame,
+    takes_links: bool,
+    keeps_cookies: bool,
+    public_url: String,
+}
+
+/// `/sign-in`
+pub(super) async fn show(State(pages): State<Pages>) -> Result<Response<Body>, Failure> {
+    answer::ok(&SignIn {
+        frame: Frame::public("Sign in"),
+        takes_links: pages.sign_in_links.is_open(),
+        keeps_cookies: pages.site.keeps_cookies(),
+        public_url: pages.site.public_url().to_owned(),
+    })
+}
+
+#[derive(Template)]
+#[template(path = "sign_in/out.html", config = "src/web/askama.toml")]
+struct SignOut {
+    frame: Frame,
+}
+
+/// `/sign-out`, for whoever comes there by its address.
+pub(super) async fn confirm_sign_out(visit: Visit) -> Result<Response<Body>, Failure> {
+    answer::ok(&SignOut { frame: visit.frame(Section::Other, "Sign out") })
+}
+
+/// The same by POST.
+pub(super) async fn sign_out(
+    State(pages): State<Pages>,
+    Posted { visit, .. }: Posted,
+) -> Result<Response<Body>, Failure> {
+    if let Some(id) = visit.actor().credential.session_id() {
+        pages.sessions.revoke(visit.actor(), id, "sign-out").await?;
+    }
+    Ok(signed_out(&pages.site))
+}
+
+/// Takes the cookie away.
+pub(super) fn signed_out(site: &Site) -> Response<Body> {
+    let mut response = answer::see_other("/sign-in");
+    set_cookie(&mut response, site, site.session_cookie(), "", 0);
+    response
+}
+
+/// Gives the browser what it is known by from now on, and sends it to where it wanted to go.
+pub(super) fn signed_in(pages: &Pages, session: &Secret, next: &str) -> Response<Body> {
+    let mut response = answer::see_other(next);
+    let seconds = pages.session_limits.lifetime.as_secs();
+    set_cookie(&mut response, &pages.site, pages.site.session_cookie(), session.expose(), seconds);
+    response
+}
+
+/// A cookie for the pages alone: no script reads it, and no other site's form sends it.
+pub(super) fn set_cookie(response: &mut Response<Body>, site: &Site, name: &str, value: &str, seconds: u64) {
+    let secure = if site.is_https() { "; Secure" } else { "" };
+    let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
+    // Names and values are of letters, digits and hyphens.
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+}
+
+/// A parameter of a query.
+pub(super) fn parameter(RawQuery(query): &RawQuery, name: &str) -> Option<String> {
+    let query = query.as_deref().unwrap_or_default();
+    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}

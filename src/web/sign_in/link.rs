@@ -1,0 +1,68 @@
+//! Signing in by a link. Opening it signs nobody in, since programs that look into links do that too: it is kept in a cookie, so that it
+//! stays in no history, and whoever has opened it is asked.
+
+use askama::Template;
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+};
+use http::{Request, Response, request::Parts};
+
+use super::{parameter, set_cookie, signed_in};
+use crate::{
+    auth::{cookie, origin, session_cookie},
+    domain::secret::Secret,
+    web::{Pages, answer, failure::Failure, frame::Frame},
+};
+
+/// How long the cookie is kept: as long as a link is good at the most.
+const SECONDS: u64 = 10 * 60;
+
+#[derive(Template)]
+#[template(path = "sign_in/link.html", config = "src/web/askama.toml")]
+struct Link {
+    frame: Frame,
+    name: String,
+    email: Option<String>,
+}
+
+fn kept(parts: &Parts, pages: &Pages) -> Option<Secret> {
+    cookie(parts, &pages.site.cookie("sign-in-link")).map(|text| Secret::new(text.to_owned()))
+}
+
+/// `/sign-in/link`
+pub(in crate::web) async fn show(
+    State(pages): State<Pages>,
+    query: RawQuery,
+    request: Request<Body>,
+) -> Result<Response<Body>, Failure> {
+    let (parts, _) = request.into_parts();
+    if let Some(code) = parameter(&query, "code") {
+        // Letters, digits and `_`, or no link.
+        let is_plain = code.len() <= 128 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let code = if is_plain { code } else { String::new() };
+        let mut response = answer::see_other("/sign-in/link");
+        set_cookie(&mut response, &pages.site, &pages.site.cookie("sign-in-link"), &code, SECONDS);
+        return Ok(response);
+    }
+    let Some(text) = kept(&parts, &pages) else { return Ok(answer::see_other("/sign-in")) };
+    let link = pages.sign_in_links.find(&text, &origin(&parts)).await?;
+    answer::ok(&Link { frame: Frame::public("Sign in"), name: link.name, email: link.email })
+}
+
+/// The same by POST. It has no form token: there is no session yet, and the browser says that the form is of our own page.
+pub(in crate::web) async fn sign_in(
+    State(pages): State<Pages>,
+    request: Request<Body>,
+) -> Result<Response<Body>, Failure> {
+    let (parts, _) = request.into_parts();
+    let Some(text) = kept(&parts, &pages) else { return Ok(answer::see_other("/sign-in")) };
+    let origin = origin(&parts);
+    let session = pages.sign_in_links.sign_in(&text, &origin, "sign-in/link").await?;
+    if let Some(former) = session_cookie(&parts, &pages.site) {
+        pages.sessions.leave(&Secret::new(former.to_owned()), &origin, "sign-in/link").await?;
+    }
+    let mut response = signed_in(&pages, &session, "/");
+    set_cookie(&mut response, &pages.site, &pages.site.cookie("sign-in-link"), "", 0);
+    Ok(response)
+}

@@ -1,0 +1,202 @@
+//! Personal access tokens: listed, made, described anew, revoked.
+
+mod new;
+
+use askama::Template;
+use axum::{
+    body::Body,
+    extract::{Path, State},
+};
+use http::{Response, StatusCode};
+use time::Duration;
+use tonic::Code;
+
+pub(super) use new::{create, new};
+
+use super::{
+    Pages, answer,
+    failure::Failure,
+    frame::{Frame, Section},
+    moment::Moment,
+    visit::{Posted, Visit},
+};
+use crate::domain::{
+    clock::{Clock, SystemClock, is_expired},
+    ids::TokenId,
+    page::{Key, PageRequest},
+    token::{Token, TokenDescription, TokenState},
+};
+
+/// The list.
+const LIST: &str = "/settings/personal-access-tokens";
+/// A token that ends sooner is one to be warned of.
+const SOON: Duration = Duration::days(7);
+
+/// A token on a page.
+pub(super) struct Row {
+    id: TokenId,
+    description: String,
+    is_read_only: bool,
+    state: TokenState,
+    created: Moment,
+    expires: Moment,
+    expires_soon: bool,
+    revoked: Option<Moment>,
+    last_used: Option<(Moment, Option<String>)>,
+}
+
+impl Row {
+    fn new(token: Token) -> Self {
+        let now = SystemClock.now();
+        let state = match token.revoked_at {
+            Some(_) => TokenState::Revoked,
+            None if is_expired(token.expires_at, now) => TokenState::Expired,
+            None => TokenState::Active,
+        };
+        Self {
+            id: token.id,
+            description: token.description,
+            is_read_only: token.read_only,
+            state,
+            created: Moment::new(token.created_at, now),
+            expires: Moment::new(token.expires_at, now),
+            expires_soon: state == TokenState::Active && token.expires_at - now < SOON,
+            revoked: token.revoked_at.map(|at| Moment::new(at, now)),
+            last_used: token.last_used.map(|last| (Moment::new(last.at, now), last.peer.map(|peer| peer.to_string()))),
+        }
+    }
+
+    fn is_active(&self) -> bool {
+        self.state == TokenState::Active
+    }
+
+    fn state(&self) -> &'static str {
+        name(self.state)
+    }
+}
+
+const fn name(state: TokenState) -> &'static str {
+    match state {
+        TokenState::Active => "active",
+        TokenState::Expired => "expired",
+        TokenState::Revoked => "revoked",
+    }
+}
+
+#[derive(Template)]
+#[template(path = "tokens/list.html", config = "src/web/askama.toml")]
+struct List {
+    frame: Frame,
+    state: TokenState,
+    state_name: &'static str,
+    tokens: Vec<Row>,
+    /// How many on this page end soon.
+    ending: usize,
+    is_first: bool,
+    next: Option<String>,
+}
+
+/// `/settings/personal-access-tokens`
+pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Response<Body>, Failure> {
+    let asked = visit.query("state");
+    let state = TokenState::ALL.into_iter().find(|state| name(*state) == asked).unwrap_or(TokenState::Active);
+    let after = visit.query("page_token");
+    // An address that was changed by hand, or is of another list, leads to the first page.
+    let page = PageRequest::parse(0, after).unwrap_or_else(|_| PageRequest::first());
+    let found = pages.tokens.list_of_state(visit.actor(), visit.actor().principal_id, state, &page).await?;
+    let tokens: Vec<Row> = found.entries.into_iter().map(Row::new).collect();
+    let notice = match visit.query("notice") {
+        "revoked" => Some("The token is revoked. Whoever uses it is refused from now on."),
+        _ => None,
+    };
+    answer::ok(&List {
+        frame: visit.frame(Section::Tokens, "Personal access tokens").with_notice(notice),
+        state,
+        state_name: name(state),
+        ending: tokens.iter().filter(|token| token.expires_soon).count(),
+        tokens,
+        is_first: page.after().is_none(),
+        next: found.next.map(|key| key.token()),
+    })
+}
+
+#[derive(Template)]
+#[template(path = "tokens/show.html", config = "src/web/askama.toml")]
+struct Show {
+    frame: Frame,
+    token: Row,
+    /// What is in the field, and what is wrong with it.
+    description: String,
+    problem: Option<String>,
+}
+
+async fn found(pages: &Pages, visit: &Visit, id: &str) -> Result<Row, Failure> {
+    let id: TokenId = id.parse().map_err(|_| Failure::not_found())?;
+    Ok(Row::new(pages.tokens.get_of_any_state(visit.actor(), id).await?))
+}
+
+/// `/settings/personal-access-tokens/{}`
+pub(super) async fn show(
+    State(pages): State<Pages>,
+    Path(id): Path<String>,
+    visit: Visit,
+) -> Result<Response<Body>, Failure> {
+    let token = found(&pages, &visit, &id).await?;
+    let notice = (visit.query("notice") == "updated").then_some("The description is saved.");
+    let frame = visit.frame(Section::Tokens, token.description.clone()).with_notice(notice);
+    answer::ok(&Show { frame, description: token.description.clone(), token, problem: None })
+}
+
+/// The same by POST: another description.
+pub(super) async fn update(
+    State(pages): State<Pages>,
+    Path(id): Path<String>,
+    Posted { visit, form }: Posted,
+) -> Result<Response<Body>, Failure> {
+    let token = found(&pages, &visit, &id).await?;
+    let description = form.text("description").trim();
+    match TokenDescription::new(description) {
+        Ok(description) => {
+            let rpc = "settings/personal-access-tokens/{}";
+            pages.tokens.update(visit.actor(), token.id, Some(&description), rpc).await?;
+            Ok(answer::see_other(&format!("{LIST}/{}?notice=updated", token.id)))
+        }
+        Err(problem) => {
+            let frame = visit.frame(Section::Tokens, token.description.clone());
+            let problem = Some(format!("The description {problem}."));
+            let page = Show { frame, token, description: description.to_owned(), problem };
+            answer::page(StatusCode::BAD_REQUEST, Code::InvalidArgument, &page)
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "tokens/revoke.html", config = "src/web/askama.toml")]
+struct Revoke {
+    frame: Frame,
+    token: Row,
+}
+
+/// `/settings/personal-access-tokens/{}/revoke`
+pub(super) async fn confirm_revocation(
+    State(pages): State<Pages>,
+    Path(id): Path<String>,
+    visit: Visit,
+) -> Result<Response<Body>, Failure> {
+    let token = found(&pages, &visit, &id).await?;
+    if token.state == TokenState::Revoked {
+        return Ok(answer::see_other(&format!("{LIST}/{}", token.id)));
+    }
+    answer::ok(&Revoke { frame: visit.frame(Section::Tokens, "Revoke a token"), token })
+}
+
+/// The same by POST.
+pub(super) async fn revoke(
+    State(pages): State<Pages>,
+    Path(id): Path<String>,
+    Posted { visit, .. }: Posted,
+) -> Result<Response<Body>, Failure> {
+    let id: TokenId = id.parse().map_err(|_| Failure::not_found())?;
+    pages.tokens.delete(visit.actor(), id, "settings/personal-access-tokens/{}/revoke").await?;
+    Ok(answer::see_other(&format!("{LIST}?notice=revoked")))
+}

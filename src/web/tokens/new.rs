@@ -1,0 +1,100 @@
+//! A new token, and its text, which is shown this once.
+
+use askama::Template;
+use axum::{body::Body, extract::State};
+use http::{Response, StatusCode};
+use time::Duration;
+use tonic::Code;
+use uuid::Uuid;
+
+use super::Row;
+use crate::{
+    domain::{
+        ids::RequestId,
+        token::{CreateToken, InvalidToken},
+    },
+    service::CreatedToken,
+    web::{
+        Pages, answer,
+        failure::Failure,
+        frame::{Frame, Section},
+        visit::{Posted, Visit},
+    },
+};
+
+/// The days that can be chosen.
+const DAYS: [i64; 3] = [30, 60, 90];
+
+#[derive(Template)]
+#[template(path = "tokens/new.html", config = "src/web/askama.toml")]
+struct New {
+    frame: Frame,
+    description: String,
+    problem: Option<String>,
+    days: [i64; 3],
+    chosen_days: i64,
+    is_read_only: bool,
+    /// Names this form: however often it is sent, it makes one token.
+    idempotency_key: Uuid,
+}
+
+impl New {
+    fn empty(visit: &Visit) -> Self {
+        Self {
+            frame: visit.frame(Section::Tokens, "New token"),
+            description: String::new(),
+            problem: None,
+            days: DAYS,
+            chosen_days: DAYS[0],
+            is_read_only: false,
+            idempotency_key: RequestId::generate().uuid(),
+        }
+    }
+}
+
+/// `/settings/personal-access-tokens/new`
+pub(in crate::web) async fn new(visit: Visit) -> Result<Response<Body>, Failure> {
+    answer::ok(&New::empty(&visit))
+}
+
+#[derive(Template)]
+#[template(path = "tokens/created.html", config = "src/web/askama.toml")]
+struct Created<'a> {
+    frame: Frame,
+    token: Row,
+    text: &'a str,
+}
+
+/// `/settings/personal-access-tokens`, by POST.
+pub(in crate::web) async fn create(
+    State(pages): State<Pages>,
+    Posted { visit, form }: Posted,
+) -> Result<Response<Body>, Failure> {
+    let description = form.text("description").trim();
+    let chosen = form.text("days").parse().ok().filter(|days| DAYS.contains(days));
+    let is_read_only = form.text("access") == "read-only";
+    let key: Option<Uuid> = form.text("idempotency_key").parse().ok();
+    let asked = CreateToken::new(description, chosen.map(Duration::days), is_read_only);
+    let (asked, key) = match (asked, chosen, key) {
+        (Ok(asked), Some(_), Some(key)) => (asked, key),
+        (asked, chosen, key) => {
+            let problem = match asked {
+                Err(InvalidToken::Description(problem)) => format!("The description {problem}."),
+                Err(InvalidToken::ValidFor) | Ok(_) => "Choose how long the token is good for.".to_owned(),
+            };
+            let page = New {
+                description: description.to_owned(),
+                problem: Some(problem),
+                chosen_days: chosen.unwrap_or(DAYS[0]),
+                is_read_only,
+                idempotency_key: key.unwrap_or_else(|| RequestId::generate().uuid()),
+                ..New::empty(&visit)
+            };
+            return answer::page(StatusCode::BAD_REQUEST, Code::InvalidArgument, &page);
+        }
+    };
+    let rpc = "settings/personal-access-tokens";
+    let CreatedToken { token, text } = pages.tokens.create_once(visit.actor(), asked, key, rpc).await?;
+    let frame = visit.frame(Section::Tokens, "Copy your new token");
+    answer::ok(&Created { frame, token: Row::new(token), text: text.expose() })
+}

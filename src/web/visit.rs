@@ -1,0 +1,93 @@
+//! Who visits a page, with what; and what a form of ours has sent.
+
+use std::collections::HashMap;
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, FromRequestParts},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::{Request, request::Parts};
+use ring::digest;
+use subtle::ConstantTimeEq;
+use url::form_urlencoded;
+
+use super::{
+    Pages,
+    failure::Failure,
+    frame::{Frame, Person, Section},
+};
+use crate::{
+    auth::{Caller, session_cookie},
+    domain::principal::Actor,
+    form::Form,
+};
+
+/// The field of a form that proves that it is of a page of ours, made for this session.
+const FORM_TOKEN: &str = "form_token";
+
+/// Somebody who is signed in, at a page.
+pub(super) struct Visit {
+    caller: Caller,
+    pub(super) person: Person,
+    query: HashMap<String, String>,
+}
+
+impl Visit {
+    pub(super) fn actor(&self) -> &Actor {
+        self.caller.actor()
+    }
+
+    /// A parameter of the query; empty where it is left out. Of one that comes twice, the last.
+    pub(super) fn query(&self, name: &str) -> &str {
+        self.query.get(name).map_or("", String::as_str)
+    }
+
+    pub(super) fn frame(&self, section: Section, title: impl Into<String>) -> Frame {
+        Frame::of(&self.person, section, title)
+    }
+}
+
+impl FromRequestParts<Pages> for Visit {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, Failure> {
+        // None would mean that a page was registered outside the auth layer: refuse whatever it is.
+        let caller = parts.extensions.get::<Caller>().cloned();
+        let caller =
+            caller.ok_or_else(|| Failure::defect(&"a request reached a page without passing the auth layer"))?;
+        let cookie =
+            session_cookie(parts, &pages.site).ok_or_else(|| Failure::defect(&"a session came without its cookie"))?;
+        let form_token = form_token(cookie);
+        let name = pages.users.own(caller.actor()).await?.name;
+        let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
+        let person = Person { name, is_admin: caller.actor().is_admin(), form_token };
+        Ok(Self { caller, person, query })
+    }
+}
+
+/// The same, with a form that a page of ours has made for this very session.
+pub(super) struct Posted {
+    pub(super) visit: Visit,
+    pub(super) form: Form,
+}
+
+impl FromRequest<Pages> for Posted {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request<Body>, pages: &Pages) -> Result<Self, Failure> {
+        let (mut parts, body) = request.into_parts();
+        let visit = Visit::from_request_parts(&mut parts, pages).await?;
+        let form = Form::read(Request::from_parts(parts, body), pages.request_bytes).await?;
+        let is_ours = form.text(FORM_TOKEN).as_bytes().ct_eq(visit.person.form_token.as_bytes());
+        if bool::from(is_ours) { Ok(Self { visit, form }) } else { Err(Failure::foreign_form()) }
+    }
+}
+
+/// What goes with every form of a session: nobody who does not have the session's cookie can tell it, and it tells nothing of that.
+fn form_token(cookie: &str) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(b"latchkey form token ");
+    context.update(cookie.as_bytes());
+    URL_SAFE_NO_PAD.encode(context.finish())
+}

@@ -1,0 +1,32 @@
+//! The pages, in a real browser and by hand-made requests.
+
+#[path = "web/browser.rs"]
+pub(crate) mod browser;
+#[path = "web/requests.rs"]
+pub(crate) mod requests;
+#[path = "web/signing_in.rs"]
+mod signing_in;
+#[path = "web/tokens.rs"]
+mod tokens;
+
+use crate::support::{TestDatabase, TestServer};
+use browser::Browser;
+
+/// A link that signs a user in, or the first admin, who is added if there is none.
+pub(crate) async fn sign_in_link(server: &TestServer, database: &TestDatabase, user: Option<&str>) -> String {
+    let mut args = vec!["admin", "sign-in-link"];
+    if let Some(email) = user {
+        args.extend(["--user", email]);
+    }
+    server.admin(database, &args[1..]).await.unwrap().trim().to_owned()
+}
+
+/// A browser in which a user is signed in.
+pub(crate) async fn signed_in(server: &TestServer, database: &TestDatabase, email: &str) -> Browser {
+    let link = sign_in_link(server, database, Some(email)).await;
+    let mut browser = Browser::open(&server.url()).await;
+    assert_eq!(browser.goto(&link).await, 200);
+    browser.act(serde_json::json!({ "action": "click", "selector": "main button" })).await;
+    browser.shows("Personal access tokens").await;
+    browser
+}
