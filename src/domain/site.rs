@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use url::{Host, Url};
+use url::Url;
 
 /// The pages' own place, as the operator's public URL says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,15 +95,19 @@ impl Site {
 
 /// Whether a `Host`, with or without a port, names the machine itself whatever name servers say (RFC 6761, section 6.3).
 fn is_loopback(host: &str) -> bool {
-    match Url::parse(&format!("http://{host}/")).ok().as_ref().and_then(Url::host) {
-        // What a parser mends is no name that a browser would have sent.
-        Some(Host::Domain(name)) => {
-            host.to_ascii_lowercase().starts_with(name) && (name == "localhost" || name.ends_with(".localhost"))
-        }
-        Some(Host::Ipv4(address)) => host.starts_with(&address.to_string()) && IpAddr::from(address).is_loopback(),
-        Some(Host::Ipv6(address)) => host.starts_with('[') && address.is_loopback(),
-        None => false,
-    }
+    let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) => (address, port),
+        None => host.find(':').map_or((host, ""), |colon| host.split_at(colon)),
+    };
+    let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(|digits| digits.parse::<u16>().is_ok());
+    let name = name.to_ascii_lowercase();
+    let is_local = name == "localhost" || name.strip_suffix(".localhost").is_some_and(is_label);
+    is_port && (is_local || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()))
+}
+
+/// Whether a text is the beginning of a name of a host.
+fn is_label(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 #[cfg(test)]
