@@ -23,7 +23,7 @@ CREATE TABLE sessions (
     CONSTRAINT sessions_digest CHECK (octet_length(digest) = 32),
     CONSTRAINT sessions_signed_in_by CHECK (signed_in_by ~ '^[a-z0-9]+(-[a-z0-9]+)*$' AND char_length(signed_in_by) <= 64),
     CONSTRAINT sessions_expires_at CHECK (isfinite(created_at) AND isfinite(expires_at) AND expires_at > created_at),
-    CONSTRAINT sessions_idle_expires_at CHECK (idle_expires_at <= expires_at),
+    CONSTRAINT sessions_idle_expires_at CHECK (isfinite(idle_expires_at) AND idle_expires_at <= expires_at),
     CONSTRAINT sessions_last_used_at CHECK (isfinite(last_used_at)),
     CONSTRAINT sessions_revoked_at CHECK (isfinite(revoked_at)),
     CONSTRAINT sessions_user_agent CHECK (char_length(user_agent) <= 255)
@@ -95,6 +95,7 @@ CREATE TABLE sign_in_links (
     used_at timestamptz,
     CONSTRAINT sign_in_links_principal
         FOREIGN KEY (principal_id, organization_id) REFERENCES principals (id, organization_id),
+    CONSTRAINT sign_in_links_used_at CHECK (isfinite(used_at)),
     CONSTRAINT sign_in_links_digest CHECK (octet_length(digest) = 32),
     -- Ten minutes at the most.
     CONSTRAINT sign_in_links_expires_at
@@ -113,6 +114,7 @@ CREATE TABLE servers (
     takes_links boolean NOT NULL,
     -- Written now and then, as long as it runs.
     seen_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT servers_seen_at CHECK (isfinite(seen_at)),
     CONSTRAINT servers_public_url CHECK (public_url ~ '^https?://' AND char_length(public_url) <= 2048)
 );
 

@@ -286,6 +286,9 @@ async fn serve(
         users: users.clone(),
         tokens: tokens.clone(),
         sessions: Sessions::new(store.clone(), Arc::clone(&cache), Arc::clone(&verifier)),
+        environments: environments.clone(),
+        events: events.clone(),
+        audit_logs: AuditLogs::new(store.clone()),
         sign_in_links: SignInLinks::new(
             store.clone(),
             Arc::clone(&keys),

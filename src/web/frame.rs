@@ -20,6 +20,10 @@ pub(super) enum Section {
     Tokens,
     /// One's own sessions.
     Sessions,
+    /// Environments.
+    Environments,
+    /// The audit log.
+    AuditLogs,
     /// None of those that can be chosen.
     Other,
 }

@@ -3,6 +3,8 @@
 
 mod answer;
 mod assets;
+mod audit_logs;
+mod environments;
 mod failure;
 mod frame;
 mod moment;
@@ -20,7 +22,7 @@ use axum::{
 };
 
 use crate::domain::{session::SessionLimits, site::Site};
-use crate::service::{Sessions, SignInLinks, Tokens, Users};
+use crate::service::{AuditLogs, Environments, Events, Sessions, SignInLinks, Tokens, Users};
 
 pub use failure::{not_found, refuse};
 
@@ -34,6 +36,12 @@ pub struct Parts {
     pub tokens: Tokens,
     /// Their sessions.
     pub sessions: Sessions,
+    /// What runs for them.
+    pub environments: Environments,
+    /// What becomes of that.
+    pub events: Events,
+    /// What was done.
+    pub audit_logs: AuditLogs,
     /// How they get in where there is no provider.
     pub sign_in_links: SignInLinks,
     /// How long people stay signed in.
@@ -74,6 +82,13 @@ pub fn router(pages: Pages) -> Router {
         .route("/settings/personal-access-tokens/{id}/revoke", get(tokens::confirm_revocation).post(tokens::revoke))
         .route("/settings/sessions", get(sessions::list))
         .route("/settings/sessions/{id}/revoke", post(sessions::revoke))
+        .route("/environments", get(environments::list))
+        .route("/environments/events", get(environments::events))
+        .route("/details/{id}", get(environments::show))
+        .route("/details/{id}/start", post(environments::start))
+        .route("/details/{id}/stop", post(environments::stop))
+        .route("/details/{id}/delete", get(environments::confirm_deletion).post(environments::delete))
+        .route("/audit-logs", get(audit_logs::list))
         .route("/sign-in", get(sign_in::show))
         .route("/sign-in/link", get(sign_in::link::show).post(sign_in::link::sign_in))
         .route("/sign-out", get(sign_in::confirm_sign_out).post(sign_in::sign_out))

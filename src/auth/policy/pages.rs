@@ -44,6 +44,17 @@ pub const PAGE_POLICIES: &[PagePolicy] = &[
     post("settings/personal-access-tokens/{}/revoke"),
     get("settings/sessions"),
     post("settings/sessions/{}/revoke"),
+    get("environments"),
+    PagePolicy {
+        method: Method::GET,
+        policy: Policy { streams: Streams::Answers, ..page("environments/events", Who::Caller, Access::Read) },
+    },
+    get("details/{}"),
+    post("details/{}/start"),
+    post("details/{}/stop"),
+    get("details/{}/delete"),
+    post("details/{}/delete"),
+    get("audit-logs"),
     get("sign-out"),
     post("sign-out"),
     // Whoever is here has no session yet.

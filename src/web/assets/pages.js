@@ -1,12 +1,16 @@
 // What pages do besides, where scripts run: copy, and times in the reader's zone. Nothing needs it.
 "use strict";
 
-for (const time of document.querySelectorAll("time[datetime]:not(.ago)")) {
-  const at = new Date(time.dateTime);
-  if (!Number.isNaN(at.getTime())) {
-    time.textContent = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+// Times that are told in UTC, in the reader's zone.
+function localize(root) {
+  for (const time of root.querySelectorAll("time[datetime]:not(.ago)")) {
+    const at = new Date(time.dateTime);
+    if (!Number.isNaN(at.getTime())) {
+      time.textContent = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+    }
   }
 }
+localize(document);
 
 for (const button of document.querySelectorAll("[data-copy]")) {
   const field = document.getElementById(button.dataset.copy);
@@ -31,4 +35,46 @@ if (document.querySelector("[data-secret]")) {
 
 for (const page of document.querySelectorAll("[data-fragment]")) {
   if (location.hash === page.dataset.fragment) location.replace(page.dataset.leadsTo);
+}
+
+// What changes while it is looked at is asked for anew when the server says that something has become of it: at most once a second, and with
+// the focus where it was.
+for (const live of document.querySelectorAll("[data-live]")) {
+  let isAsking = false;
+  let isStale = false;
+  const renew = async () => {
+    if (isAsking) {
+      isStale = true;
+      return;
+    }
+    isAsking = true;
+    isStale = false;
+    const answer = await fetch(location.href, { redirect: "error" }).catch(() => null);
+    if (answer?.ok) {
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const fresh = page.querySelector("[data-live]");
+      if (fresh) {
+        const focused = document.activeElement?.id;
+        const open = [...live.querySelectorAll("details[open]")].map((entry) => entry.id);
+        live.replaceChildren(...fresh.childNodes);
+        localize(live);
+        for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+        if (focused) document.getElementById(focused)?.focus();
+      }
+    } else if (answer?.status === 404) {
+      location.assign("/environments");
+    }
+    setTimeout(() => {
+      isAsking = false;
+      if (isStale) renew();
+    }, 1000);
+  };
+  const events = new EventSource(live.dataset.live);
+  events.addEventListener("message", renew);
+  // Whatever happened while nobody told.
+  let wasOpen = false;
+  events.addEventListener("open", () => {
+    if (wasOpen) renew();
+    wasOpen = true;
+  });
 }

@@ -3,6 +3,7 @@
 mod cases;
 mod migrations;
 mod privileges;
+mod session_cases;
 
 use std::collections::BTreeSet;
 
@@ -39,7 +40,12 @@ const FIXTURE: &str = "
         (id, organization_id, creator_id, created_by_token_id, runner_id, class_id, name, desired_phase, phase)
         VALUES (@environment, @org, @user, @token, @runner, @class, 'empty', 'running', 'creating');
     INSERT INTO environment_tokens (id, environment_id, parent_token_id, key_generation, digest, expires_at)
-        VALUES (@environment_token, @environment, @token, 1, sha256('c'), now() + interval '1 hour');";
+        VALUES (@environment_token, @environment, @token, 1, sha256('c'), now() + interval '1 hour');
+    INSERT INTO sessions (id, organization_id, principal_id, key_generation, digest, signed_in_by, expires_at, idle_expires_at)
+        VALUES (@entry, @org, @user, 1, sha256('d'), 'link', now() + interval '7 days', now() + interval '1 hour');
+    INSERT INTO sign_in_links (id, organization_id, principal_id, key_generation, digest, expires_at)
+        VALUES (@entry, @org, @user, 1, sha256('e'), now() + interval '1 minute');
+    INSERT INTO servers (id, public_url, takes_links) VALUES (@entry, 'http://127.0.0.1:8080', true);";
 
 /// Stands for a UUID of its own in the fixture and in the cases; longer names first.
 const NAMES: [&str; 17] = [
@@ -93,7 +99,7 @@ async fn every_constraint_refuses_what_breaks_it() {
     let database = TestDatabase::create().await;
     let client = fixture(&database).await;
     let mut wrong = Vec::new();
-    for (constraint, sql) in cases::CASES {
+    for (constraint, sql) in cases::CASES.iter().chain(session_cases::CASES) {
         let outcome = broken_by(&client, sql).await;
         if outcome.as_deref() != Ok(constraint) {
             wrong.push(format!("{constraint}: {sql}: {outcome:?}"));
@@ -127,18 +133,20 @@ async fn every_constraint_has_a_case() {
     let known = client.query(REFUSING, &[]).await.unwrap();
     let known: BTreeSet<String> = known.into_iter().map(|row| row.get(0)).collect();
     assert!(known.len() > 50, "the catalogue is read: {known:?}");
-    let tried: BTreeSet<String> = cases::CASES.iter().map(|(constraint, _)| (*constraint).to_owned()).collect();
+    let cases = cases::CASES.iter().chain(session_cases::CASES);
+    let tried: BTreeSet<String> = cases.map(|(constraint, _)| (*constraint).to_owned()).collect();
     let untried: Vec<_> = known.difference(&tried).collect();
     let unknown: Vec<_> = tried.difference(&known).collect();
     assert!(untried.is_empty() && unknown.is_empty(), "no case breaks {untried:?}; no such constraint: {unknown:?}");
 }
 
 /// Every column that may be empty. All others refuse NULL.
-const NULLABLE: [&str; 32] = [
+const NULLABLE: [&str; 39] = [
     "audit_logs.actor_id",
     "audit_logs.organization_id",
     "audit_logs.peer",
     "audit_logs.request_id",
+    "audit_logs.session_id",
     "audit_logs.subject_id",
     "audit_logs.subject_type",
     "audit_logs.token_id",
@@ -146,6 +154,7 @@ const NULLABLE: [&str; 32] = [
     "audit_tallies.actor_id",
     "audit_tallies.organization_id",
     "audit_tallies.peer",
+    "audit_tallies.session_id",
     "audit_tallies.token_id",
     "audit_tallies.user_agent",
     "environments.archived_at",
@@ -161,8 +170,13 @@ const NULLABLE: [&str; 32] = [
     "environments.upstream_url",
     "environments.warning_message",
     "personal_access_tokens.created_by_token_id",
+    "personal_access_tokens.idempotency_key",
     "personal_access_tokens.revoked_at",
     "principals.email",
+    "sessions.peer",
+    "sessions.revoked_at",
+    "sessions.user_agent",
+    "sign_in_links.used_at",
     "signing_keys.activated_at",
     "signing_keys.revoked_at",
     "token_last_used.peer",

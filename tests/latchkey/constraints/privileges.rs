@@ -16,6 +16,9 @@ organizations SELECT
 personal_access_tokens INSERT SELECT UPDATE(description,revoked_at)
 principals SELECT UPDATE(status)
 runners INSERT SELECT
+servers DELETE INSERT SELECT UPDATE(seen_at)
+sessions DELETE INSERT SELECT UPDATE(idle_expires_at,last_used_at,peer,revoked_at,user_agent)
+sign_in_links DELETE INSERT SELECT UPDATE(used_at)
 signing_keys INSERT SELECT UPDATE(state)
 token_last_used INSERT SELECT UPDATE(last_used_at,peer,user_agent)";
 
@@ -70,6 +73,14 @@ const REFUSED: &[&str] = &[
     "UPDATE personal_access_tokens SET principal_id = @colleague",
     "UPDATE personal_access_tokens SET read_only = false",
     "UPDATE personal_access_tokens SET key_generation = 2",
+    "UPDATE personal_access_tokens SET idempotency_key = @new",
+    "UPDATE sessions SET expires_at = now() + interval '80 days'",
+    "UPDATE sessions SET principal_id = @colleague",
+    "UPDATE sessions SET digest = sha256('mine')",
+    "TRUNCATE sessions",
+    "UPDATE sign_in_links SET digest = sha256('mine')",
+    "UPDATE sign_in_links SET expires_at = now() + interval '9 minutes'",
+    "UPDATE servers SET public_url = 'https://mine.example'",
     "DELETE FROM personal_access_tokens",
     "TRUNCATE personal_access_tokens CASCADE",
     "ALTER TABLE personal_access_tokens DISABLE TRIGGER personal_access_tokens_keep",

@@ -1,0 +1,195 @@
+//! The audit log: one's own entries, or as an admin everybody's.
+
+use askama::Template;
+use axum::{body::Body, extract::State};
+use http::Response;
+use time::{Date, OffsetDateTime, macros::format_description};
+use url::form_urlencoded;
+use uuid::Uuid;
+
+use super::{
+    Pages, answer,
+    failure::Failure,
+    frame::{Frame, Section},
+    moment::Moment,
+    visit::Visit,
+};
+use crate::domain::{
+    audit::{AuditEntry, AuditFilter, Outcome, SubjectType},
+    clock::{Clock, SystemClock},
+    page::{Key, Order, PageRequest},
+};
+
+/// An entry on a page.
+pub(super) struct Row {
+    pub(super) at: Moment,
+    pub(super) action: String,
+    pub(super) rpc: String,
+    pub(super) is_denied: bool,
+    pub(super) reason: String,
+    pub(super) count: i64,
+    pub(super) actor: String,
+    pub(super) token_id: Option<String>,
+    pub(super) session_id: Option<String>,
+    /// What it was done to, and where that is.
+    pub(super) subject: Option<(&'static str, String, Option<String>)>,
+    pub(super) peer: Option<String>,
+    pub(super) user_agent: Option<String>,
+    pub(super) request_id: Option<String>,
+    pub(super) id: String,
+}
+
+impl Row {
+    fn new(entry: AuditEntry, now: OffsetDateTime) -> Self {
+        let subject = entry.subject.map(|subject| {
+            let page = match subject.subject_type {
+                SubjectType::PersonalAccessToken => Some(format!("/settings/personal-access-tokens/{}", subject.id)),
+                SubjectType::Environment => Some(format!("/details/{}", subject.id)),
+                SubjectType::User | SubjectType::ServiceAccount | SubjectType::Organization | SubjectType::Session => {
+                    None
+                }
+            };
+            (subject.subject_type.as_str(), subject.id.to_string(), page)
+        });
+        Self {
+            at: Moment::new(entry.created_at, now),
+            action: entry.action,
+            rpc: entry.rpc,
+            is_denied: entry.outcome == Outcome::Denied,
+            reason: entry.reason,
+            count: entry.count,
+            actor: entry.actor.map_or_else(|| "nobody who is known here".to_owned(), |(id, _)| id.to_string()),
+            token_id: entry.token_id.map(|id| id.to_string()),
+            session_id: entry.session_id.map(|id| id.to_string()),
+            subject,
+            peer: entry.peer.map(|peer| peer.to_string()),
+            user_agent: entry.user_agent,
+            request_id: entry.request_id.map(|id| id.to_string()),
+            id: entry.id.to_string(),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "audit_logs/list.html", config = "src/web/askama.toml")]
+struct List {
+    frame: Frame,
+    entries: Vec<Row>,
+    is_everybodys: bool,
+    filter: Asked,
+    problem: Option<&'static str>,
+    subject_types: Vec<&'static str>,
+    is_first: bool,
+    next: Option<String>,
+}
+
+/// What is asked for, as it stands in the form.
+struct Asked {
+    subject_type: String,
+    subject: String,
+    actor: String,
+    from: String,
+    to: String,
+}
+
+impl Asked {
+    fn of(visit: &Visit) -> Self {
+        let text = |name: &str| visit.query(name).trim().to_owned();
+        Self {
+            subject_type: text("subject_type"),
+            subject: text("subject"),
+            actor: text("actor"),
+            from: text("from"),
+            to: text("to"),
+        }
+    }
+
+    /// The same for the log, or what is wrong with it.
+    fn filter(&self) -> Result<AuditFilter, &'static str> {
+        let id = |text: &str| -> Result<Vec<Uuid>, &'static str> {
+            if text.is_empty() {
+                return Ok(Vec::new());
+            }
+            text.parse()
+                .map(|id| vec![id])
+                .map_err(|_| "An ID is a UUID, such as 01990000-0000-7000-8000-000000000000.")
+        };
+        let subject_types: Vec<_> =
+            SubjectType::ALL.into_iter().filter(|subject| subject.as_str() == self.subject_type).collect();
+        if subject_types.is_empty() && !self.subject_type.is_empty() {
+            return Err("There is nothing of that kind in the log.");
+        }
+        Ok(AuditFilter {
+            actor_ids: id(&self.actor)?.into_iter().map(Into::into).collect(),
+            subject_ids: id(&self.subject)?,
+            subject_types,
+            from: day(&self.from)?,
+            // The last day is one of those that are asked for.
+            to: day(&self.to)?.map(|day| day + time::Duration::DAY),
+            ..AuditFilter::default()
+        })
+    }
+
+    /// The query of the page after.
+    fn next(&self, key: &str) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in [
+            ("subject_type", &self.subject_type),
+            ("subject", &self.subject),
+            ("actor", &self.actor),
+            ("from", &self.from),
+            ("to", &self.to),
+        ] {
+            if !value.is_empty() {
+                query.append_pair(name, value);
+            }
+        }
+        query.append_pair("page_token", key).finish()
+    }
+}
+
+/// The beginning of a day, in UTC.
+fn day(text: &str) -> Result<Option<OffsetDateTime>, &'static str> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let day = Date::parse(text, format_description!("[year]-[month]-[day]"));
+    day.map(|day| Some(day.midnight().assume_utc())).map_err(|_| "A day is written as 2026-03-31.")
+}
+
+/// `/audit-logs`
+pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Response<Body>, Failure> {
+    let asked = Asked::of(&visit);
+    let page = PageRequest::parse(0, visit.query("page_token")).unwrap_or_else(|_| PageRequest::first());
+    let (filter, problem) = match asked.filter() {
+        Ok(filter) => (Some(filter), None),
+        Err(problem) => (None, Some(problem)),
+    };
+    let now = SystemClock.now();
+    let (entries, next) = match filter {
+        Some(filter) => {
+            let found = pages.audit_logs.list(visit.actor(), filter, Order::Descending, &page).await?;
+            let next = found.next.map(|key| asked.next(&key.token()));
+            (found.entries.into_iter().map(|entry| Row::new(entry, now)).collect(), next)
+        }
+        None => (Vec::new(), None),
+    };
+    answer::ok(&List {
+        frame: visit.frame(Section::AuditLogs, "Audit log"),
+        entries,
+        is_everybodys: visit.actor().is_admin(),
+        filter: asked,
+        problem,
+        subject_types: SubjectType::ALL.into_iter().map(SubjectType::as_str).collect(),
+        is_first: page.after().is_none(),
+        next,
+    })
+}
+
+/// The latest entries of what was done to one thing, which the visitor may see.
+pub(super) async fn of_subject(pages: &Pages, visit: &Visit, subject: Uuid) -> Result<Vec<Row>, Failure> {
+    let filter = AuditFilter { subject_ids: vec![subject], ..AuditFilter::default() };
+    let found = pages.audit_logs.list(visit.actor(), filter, Order::Descending, &PageRequest::first()).await?;
+    let now = SystemClock.now();
+    Ok(found.entries.into_iter().map(|entry| Row::new(entry, now)).collect())
+}
