@@ -1,3 +1,4 @@
+DROP INDEX principals_of_organization;
 ALTER TABLE personal_access_tokens DROP COLUMN idempotency_key;
 ALTER TABLE audit_tallies DROP COLUMN session_id;
 ALTER TABLE audit_logs DROP COLUMN session_id;

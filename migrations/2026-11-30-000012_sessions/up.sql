@@ -123,6 +123,9 @@ ALTER TABLE audit_logs ADD COLUMN session_id uuid;
 -- While it is counted, the session is in the place of the token too: that is what tells rows apart.
 ALTER TABLE audit_tallies ADD COLUMN session_id uuid;
 
+-- Principals are listed by kind, newest first.
+CREATE INDEX principals_of_organization ON principals (organization_id, kind, created_at DESC, id DESC);
+
 -- A form that is sent twice makes one token: the browser's reload of the page that showed it.
 ALTER TABLE personal_access_tokens ADD COLUMN idempotency_key uuid;
 CREATE UNIQUE INDEX personal_access_tokens_idempotency_key

@@ -47,7 +47,8 @@ use crate::{
     oauth::OAuthApi,
     service::{
         AuditLogs, CredentialChanges, Environments, Events, Introspection, ProxiedRequests, QueuedRecorder,
-        Revocations, Runners, Sessions, SignInLinks, Standing, StoredCredentials, Tokens, Users, check_signing_keys,
+        Revocations, Runners, ServiceAccounts, Sessions, SignInLinks, Standing, StoredCredentials, Tokens, Users,
+        check_signing_keys,
     },
     store::{RunningServer, Store},
     telemetry,
@@ -284,6 +285,7 @@ async fn serve(
     let pages = Pages::new(web::Parts {
         site: Arc::clone(&site),
         users: users.clone(),
+        service_accounts: ServiceAccounts::new(store.clone()),
         tokens: tokens.clone(),
         sessions: Sessions::new(store.clone(), Arc::clone(&cache), Arc::clone(&verifier)),
         environments: environments.clone(),

@@ -7,7 +7,7 @@ use std::{
 
 use axum::body::Body;
 use futures::future::{Either, Ready, ready};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use tonic::Status;
 use tower::{Layer, Service};
 
@@ -70,7 +70,11 @@ where
 
 impl<Inner> RefusalService<Inner> {
     fn refuse(&self, request: &Request<Body>, refusal: Refusal) -> Response<Body> {
-        match policy::of_request(request.method(), request.uri().path()).map_or(Door::Rpc, |policy| policy.door) {
+        let policy = policy::of_request(request.method(), request.uri().path());
+        // Whoever comes to see a page is shown one, also where there is none.
+        let door =
+            policy.map_or_else(|| if wants_page(request) { Door::Page } else { Door::Rpc }, |policy| policy.door);
+        match door {
             Door::Rpc => self.refuse_rpc(request.headers(), refusal),
             Door::OAuth => oauth::refuse(request.headers(), refusal),
             Door::Page => web::refuse(request, refusal),
@@ -86,4 +90,10 @@ impl<Inner> RefusalService<Inner> {
         }
         response
     }
+}
+
+/// Whether somebody looks at the answer: browsers name HTML when they go somewhere.
+fn wants_page(request: &Request<Body>) -> bool {
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    request.method().is_safe() && accept.is_some_and(|accept| accept.contains("text/html"))
 }

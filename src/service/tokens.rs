@@ -58,18 +58,20 @@ impl Tokens {
         self.make(actor, principal_id, asked, None, rpc).await
     }
 
-    /// Makes a token for the actor, once: whoever sends the same again, with the same key, makes no second one.
+    /// The same, once: whoever sends it again, with the same key, makes no second one.
     ///
     /// # Errors
-    /// [`ServiceError`]: a precondition for the second one, exhausted at the limit.
+    /// [`ServiceError`]: a precondition for the second one; else as [`create`](Self::create).
     pub async fn create_once(
         &self,
         actor: &Actor,
+        holder: PrincipalId,
         asked: CreateToken,
         idempotency_key: Uuid,
         rpc: &'static str,
     ) -> Result<CreatedToken, ServiceError> {
-        self.make(actor, actor.principal_id, asked, Some(idempotency_key), rpc).await
+        let principal_id = self.holder(actor, Some(holder)).await?;
+        self.make(actor, principal_id, asked, Some(idempotency_key), rpc).await
     }
 
     async fn make(

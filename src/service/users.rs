@@ -8,6 +8,7 @@ use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     credential::Ended,
     ids::{OrganizationId, PrincipalId},
+    page::{Page, PageRequest},
     principal::{Actor, PrincipalKind, PrincipalRecord},
 };
 use crate::store::{Store, Suspension};
@@ -69,6 +70,28 @@ impl Users {
     pub async fn get(&self, actor: &Actor, id: PrincipalId) -> Result<PrincipalRecord, ServiceError> {
         let found = self.store.principal_get(actor.organization_id, id).await?;
         found.filter(|found| found.kind == PrincipalKind::User).ok_or_else(|| ServiceError::not_found("user", id))
+    }
+
+    /// A page of the users of the admin's organization, newest first.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: denied to all but admins.
+    pub async fn list(&self, actor: &Actor, page: &PageRequest) -> Result<Page<PrincipalRecord>, ServiceError> {
+        if !actor.is_admin() {
+            return Err(ServiceError::Denied("only admins may list users".to_owned()));
+        }
+        Ok(self.store.principal_list(actor.organization_id, PrincipalKind::User, page).await?)
+    }
+
+    /// A user whom the admin looks after.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: denied to all but admins; not found as by [`get`](Self::get).
+    pub async fn look_after(&self, actor: &Actor, id: PrincipalId) -> Result<PrincipalRecord, ServiceError> {
+        if !actor.is_admin() {
+            return Err(ServiceError::Denied("only admins look after users".to_owned()));
+        }
+        self.get(actor, id).await
     }
 
     /// Suspends a user of the admin's organization and stops what runs of theirs, or lets them act again.

@@ -24,6 +24,7 @@ mod notifications;
 mod organizations;
 mod pool;
 mod primaries;
+mod principal_lists;
 mod runners;
 mod schema;
 mod self_test;

@@ -48,7 +48,7 @@ pub struct NewServiceAccount {
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = principals, check_for_backend(diesel::pg::Pg))]
-struct PrincipalRow {
+pub(super) struct PrincipalRow {
     id: Uuid,
     organization_id: Uuid,
     kind: String,
@@ -60,7 +60,7 @@ struct PrincipalRow {
 }
 
 impl PrincipalRow {
-    fn record(self) -> Result<PrincipalRecord, StoreError> {
+    pub(super) fn record(self) -> Result<PrincipalRecord, StoreError> {
         Ok(PrincipalRecord {
             id: self.id.into(),
             organization_id: self.organization_id.into(),

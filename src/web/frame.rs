@@ -24,6 +24,10 @@ pub(super) enum Section {
     Environments,
     /// The audit log.
     AuditLogs,
+    /// An admin's view of users.
+    Users,
+    /// An admin's view of service accounts.
+    ServiceAccounts,
     /// None of those that can be chosen.
     Other,
 }
@@ -59,6 +63,10 @@ impl Frame {
 
     pub(super) fn is_settings(&self) -> bool {
         matches!(self.section, Section::Tokens | Section::Sessions)
+    }
+
+    pub(super) fn is_admin(&self) -> bool {
+        matches!(self.section, Section::Users | Section::ServiceAccounts)
     }
 
     pub(super) fn form_token(&self) -> &str {

@@ -1,6 +1,7 @@
 //! The pages: settings, and signing in to them. Rendered here, from templates that escape whatever people have written; every task works
 //! without JavaScript.
 
+mod admin;
 mod answer;
 mod assets;
 mod audit_logs;
@@ -22,7 +23,7 @@ use axum::{
 };
 
 use crate::domain::{session::SessionLimits, site::Site};
-use crate::service::{AuditLogs, Environments, Events, Sessions, SignInLinks, Tokens, Users};
+use crate::service::{AuditLogs, Environments, Events, ServiceAccounts, Sessions, SignInLinks, Tokens, Users};
 
 pub use failure::{not_found, refuse};
 
@@ -32,6 +33,8 @@ pub struct Parts {
     pub site: Arc<Site>,
     /// Who is there.
     pub users: Users,
+    /// Programs of the organization.
+    pub service_accounts: ServiceAccounts,
     /// Their tokens.
     pub tokens: Tokens,
     /// Their sessions.
@@ -89,6 +92,14 @@ pub fn router(pages: Pages) -> Router {
         .route("/details/{id}/stop", post(environments::stop))
         .route("/details/{id}/delete", get(environments::confirm_deletion).post(environments::delete))
         .route("/audit-logs", get(audit_logs::list))
+        .route("/admin/users", get(admin::users::list))
+        .route("/admin/users/{id}", get(admin::users::show))
+        .route("/admin/users/{id}/suspend", get(admin::users::confirm_suspension).post(admin::users::suspend))
+        .route("/admin/users/{id}/unsuspend", post(admin::users::unsuspend))
+        .route("/admin/service-accounts", get(admin::service_accounts::list).post(admin::service_accounts::create))
+        .route("/admin/service-accounts/{id}", get(admin::service_accounts::show))
+        .route("/admin/service-accounts/{id}/tokens", post(admin::service_accounts::create_token))
+        .route("/admin/service-accounts/{id}/tokens/new", get(admin::service_accounts::new_token))
         .route("/sign-in", get(sign_in::show))
         .route("/sign-in/link", get(sign_in::link::show).post(sign_in::link::sign_in))
         .route("/sign-out", get(sign_in::confirm_sign_out).post(sign_in::sign_out))

@@ -11,7 +11,7 @@ use http::{Response, StatusCode};
 use time::Duration;
 use tonic::Code;
 
-pub(super) use new::{create, new};
+pub(super) use new::{Holder, create, create_for, form, new};
 
 use super::{
     Pages, answer,
@@ -34,19 +34,19 @@ const SOON: Duration = Duration::days(7);
 
 /// A token on a page.
 pub(super) struct Row {
-    id: TokenId,
-    description: String,
-    is_read_only: bool,
-    state: TokenState,
-    created: Moment,
-    expires: Moment,
-    expires_soon: bool,
-    revoked: Option<Moment>,
-    last_used: Option<(Moment, Option<String>)>,
+    pub(super) id: TokenId,
+    pub(super) description: String,
+    pub(super) is_read_only: bool,
+    pub(super) state: TokenState,
+    pub(super) created: Moment,
+    pub(super) expires: Moment,
+    pub(super) expires_soon: bool,
+    pub(super) revoked: Option<Moment>,
+    pub(super) last_used: Option<(Moment, Option<String>)>,
 }
 
 impl Row {
-    fn new(token: Token) -> Self {
+    pub(super) fn new(token: Token) -> Self {
         let now = SystemClock.now();
         let state = match token.revoked_at {
             Some(_) => TokenState::Revoked,
@@ -66,11 +66,11 @@ impl Row {
         }
     }
 
-    fn is_active(&self) -> bool {
+    pub(super) fn is_active(&self) -> bool {
         self.state == TokenState::Active
     }
 
-    fn state(&self) -> &'static str {
+    pub(super) fn state(&self) -> &'static str {
         name(self.state)
     }
 }

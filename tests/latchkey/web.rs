@@ -2,6 +2,10 @@
 
 #[path = "web/browser.rs"]
 pub(crate) mod browser;
+#[path = "web/hostile.rs"]
+mod hostile;
+#[path = "web/look.rs"]
+mod look;
 #[path = "web/requests.rs"]
 pub(crate) mod requests;
 #[path = "web/signing_in.rs"]

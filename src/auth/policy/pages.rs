@@ -55,6 +55,17 @@ pub const PAGE_POLICIES: &[PagePolicy] = &[
     get("details/{}/delete"),
     post("details/{}/delete"),
     get("audit-logs"),
+    // For admins alone, which the use cases see to.
+    get("admin/users"),
+    get("admin/users/{}"),
+    get("admin/users/{}/suspend"),
+    post("admin/users/{}/suspend"),
+    post("admin/users/{}/unsuspend"),
+    get("admin/service-accounts"),
+    post("admin/service-accounts"),
+    get("admin/service-accounts/{}"),
+    post("admin/service-accounts/{}/tokens"),
+    get("admin/service-accounts/{}/tokens/new"),
     get("sign-out"),
     post("sign-out"),
     // Whoever is here has no session yet.

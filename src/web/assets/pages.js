@@ -29,7 +29,7 @@ for (const button of document.querySelectorAll("[data-copy]")) {
 
 // A page that has shown a secret is not shown again, neither by a reload nor by the way back.
 if (document.querySelector("[data-secret]")) {
-  history.replaceState(null, "", "/settings/personal-access-tokens");
+  history.replaceState(null, "", document.querySelector("[data-secret]").dataset.secret);
   window.addEventListener("pagehide", () => document.querySelector("[data-secret]")?.remove());
 }
 

@@ -7,12 +7,13 @@ use time::Duration;
 use tonic::Code;
 use uuid::Uuid;
 
-use super::Row;
+use super::{LIST, Row};
 use crate::{
     domain::{
-        ids::RequestId,
+        ids::{PrincipalId, RequestId},
         token::{CreateToken, InvalidToken},
     },
+    form::Form,
     service::CreatedToken,
     web::{
         Pages, answer,
@@ -25,10 +26,35 @@ use crate::{
 /// The days that can be chosen.
 const DAYS: [i64; 3] = [30, 60, 90];
 
+/// Whose the new token will be.
+pub(in crate::web) struct Holder {
+    pub(in crate::web) id: PrincipalId,
+    /// What people call it; none for who makes it.
+    pub(in crate::web) name: Option<String>,
+    pub(in crate::web) section: Section,
+    /// Where the form goes.
+    pub(in crate::web) action: String,
+    /// Where its tokens are.
+    pub(in crate::web) page: String,
+}
+
+impl Holder {
+    fn own(visit: &Visit) -> Self {
+        Self {
+            id: visit.actor().principal_id,
+            name: None,
+            section: Section::Tokens,
+            action: LIST.to_owned(),
+            page: LIST.to_owned(),
+        }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "tokens/new.html", config = "src/web/askama.toml")]
-struct New {
+struct New<'a> {
     frame: Frame,
+    holder: &'a Holder,
     description: String,
     problem: Option<String>,
     days: [i64; 3],
@@ -38,10 +64,11 @@ struct New {
     idempotency_key: Uuid,
 }
 
-impl New {
-    fn empty(visit: &Visit) -> Self {
+impl<'a> New<'a> {
+    fn empty(visit: &Visit, holder: &'a Holder) -> Self {
         Self {
-            frame: visit.frame(Section::Tokens, "New token"),
+            frame: visit.frame(holder.section, "New token"),
+            holder,
             description: String::new(),
             problem: None,
             days: DAYS,
@@ -54,13 +81,19 @@ impl New {
 
 /// `/settings/personal-access-tokens/new`
 pub(in crate::web) async fn new(visit: Visit) -> Result<Response<Body>, Failure> {
-    answer::ok(&New::empty(&visit))
+    form(&visit, &Holder::own(&visit))
+}
+
+/// The form for a new token of whomever's.
+pub(in crate::web) fn form(visit: &Visit, holder: &Holder) -> Result<Response<Body>, Failure> {
+    answer::ok(&New::empty(visit, holder))
 }
 
 #[derive(Template)]
 #[template(path = "tokens/created.html", config = "src/web/askama.toml")]
 struct Created<'a> {
     frame: Frame,
+    holder: &'a Holder,
     token: Row,
     text: &'a str,
 }
@@ -69,6 +102,17 @@ struct Created<'a> {
 pub(in crate::web) async fn create(
     State(pages): State<Pages>,
     Posted { visit, form }: Posted,
+) -> Result<Response<Body>, Failure> {
+    create_for(&pages, &visit, &form, &Holder::own(&visit), "settings/personal-access-tokens").await
+}
+
+/// Makes the token that a form asks for, for whomever, and shows its text.
+pub(in crate::web) async fn create_for(
+    pages: &Pages,
+    visit: &Visit,
+    form: &Form,
+    holder: &Holder,
+    rpc: &'static str,
 ) -> Result<Response<Body>, Failure> {
     let description = form.text("description").trim();
     let chosen = form.text("days").parse().ok().filter(|days| DAYS.contains(days));
@@ -88,13 +132,12 @@ pub(in crate::web) async fn create(
                 chosen_days: chosen.unwrap_or(DAYS[0]),
                 is_read_only,
                 idempotency_key: key.unwrap_or_else(|| RequestId::generate().uuid()),
-                ..New::empty(&visit)
+                ..New::empty(visit, holder)
             };
             return answer::page(StatusCode::BAD_REQUEST, Code::InvalidArgument, &page);
         }
     };
-    let rpc = "settings/personal-access-tokens";
-    let CreatedToken { token, text } = pages.tokens.create_once(visit.actor(), asked, key, rpc).await?;
-    let frame = visit.frame(Section::Tokens, "Copy your new token");
-    answer::ok(&Created { frame, token: Row::new(token), text: text.expose() })
+    let CreatedToken { token, text } = pages.tokens.create_once(visit.actor(), holder.id, asked, key, rpc).await?;
+    let frame = visit.frame(holder.section, "Copy the new token");
+    answer::ok(&Created { frame, holder, token: Row::new(token), text: text.expose() })
 }

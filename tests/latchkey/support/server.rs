@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::{Arc, Mutex},
 };
 
 use latchkey::domain::token::{Generation, SigningKeys};
@@ -41,6 +42,7 @@ pub struct ServerOptions {
 /// A running server. Killed with this value.
 pub struct TestServer {
     child: Child,
+    announced: Arc<Mutex<String>>,
     address: String,
     data_dir: PathBuf,
     log: PathBuf,
@@ -118,8 +120,21 @@ impl TestServer {
         };
         let address = address.to_owned();
         // Whoever writes to a pipe that nobody reads stands still one day.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { child, address, data_dir, log: log.1, admin_wrapper: options.admin_wrapper, _own: own })
+        let announced: Arc<Mutex<String>> = Arc::default();
+        tokio::spawn({
+            let announced = Arc::clone(&announced);
+            async move {
+                while let Ok(Some(line)) = lines.next_line().await {
+                    announced.lock().unwrap().push_str(&format!("{line}\n"));
+                }
+            }
+        });
+        Ok(Self { child, announced, address, data_dir, log: log.1, admin_wrapper: options.admin_wrapper, _own: own })
+    }
+
+    /// What it has announced on its standard output, but for the first line.
+    pub fn announced(&self) -> String {
+        self.announced.lock().unwrap().clone()
     }
 
     /// `HOST:PORT`.

@@ -96,6 +96,7 @@ impl Session {
             ("sec-fetch-site", "none"),
             ("sec-fetch-mode", "navigate"),
             ("sec-fetch-dest", "document"),
+            ("accept", "text/html"),
         ];
         send(&self.address, "GET", path, &headers, "").await
     }

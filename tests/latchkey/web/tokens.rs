@@ -16,7 +16,7 @@ async fn a_token_is_made_shown_once_described_anew_and_revoked() {
     browser.fill("Description", "CI of the website").await;
     browser.choose("input[name=days][value='60']").await;
     browser.press("Create").await;
-    browser.shows("Copy your new token").await;
+    browser.shows("Copy the new token").await;
     let token = browser.value("#token").await;
     let user = server.api(&token).await.whoami().await.unwrap();
     assert!(!user.is_empty());

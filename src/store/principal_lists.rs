@@ -1,0 +1,57 @@
+//! Principals as they are listed.
+
+use diesel::{
+    ExpressionMethods, QueryDsl, SelectableHelper,
+    dsl::sql,
+    sql_types::{Bool, Timestamptz, Uuid as SqlUuid},
+};
+use diesel_async::RunQueryDsl;
+
+use super::{
+    Store, StoreError, columns,
+    keyset::{key_of, sorting, time_of},
+    organizations::PrincipalRow,
+    reading,
+    schema::principals,
+};
+use crate::domain::{
+    ids::OrganizationId,
+    page::{Order, Page, PageRequest},
+    principal::{PrincipalKind, PrincipalRecord},
+};
+
+impl Store {
+    /// A page of an organization's principals of a kind, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn principal_list(
+        &self,
+        organization: OrganizationId,
+        kind: PrincipalKind,
+        page: &PageRequest,
+    ) -> Result<Page<PrincipalRecord>, StoreError> {
+        let (in_order, later) = sorting("created_at", "id", Order::Descending);
+        let rows: Vec<PrincipalRow> = reading!(self, |connection| {
+            let mut query = principals::table
+                .filter(principals::organization_id.eq(organization.uuid()))
+                .filter(principals::kind.eq(columns::principal_kind_text(kind)))
+                .order(sql::<Bool>(&in_order))
+                .limit(page.fetch())
+                .select(PrincipalRow::as_select())
+                .into_boxed();
+            if let Some(after) = page.after() {
+                query = query.filter(
+                    sql::<Bool>(&later)
+                        .bind::<Timestamptz, _>(time_of(after))
+                        .sql(", ")
+                        .bind::<SqlUuid, _>(after.id)
+                        .sql(")"),
+                );
+            }
+            query.load(connection)
+        })?;
+        let found = rows.into_iter().map(PrincipalRow::record).collect::<Result<Vec<_>, _>>()?;
+        Ok(page.page(found, |principal| key_of(principal.created_at, principal.id.uuid())))
+    }
+}

@@ -1,0 +1,133 @@
+//! Service accounts, and their tokens.
+
+use askama::Template;
+use axum::{
+    body::Body,
+    extract::{Path, State},
+};
+use http::{Response, StatusCode};
+use tonic::Code;
+
+use super::Row;
+use crate::{
+    domain::{
+        ids::PrincipalId,
+        page::{Key, PageRequest},
+        token::TokenState,
+    },
+    service::ServiceError,
+    web::{
+        Pages, answer,
+        failure::Failure,
+        frame::{Frame, Section},
+        tokens::{self, Holder},
+        visit::{Posted, Visit},
+    },
+};
+
+#[derive(Template)]
+#[template(path = "admin/service_accounts.html", config = "src/web/askama.toml")]
+struct List {
+    frame: Frame,
+    accounts: Vec<Row>,
+    name: String,
+    problem: Option<String>,
+    is_first: bool,
+    next: Option<String>,
+}
+
+async fn page(pages: &Pages, visit: &Visit, name: &str, problem: Option<String>) -> Result<List, Failure> {
+    let page = PageRequest::parse(0, visit.query("page_token")).unwrap_or_else(|_| PageRequest::first());
+    let found = pages.service_accounts.list(visit.actor(), &page).await?;
+    Ok(List {
+        frame: visit.frame(Section::ServiceAccounts, "Service accounts"),
+        accounts: found.entries.into_iter().map(Row::new).collect(),
+        name: name.to_owned(),
+        problem,
+        is_first: page.after().is_none(),
+        next: found.next.map(|key| key.token()),
+    })
+}
+
+/// `/admin/service-accounts`
+pub(in crate::web) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Response<Body>, Failure> {
+    answer::ok(&page(&pages, &visit, "", None).await?)
+}
+
+/// The same by POST: another one.
+pub(in crate::web) async fn create(
+    State(pages): State<Pages>,
+    Posted { visit, form }: Posted,
+) -> Result<Response<Body>, Failure> {
+    let (name, asks) = (form.text("name").trim(), form.has("asks"));
+    match pages.service_accounts.create(visit.actor(), name, asks, "admin/service-accounts").await {
+        Ok(id) => Ok(answer::see_other(&format!("/admin/service-accounts/{id}"))),
+        Err(ServiceError::Invalid { problem, .. }) => {
+            let page = page(&pages, &visit, name, Some(format!("The name {problem}."))).await?;
+            answer::page(StatusCode::BAD_REQUEST, Code::InvalidArgument, &page)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "admin/service_account.html", config = "src/web/askama.toml")]
+struct Show {
+    frame: Frame,
+    account: Row,
+    tokens: Vec<tokens::Row>,
+    has_more: bool,
+}
+
+async fn found(pages: &Pages, visit: &Visit, id: &str) -> Result<Row, Failure> {
+    let id: PrincipalId = id.parse().map_err(|_| Failure::not_found())?;
+    Ok(Row::new(pages.service_accounts.get(visit.actor(), id).await?))
+}
+
+/// `/admin/service-accounts/{}`
+pub(in crate::web) async fn show(
+    State(pages): State<Pages>,
+    Path(id): Path<String>,
+    visit: Visit,
+) -> Result<Response<Body>, Failure> {
+    let account = found(&pages, &visit, &id).await?;
+    let page = PageRequest::parse(100, "").unwrap_or_else(|_| PageRequest::first());
+    let found = pages.tokens.list_of_state(visit.actor(), account.id, TokenState::Active, &page).await?;
+    answer::ok(&Show {
+        frame: visit.frame(Section::ServiceAccounts, account.name.clone()),
+        account,
+        has_more: found.next.is_some(),
+        tokens: found.entries.into_iter().map(tokens::Row::new).collect(),
+    })
+}
+
+/// `/admin/service-accounts/{}/tokens/new`
+pub(in crate::web) async fn new_token(
+    State(pages): State<Pages>,
+    Path(id): Path<String>,
+    visit: Visit,
+) -> Result<Response<Body>, Failure> {
+    let account = found(&pages, &visit, &id).await?;
+    tokens::form(&visit, &holder(account))
+}
+
+/// `/admin/service-accounts/{}/tokens`, by POST.
+pub(in crate::web) async fn create_token(
+    State(pages): State<Pages>,
+    Path(id): Path<String>,
+    Posted { visit, form }: Posted,
+) -> Result<Response<Body>, Failure> {
+    let account = found(&pages, &visit, &id).await?;
+    tokens::create_for(&pages, &visit, &form, &holder(account), "admin/service-accounts/{}/tokens").await
+}
+
+fn holder(account: Row) -> Holder {
+    let page = format!("/admin/service-accounts/{}", account.id);
+    Holder {
+        id: account.id,
+        name: Some(account.name),
+        section: Section::ServiceAccounts,
+        action: format!("{page}/tokens"),
+        page,
+    }
+}

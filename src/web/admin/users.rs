@@ -1,0 +1,132 @@
+//! Users: who there is, and who may act.
+
+use askama::Template;
+use axum::{
+    body::Body,
+    extract::{Path, State},
+};
+use http::Response;
+
+use super::Row;
+use crate::{
+    domain::{
+        ids::PrincipalId,
+        page::{Key, PageRequest},
+        token::TokenState,
+    },
+    web::{
+        Pages, answer,
+        failure::Failure,
+        frame::{Frame, Section},
+        tokens,
+        visit::{Posted, Visit},
+    },
+};
+
+#[derive(Template)]
+#[template(path = "admin/users.html", config = "src/web/askama.toml")]
+struct List {
+    frame: Frame,
+    users: Vec<Row>,
+    is_first: bool,
+    next: Option<String>,
+}
+
+/// `/admin/users`
+pub(in crate::web) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Response<Body>, Failure> {
+    let page = PageRequest::parse(0, visit.query("page_token")).unwrap_or_else(|_| PageRequest::first());
+    let found = pages.users.list(visit.actor(), &page).await?;
+    answer::ok(&List {
+        frame: visit.frame(Section::Users, "Users"),
+        users: found.entries.into_iter().map(Row::new).collect(),
+        is_first: page.after().is_none(),
+        next: found.next.map(|key| key.token()),
+    })
+}
+
+#[derive(Template)]
+#[template(path = "admin/user.html", config = "src/web/askama.toml")]
+struct Show {
+    frame: Frame,
+    user: Row,
+    is_self: bool,
+    tokens: Vec<tokens::Row>,
+    has_more: bool,
+}
+
+async fn found(pages: &Pages, visit: &Visit, id: &str) -> Result<Row, Failure> {
+    let id: PrincipalId = id.parse().map_err(|_| Failure::not_found())?;
+    Ok(Row::new(pages.users.look_after(visit.actor(), id).await?))
+}
+
+/// `/admin/users/{}`
+pub(in crate::web) async fn show(
+    State(pages): State<Pages>,
+    Path(id): Path<String>,
+    visit: Visit,
+) -> Result<Response<Body>, Failure> {
+    let user = found(&pages, &visit, &id).await?;
+    let page = PageRequest::parse(100, "").unwrap_or_else(|_| PageRequest::first());
+    let found = pages.tokens.list_of_state(visit.actor(), user.id, TokenState::Active, &page).await?;
+    let notice = match visit.query("notice") {
+        "suspended" => Some("The user is suspended: nothing is done in their name from now on."),
+        "unsuspended" => Some("The user may act again."),
+        _ => None,
+    };
+    answer::ok(&Show {
+        frame: visit.frame(Section::Users, user.name.clone()).with_notice(notice),
+        is_self: user.id == visit.actor().principal_id,
+        user,
+        has_more: found.next.is_some(),
+        tokens: found.entries.into_iter().map(tokens::Row::new).collect(),
+    })
+}
+
+#[derive(Template)]
+#[template(path = "admin/suspend.html", config = "src/web/askama.toml")]
+struct Suspend {
+    frame: Frame,
+    user: Row,
+}
+
+/// `/admin/users/{}/suspend`
+pub(in crate::web) async fn confirm_suspension(
+    State(pages): State<Pages>,
+    Path(id): Path<String>,
+    visit: Visit,
+) -> Result<Response<Body>, Failure> {
+    let user = found(&pages, &visit, &id).await?;
+    answer::ok(&Suspend { frame: visit.frame(Section::Users, "Suspend a user"), user })
+}
+
+/// The same by POST.
+pub(in crate::web) async fn suspend(
+    pages: State<Pages>,
+    id: Path<String>,
+    posted: Posted,
+) -> Result<Response<Body>, Failure> {
+    let id = set_suspended(pages, id, posted, true, "admin/users/{}/suspend").await?;
+    Ok(answer::see_other(&format!("/admin/users/{id}?notice=suspended")))
+}
+
+/// `/admin/users/{}/unsuspend`
+pub(in crate::web) async fn unsuspend(
+    pages: State<Pages>,
+    id: Path<String>,
+    posted: Posted,
+) -> Result<Response<Body>, Failure> {
+    let id = set_suspended(pages, id, posted, false, "admin/users/{}/unsuspend").await?;
+    Ok(answer::see_other(&format!("/admin/users/{id}?notice=unsuspended")))
+}
+
+async fn set_suspended(
+    State(pages): State<Pages>,
+    Path(id): Path<String>,
+    Posted { visit, .. }: Posted,
+    suspended: bool,
+    rpc: &'static str,
+) -> Result<PrincipalId, Failure> {
+    let id: PrincipalId = id.parse().map_err(|_| Failure::not_found())?;
+    pages.users.set_suspended(visit.actor(), id, suspended, rpc).await?;
+    Ok(id)
+}
