@@ -1,7 +1,7 @@
 //! Organizations and their principals.
 
 use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, Queryable, Selectable, SelectableHelper};
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -48,7 +48,7 @@ pub struct NewServiceAccount {
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = principals, check_for_backend(diesel::pg::Pg))]
-struct PrincipalRow {
+pub(super) struct PrincipalRow {
     id: Uuid,
     organization_id: Uuid,
     kind: String,
@@ -60,7 +60,7 @@ struct PrincipalRow {
 }
 
 impl PrincipalRow {
-    fn record(self) -> Result<PrincipalRecord, StoreError> {
+    pub(super) fn record(self) -> Result<PrincipalRecord, StoreError> {
         Ok(PrincipalRecord {
             id: self.id.into(),
             organization_id: self.organization_id.into(),
@@ -72,6 +72,30 @@ impl PrincipalRow {
             created_at: self.created_at,
         })
     }
+}
+
+/// Adds a user, in a transaction with something else. False if the organization has one with that address.
+pub(super) async fn add_user(
+    connection: &mut AsyncPgConnection,
+    new: &NewUser,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
+    let added = diesel::insert_into(principals::table)
+        .values((
+            principals::id.eq(new.id.uuid()),
+            principals::organization_id.eq(new.organization_id.uuid()),
+            principals::kind.eq(columns::principal_kind_text(PrincipalKind::User)),
+            principals::role.eq(columns::role_text(new.role)),
+            principals::name.eq(&new.name),
+            principals::email.eq(&new.email),
+        ))
+        .on_conflict_do_nothing()
+        .execute(connection)
+        .await?;
+    if added == 1 {
+        audit::insert(connection, event).await?;
+    }
+    Ok(added == 1)
 }
 
 impl Store {
@@ -107,24 +131,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]
     pub async fn user_create(&self, new: &NewUser, event: &AuditEvent) -> Result<bool, StoreError> {
-        writing!(self, async |connection| -> Result<bool, StoreError> {
-            let added = diesel::insert_into(principals::table)
-                .values((
-                    principals::id.eq(new.id.uuid()),
-                    principals::organization_id.eq(new.organization_id.uuid()),
-                    principals::kind.eq(columns::principal_kind_text(PrincipalKind::User)),
-                    principals::role.eq(columns::role_text(new.role)),
-                    principals::name.eq(&new.name),
-                    principals::email.eq(&new.email),
-                ))
-                .on_conflict_do_nothing()
-                .execute(connection)
-                .await?;
-            if added == 1 {
-                audit::insert(connection, event).await?;
-            }
-            Ok(added == 1)
-        })
+        writing!(self, async |connection| -> Result<bool, StoreError> { add_user(connection, new, event).await })
     }
 
     /// The admin that an organization has had for longest, of those that can act.
