@@ -2,6 +2,7 @@
 
 mod cors_origins;
 mod environment_limits;
+mod oidc_providers;
 mod traces;
 mod trusted_proxies;
 
@@ -23,7 +24,7 @@ pub use environment_limits::EnvironmentLimitArgs;
 pub use traces::{TraceArgs, Traces};
 pub use trusted_proxies::TrustedProxies;
 
-use crate::domain::{environment::EnvironmentLimits, session::SessionLimits};
+use crate::domain::{environment::EnvironmentLimits, session::SessionLimits, sign_in::Provider};
 use environment_limits::{number, size};
 
 /// Where it listens when nothing is said.
@@ -91,6 +92,14 @@ pub struct ServeArgs {
     /// be given more than once, or with commas between [default: none]
     #[arg(long = "trusted-proxy", env = "LATCHKEY_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxies: Vec<String>,
+    /// File that says with whose accounts people sign in, by OpenID Connect: see README.md [default: none]
+    #[arg(
+        long,
+        env = "LATCHKEY_OIDC_PROVIDERS",
+        value_name = "FILE",
+        value_parser = OsStringValueParser::new().map(PathBuf::from)
+    )]
+    pub oidc_providers: Option<PathBuf>,
     /// Address and port to tell Prometheus metrics on; 'off' for none
     #[arg(long, env = "LATCHKEY_METRICS_LISTEN", value_name = "ADDR", default_value = DEFAULT_METRICS_LISTEN)]
     pub metrics_listen: String,
@@ -222,6 +231,8 @@ pub struct Config {
     pub cors_allowed_origins: Vec<String>,
     /// Who is believed when they say for whom they ask.
     pub trusted_proxies: TrustedProxies,
+    /// With whose accounts people sign in.
+    pub oidc_providers: Vec<Provider>,
     /// Where it tells its metrics.
     pub metrics_listen: Option<SocketAddr>,
     /// Where it sends traces.
@@ -282,6 +293,7 @@ impl ServeArgs {
         let cors_allowed_origins = cors_origins::check(&self.cors_allowed_origins, &mut mistakes);
         let traces = self.traces.check(&mut mistakes);
         let trusted_proxies = TrustedProxies::check(&self.trusted_proxies, &mut mistakes);
+        let oidc_providers = oidc_providers::check(self.oidc_providers.as_deref(), &mut mistakes);
         let tokens_per_user = number("--tokens-per-user", &self.tokens_per_user, &(1..=100_000), &mut mistakes);
         let environments = self.environments.check(&mut mistakes);
         let revocation_bound = match self.revocation_bound.as_str() {
@@ -316,6 +328,7 @@ impl ServeArgs {
                 public_url,
                 cors_allowed_origins,
                 trusted_proxies,
+                oidc_providers,
                 metrics_listen,
                 traces,
                 data: self.data,
@@ -408,6 +421,7 @@ mod tests {
             "--public-url=latchkey",
             "--cors-allowed-origin=*",
             "--trusted-proxy=proxy",
+            "--oidc-providers=/nowhere",
             "--tokens-per-user=0",
             "--revocation-bound=5",
             "--metrics-listen=x",
@@ -421,6 +435,7 @@ mod tests {
             "--public-url",
             "--cors-allowed-origin",
             "--trusted-proxy",
+            "--oidc-providers",
             "--tokens-per-user",
             "--revocation-bound",
             "--metrics-listen",

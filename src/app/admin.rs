@@ -3,13 +3,14 @@
 use std::{io::Write, time::Duration};
 
 use clap::{ArgGroup, Subcommand};
-use time::Date;
+use time::{Date, format_description::well_known::Rfc3339};
 
 use super::{AppError, database::data_directory, operator::Operator, pages, signing_keys};
 use crate::{
     config::DataArgs,
     domain::{
         ids::{InvalidId, PrincipalId, TokenId},
+        sign_in::ProviderName,
         token::{CreateToken, CredentialKind, Generation, InvalidToken, Presented, SigningKeys},
     },
     embedded::{ClusterConfig, CommandSession, Role as DatabaseRole},
@@ -32,6 +33,28 @@ pub enum AdminCommand {
         /// May manage what is the organization's
         #[arg(long)]
         admin: bool,
+    },
+    /// Invite somebody to sign in by a provider as the user with an address, who is added if there is none; good for seven days and one
+    /// sign-in
+    Invite {
+        /// The address that the provider has to vouch for
+        #[arg(long)]
+        email: String,
+        /// What --oidc-providers calls the provider
+        #[arg(long, value_name = "NAME")]
+        provider: ProviderName,
+        /// The user is an admin from now on; a provider with admin_groups says itself at each sign-in who is one
+        #[arg(long)]
+        admin: bool,
+    },
+    /// Take an invitation back that is still open
+    WithdrawInvitation {
+        /// Its address
+        #[arg(long)]
+        email: String,
+        /// Its provider
+        #[arg(long, value_name = "NAME")]
+        provider: ProviderName,
     },
     /// Add a service account: a principal that is a program of yours
     CreateServiceAccount {
@@ -166,6 +189,13 @@ async fn act(
             let id = operator.create_user(&email, name.as_deref().unwrap_or(&email), admin).await?;
             print(out, &format!("{id}\n"))
         }
+        AdminCommand::Invite { email, provider, admin } => {
+            let until = operator.invite(&email, provider.clone(), admin).await?;
+            let until =
+                until.replace_nanosecond(0).unwrap_or(until).format(&Rfc3339).unwrap_or_else(|_| until.to_string());
+            print(out, &format!("{email} may sign in by {provider} until {until}\n"))
+        }
+        AdminCommand::WithdrawInvitation { email, provider } => operator.withdraw_invitation(&email, &provider).await,
         AdminCommand::CreateServiceAccount { name, service } => {
             let id = operator.create_service_account(&name, service).await?;
             print(out, &format!("{id}\n"))

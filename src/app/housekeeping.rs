@@ -8,12 +8,16 @@ use crate::store::Store;
 
 const EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Makes the audit log's partitions of the months to come, and clears ended environment tokens, sessions and links away. Begins at once.
+/// Makes the audit log's partitions of the months to come, and clears ended environment tokens, sessions, links and attempts to sign in away.
+/// Begins at once.
 pub(super) async fn run(store: Store, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(EVERY);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         if let Err(error) = store.audit_prepare_partitions().await {
             tracing::warn!(%error, "the audit log's next partitions cannot be made right now");
+        }
+        if let Err(error) = store.sign_in_attempts_clear().await {
+            tracing::warn!(%error, "ended attempts to sign in cannot be cleared away right now");
         }
         if let Err(error) = store.sessions_clear().await {
             tracing::warn!(%error, "ended sessions cannot be cleared away right now");

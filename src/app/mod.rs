@@ -3,6 +3,7 @@
 pub mod admin;
 mod answer_body;
 mod body_deadline;
+mod client_secrets;
 mod cors;
 mod database;
 mod descriptors;
@@ -39,7 +40,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{Cache, Guesses, Verifier},
     config::{Config, Traces},
-    domain::{clock::boot_time, secret::Secret},
+    domain::{
+        clock::{Clock, SystemClock, boot_time},
+        secret::Secret,
+    },
     grpc::{
         EnvironmentApi, EnvironmentOpsApi, EnvoyApi, EventApi, IdentityApi, RunnerApi, RunnerConfigurationApi,
         TokenApi, UserApi,
@@ -47,12 +51,12 @@ use crate::{
     oauth::OAuthApi,
     service::{
         AuditLogs, CredentialChanges, Environments, Events, Introspection, ProxiedRequests, QueuedRecorder,
-        Revocations, Runners, ServiceAccounts, Sessions, SignInLinks, Standing, StoredCredentials, Tokens, Users,
-        check_signing_keys,
+        Revocations, Runners, ServiceAccounts, Sessions, SignInLinks, SignIns, Standing, StoredCredentials, Tokens,
+        Users, check_signing_keys,
     },
     store::{RunningServer, Store},
     telemetry,
-    web::{self, Pages},
+    web::{self, Pages, oidc::Providers},
 };
 
 use prepare::Prepared;
@@ -220,7 +224,7 @@ struct Listeners {
 async fn serve(
     config: Config,
     Listeners { address, api, metrics: metrics_listener }: Listeners,
-    Prepared { serving_urls, organization, signing_keys: (_, keys), runner }: Prepared,
+    Prepared { serving_urls, organization, signing_keys: (_, keys), client_secrets, runner }: Prepared,
     started: impl FnOnce(Option<Secret>),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AppError> {
@@ -248,7 +252,10 @@ async fn serve(
 
     let public_url: Arc<str> = config.public_url.clone().unwrap_or_else(|| format!("http://{address}")).into();
     let site = pages::site(&public_url)?;
-    let takes_links = pages::takes_links(address);
+    let takes_links = pages::takes_links(address) && config.oidc_providers.is_empty();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let providers = Providers::new(config.oidc_providers, &client_secrets, &public_url, &clock)
+        .map_err(|error| AppError::Refused(error.to_string()))?;
     let server = RunningServer { public_url: public_url.to_string(), takes_links };
     tasks.spawn(pages::be_seen(store.clone(), server, working.clone()));
     let own_runner = operations.as_ref().map(|(runner, _)| *runner);
@@ -297,6 +304,15 @@ async fn serve(
             Arc::clone(&guesses),
             config.limits.sessions,
             takes_links,
+        ),
+        providers,
+        sign_ins: SignIns::new(
+            store.clone(),
+            Arc::clone(&keys),
+            Arc::clone(&cache),
+            organization,
+            config.limits.sessions,
+            clock,
         ),
         session_limits: config.limits.sessions,
         request_bytes: config.limits.request_bytes,

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, io::Write};
 
-use time::{Date, format_description::well_known::Rfc3339};
+use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{AppError, admin::print};
 use crate::{
@@ -12,12 +12,13 @@ use crate::{
         page::PageRequest,
         principal::{Origin, PrincipalKind, PrincipalRecord, Role},
         secret::Secret,
+        sign_in::{ProviderName, is_address},
         text,
         token::{CreateToken, Generation, SigningKeys},
     },
     store::{
-        AuditDrop, MintError, NewServiceAccount, NewToken, NewUser, Store, StoreError, TokenCreateError, TokenDelete,
-        TokenScope,
+        AuditDrop, MintError, NewInvitation, NewServiceAccount, NewToken, NewUser, Store, StoreError, TokenCreateError,
+        TokenDelete, TokenScope,
     },
 };
 
@@ -68,6 +69,32 @@ impl Operator {
         let event = self.event(Action::ServiceAccountCreate, command, SubjectType::ServiceAccount, id.uuid());
         self.store.service_account_create(&new, &event).await?;
         Ok(id)
+    }
+
+    /// Invites whoever has an address at a provider. Returns until when that is good.
+    pub(super) async fn invite(
+        &self,
+        email: &str,
+        provider: ProviderName,
+        admin: bool,
+    ) -> Result<OffsetDateTime, AppError> {
+        if !is_address(email) {
+            return Err(AppError::Refused(format!("the address {email:?} is not an e-mail address")));
+        }
+        let (email, name) = (email.to_owned(), email.to_owned());
+        let new = NewInvitation { organization_id: self.organization, provider, email, name, admin };
+        let (of, id) = (SubjectType::Organization, self.organization.uuid());
+        let event = self.event(Action::InvitationCreate, "latchkey admin invite", of, id);
+        Ok(self.store.invitation_create(&new, &event).await?.expires_at)
+    }
+
+    pub(super) async fn withdraw_invitation(&self, email: &str, provider: &ProviderName) -> Result<(), AppError> {
+        let (of, id) = (SubjectType::Organization, self.organization.uuid());
+        let event = self.event(Action::InvitationWithdraw, "latchkey admin withdraw-invitation", of, id);
+        if self.store.invitation_withdraw(self.organization, provider, email, &event).await? {
+            return Ok(());
+        }
+        Err(AppError::Refused(format!("there is no open invitation of {email} at {provider}")))
     }
 
     pub(super) async fn service_account(&self, id: PrincipalId) -> Result<PrincipalRecord, AppError> {
@@ -147,7 +174,7 @@ impl Operator {
             Some(email) => Some(self.user(email).await?.id),
             None => None,
         };
-        let time = |at: time::OffsetDateTime| {
+        let time = |at: OffsetDateTime| {
             at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_else(|_| at.to_string())
         };
         let mut page = PageRequest::first();

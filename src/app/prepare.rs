@@ -3,7 +3,12 @@
 
 use std::sync::Arc;
 
-use super::{AppError, Database, database::ServingUrls, environments, signing_keys};
+use super::{
+    AppError, Database,
+    client_secrets::{self, ClientSecrets},
+    database::ServingUrls,
+    environments, signing_keys,
+};
 use crate::{
     config::Config,
     domain::{ids::OrganizationId, secret::Secret, token::SigningKeys},
@@ -19,6 +24,8 @@ pub(super) struct Prepared {
     pub(super) organization: OrganizationId,
     /// The text of the file of signing keys, and what it says.
     pub(super) signing_keys: (Secret, Arc<SigningKeys>),
+    /// The secrets that we have at providers.
+    pub(super) client_secrets: ClientSecrets,
     /// What environments run on, if they run here.
     pub(super) runner: Option<environments::Ready>,
 }
@@ -28,6 +35,7 @@ pub(super) struct Prepared {
 /// # Errors
 /// [`AppError`]
 pub(super) async fn prepare(config: &Config, database: &Database) -> Result<Prepared, AppError> {
+    let client_secrets = client_secrets::load(&config.oidc_providers)?;
     crate::store::migrate(database.owner()).await?;
     let organization = database.first_organization().await?;
     let store = Store::new(database.serving().clone())?;
@@ -38,5 +46,11 @@ pub(super) async fn prepare(config: &Config, database: &Database) -> Result<Prep
     // Before anything is made on this machine: a server with the wrong key does not start.
     check_signing_keys(&store, &keys).await?;
     let runner = environments::prepare(config, database, organization, &store).await?;
-    Ok(Prepared { serving_urls: database.serving_urls().clone(), organization, signing_keys: (text, keys), runner })
+    Ok(Prepared {
+        serving_urls: database.serving_urls().clone(),
+        organization,
+        signing_keys: (text, keys),
+        client_secrets,
+        runner,
+    })
 }

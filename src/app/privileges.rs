@@ -4,6 +4,7 @@
 //! owner of the tables, not the file of signing keys.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     io::{self, Seek, Write},
     net::{SocketAddr, TcpListener as StdListener},
@@ -35,7 +36,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    domain::secret::Secret,
+    domain::{secret::Secret, sign_in::ProviderName},
     environments::runner::local::{Account, MonitorEnd, Prepared as PreparedRunner, Setting},
 };
 
@@ -57,6 +58,7 @@ struct Handover {
     direct_url: Option<String>,
     organization: String,
     signing_keys: String,
+    client_secrets: BTreeMap<ProviderName, String>,
     announcement: String,
     listener: RawFd,
     metrics: Option<RawFd>,
@@ -190,6 +192,7 @@ fn start(
         runner = Some(RunnerHandover { id: id.to_string(), setting, socket, lock });
         machine = Some((ready, end));
     }
+    let exposed = prepared.client_secrets.into_iter().map(|(name, secret)| (name, secret.expose().to_owned()));
     let handover = Handover {
         config,
         account: (uid, gid),
@@ -198,6 +201,7 @@ fn start(
         direct_url: prepared.serving_urls.direct.map(|url| url.expose().to_owned()),
         organization: prepared.organization.to_string(),
         signing_keys: prepared.signing_keys.0.expose().to_owned(),
+        client_secrets: exposed.collect(),
         announcement,
         listener,
         metrics,
@@ -260,6 +264,7 @@ pub(super) fn take_over(number: &str) -> io::Result<Taken> {
         },
         organization: handover.organization.parse().map_err(io::Error::other)?,
         signing_keys: (signing_keys, keys.into()),
+        client_secrets: handover.client_secrets.into_iter().map(|(name, text)| (name, Secret::new(text))).collect(),
         runner: runner.transpose()?,
     };
     let listeners = StdListeners { address, api, metrics: handover.metrics.map(listener) };

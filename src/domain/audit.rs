@@ -44,6 +44,16 @@ pub enum Action {
     UserSuspend,
     /// A user may act again.
     UserUnsuspend,
+    /// A user became an admin, or is none any more.
+    UserRoleChange,
+    /// Somebody was let in, or refused, by an account of theirs elsewhere.
+    SignIn,
+    /// Somebody was invited to sign in as a user.
+    InvitationCreate,
+    /// Somebody signed in by an invitation.
+    InvitationRedeem,
+    /// An invitation was taken back.
+    InvitationWithdraw,
     /// Somebody signed in.
     SessionCreate,
     /// Somebody signed out, or a session was ended from another one.
@@ -66,7 +76,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 31] = [
         Self::TokenCreate,
         Self::TokenUpdate,
         Self::TokenRevoke,
@@ -84,6 +94,11 @@ impl Action {
         Self::ServiceAccountCreate,
         Self::UserSuspend,
         Self::UserUnsuspend,
+        Self::UserRoleChange,
+        Self::SignIn,
+        Self::InvitationCreate,
+        Self::InvitationRedeem,
+        Self::InvitationWithdraw,
         Self::SessionCreate,
         Self::SessionRevoke,
         Self::SignInLinkCreate,
@@ -116,6 +131,11 @@ impl Action {
             Self::ServiceAccountCreate => "service_account_create",
             Self::UserSuspend => "user_suspend",
             Self::UserUnsuspend => "user_unsuspend",
+            Self::UserRoleChange => "user_role_change",
+            Self::SignIn => "sign_in",
+            Self::InvitationCreate => "invitation_create",
+            Self::InvitationRedeem => "invitation_redeem",
+            Self::InvitationWithdraw => "invitation_withdraw",
             Self::SessionCreate => "session_create",
             Self::SessionRevoke => "session_revoke",
             Self::SignInLinkCreate => "sign_in_link_create",
@@ -185,6 +205,8 @@ pub struct Subject {
 pub enum AuditActor {
     /// A caller.
     Principal(Actor),
+    /// A user who signs in, and has no credential yet.
+    SigningIn(PrincipalId, Origin),
     /// Whoever may run `latchkey admin` on the server's machine.
     Operator(Origin),
 }

@@ -54,6 +54,10 @@ macro_rules! identifiers {
 identifiers! {
     /// Names a personal access token in lists, audit logs and URLs; public.
     TokenId;
+    /// Names an invitation.
+    InvitationId;
+    /// Names one try to sign in.
+    SignInAttemptId;
     /// Names an environment token: a credential for one environment's operations.
     EnvironmentTokenId;
     /// Names a session of somebody in a browser; public.
@@ -84,11 +88,23 @@ impl TokenId {
     /// When the ID was made, in whole seconds of Unix time, by the clock of the server that made it; none if it is no UUIDv7.
     #[must_use]
     pub fn made_at(self) -> Option<u64> {
-        (self.0.get_version() == Some(uuid::Version::SortRand))
-            .then(|| self.0.get_timestamp())
-            .flatten()
-            .map(|timestamp| timestamp.to_unix().0)
+        made_at(self.0)
     }
+}
+
+impl SignInAttemptId {
+    /// The same of a try to sign in.
+    #[must_use]
+    pub fn made_at(self) -> Option<u64> {
+        made_at(self.0)
+    }
+}
+
+fn made_at(uuid: Uuid) -> Option<u64> {
+    (uuid.get_version() == Some(uuid::Version::SortRand))
+        .then(|| uuid.get_timestamp())
+        .flatten()
+        .map(|timestamp| timestamp.to_unix().0)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one door through which identifiers are drawn")]

@@ -14,6 +14,8 @@ pub mod proxied;
 pub mod runner;
 pub mod secret;
 pub mod session;
+#[cfg(feature = "server")]
+pub mod sign_in;
 pub mod site;
 pub mod size;
 pub mod text;

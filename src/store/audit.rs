@@ -46,6 +46,24 @@ struct NewEntry<'a> {
 
 /// Writes an act; called in the transaction that changes what the act changes.
 pub(super) async fn insert(connection: &mut AsyncPgConnection, event: &AuditEvent) -> Result<(), StoreError> {
+    insert_with(connection, event, Outcome::Succeeded, "").await
+}
+
+/// Writes that an act was refused, and why, in the transaction that has found out.
+pub(super) async fn insert_denied(
+    connection: &mut AsyncPgConnection,
+    event: &AuditEvent,
+    reason: &'static str,
+) -> Result<(), StoreError> {
+    insert_with(connection, event, Outcome::Denied, reason).await
+}
+
+async fn insert_with(
+    connection: &mut AsyncPgConnection,
+    event: &AuditEvent,
+    outcome: Outcome,
+    reason: &str,
+) -> Result<(), StoreError> {
     let (actor_id, actor_kind, credential, origin) = match &event.actor {
         AuditActor::Principal(actor) => (
             Some(actor.principal_id.uuid()),
@@ -53,6 +71,10 @@ pub(super) async fn insert(connection: &mut AsyncPgConnection, event: &AuditEven
             Some(actor.credential),
             &actor.origin,
         ),
+        // Only users sign in.
+        AuditActor::SigningIn(user, origin) => {
+            (Some(user.uuid()), columns::principal_kind_text(PrincipalKind::User), None, origin)
+        }
         AuditActor::Operator(origin) => (None, "operator", None, origin),
     };
     let entry = NewEntry {
@@ -66,8 +88,8 @@ pub(super) async fn insert(connection: &mut AsyncPgConnection, event: &AuditEven
         rpc: &event.rpc,
         subject_type: Some(event.subject.subject_type.as_str()),
         subject_id: Some(event.subject.id),
-        outcome: Outcome::Succeeded.as_str(),
-        reason: "",
+        outcome: outcome.as_str(),
+        reason,
         peer: origin.peer.map(columns::inet),
         user_agent: origin.user_agent.as_deref(),
         request_id: Some(origin.request_id.uuid()),

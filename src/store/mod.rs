@@ -3,7 +3,7 @@
 //! Every method takes one connection from the pool and is bounded by a deadline on this side of the wire, besides
 //! PostgreSQL's own. Reads that meet a closed connection are tried once more on another; writes are not, since their
 //! outcome is unknown. Stored times are PostgreSQL's. Locks are taken in one order: principal,
-//! the organization's environments, environment, token, audit.
+//! the organization's environments, environment, token, invitation, audit. Whoever signs in takes a lock for that identity before.
 
 mod audit;
 mod audit_retention;
@@ -15,7 +15,9 @@ mod environment_tokens;
 mod environments;
 mod error;
 mod events;
+mod identities;
 mod instance;
+mod invitations;
 mod keyset;
 mod last_used;
 mod migrations;
@@ -52,6 +54,8 @@ pub use credential_changes::{Beat, CredentialChange, CredentialNotifications};
 pub use environments::{EnvironmentChange, EnvironmentCreateError, PhaseWrite};
 pub use error::StoreError;
 pub use events::EventNotifications;
+pub use identities::{SignIn, SignInOutcome};
+pub use invitations::{Invitation, Invited, NewInvitation};
 pub use last_used::TokenUse;
 pub use migrations::{MigrateError, migrate};
 pub use mint::MintError;

@@ -1,7 +1,7 @@
 //! Organizations and their principals.
 
 use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, Queryable, Selectable, SelectableHelper};
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -74,6 +74,30 @@ impl PrincipalRow {
     }
 }
 
+/// Adds a user, in a transaction with something else. False if the organization has one with that address.
+pub(super) async fn add_user(
+    connection: &mut AsyncPgConnection,
+    new: &NewUser,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
+    let added = diesel::insert_into(principals::table)
+        .values((
+            principals::id.eq(new.id.uuid()),
+            principals::organization_id.eq(new.organization_id.uuid()),
+            principals::kind.eq(columns::principal_kind_text(PrincipalKind::User)),
+            principals::role.eq(columns::role_text(new.role)),
+            principals::name.eq(&new.name),
+            principals::email.eq(&new.email),
+        ))
+        .on_conflict_do_nothing()
+        .execute(connection)
+        .await?;
+    if added == 1 {
+        audit::insert(connection, event).await?;
+    }
+    Ok(added == 1)
+}
+
 impl Store {
     /// Makes the first organization if there is none, and returns the first.
     ///
@@ -107,24 +131,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]
     pub async fn user_create(&self, new: &NewUser, event: &AuditEvent) -> Result<bool, StoreError> {
-        writing!(self, async |connection| -> Result<bool, StoreError> {
-            let added = diesel::insert_into(principals::table)
-                .values((
-                    principals::id.eq(new.id.uuid()),
-                    principals::organization_id.eq(new.organization_id.uuid()),
-                    principals::kind.eq(columns::principal_kind_text(PrincipalKind::User)),
-                    principals::role.eq(columns::role_text(new.role)),
-                    principals::name.eq(&new.name),
-                    principals::email.eq(&new.email),
-                ))
-                .on_conflict_do_nothing()
-                .execute(connection)
-                .await?;
-            if added == 1 {
-                audit::insert(connection, event).await?;
-            }
-            Ok(added == 1)
-        })
+        writing!(self, async |connection| -> Result<bool, StoreError> { add_user(connection, new, event).await })
     }
 
     /// The admin that an organization has had for longest, of those that can act.

@@ -193,6 +193,39 @@ table! {
     }
 }
 
+table! {
+    identities (issuer, subject) {
+        issuer -> Text,
+        subject -> Text,
+        organization_id -> Uuid,
+        principal_id -> Uuid,
+        created_at -> Timestamptz,
+    }
+}
+
+table! {
+    invitations (id) {
+        id -> Uuid,
+        organization_id -> Uuid,
+        principal_id -> Uuid,
+        provider -> Text,
+        email -> Text,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        redeemed_at -> Nullable<Timestamptz>,
+        withdrawn_at -> Nullable<Timestamptz>,
+    }
+}
+
+table! {
+    sign_in_attempts (id) {
+        id -> Uuid,
+        ended_at -> Timestamptz,
+    }
+}
+
+joinable!(identities -> principals (principal_id));
+joinable!(invitations -> principals (principal_id));
 joinable!(personal_access_tokens -> principals (principal_id));
 joinable!(personal_access_tokens -> signing_keys (key_generation));
 joinable!(sessions -> principals (principal_id));
@@ -217,4 +250,6 @@ allow_tables_to_appear_in_same_query!(
     environment_tokens,
     organizations,
     signing_keys,
+    identities,
+    invitations,
 );

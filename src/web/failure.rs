@@ -20,11 +20,13 @@ pub(super) struct Failure {
     message: Cow<'static, str>,
     /// In seconds.
     retry_after: Option<u64>,
+    /// Whether the way on is to sign in.
+    signs_in: bool,
 }
 
 impl Failure {
     fn new(status: StatusCode, code: Code, title: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, title, message: message.into(), retry_after: None }
+        Self { status, code, title, message: message.into(), retry_after: None, signs_in: false }
     }
 
     /// A defect of ours: what it is, the log says.
@@ -46,6 +48,11 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, Code::PermissionDenied, "Form out of date", message)
     }
 
+    /// Somebody was not signed in.
+    pub(super) fn not_signed_in(status: StatusCode, code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { signs_in: true, ..Self::new(status, code, "Not signed in", message) }
+    }
+
     fn unavailable(message: String, seconds: u64) -> Self {
         let new = Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "Not now", message);
         Self { retry_after: Some(seconds), ..new }
@@ -58,7 +65,7 @@ impl Failure {
     }
 
     pub(super) fn answer(self) -> Response<Body> {
-        let is_signed_out = self.status == StatusCode::UNAUTHORIZED;
+        let is_signed_out = self.signs_in || self.status == StatusCode::UNAUTHORIZED;
         let template = FailurePage { frame: Frame::public(self.title), message: &self.message, is_signed_out };
         match answer::page(self.status, self.code, &template) {
             Ok(mut response) => {

@@ -9,6 +9,7 @@ mod environments;
 mod failure;
 mod frame;
 mod moment;
+pub mod oidc;
 mod sessions;
 mod settings;
 mod sign_in;
@@ -23,7 +24,8 @@ use axum::{
 };
 
 use crate::domain::{session::SessionLimits, site::Site};
-use crate::service::{AuditLogs, Environments, Events, ServiceAccounts, Sessions, SignInLinks, Tokens, Users};
+use crate::service::{AuditLogs, Environments, Events, ServiceAccounts, Sessions, SignInLinks, SignIns, Tokens, Users};
+use oidc::Providers;
 
 pub use failure::{not_found, refuse};
 
@@ -47,6 +49,10 @@ pub struct Parts {
     pub audit_logs: AuditLogs,
     /// How they get in where there is no provider.
     pub sign_in_links: SignInLinks,
+    /// With whose accounts they sign in.
+    pub providers: Providers,
+    /// How that is done.
+    pub sign_ins: SignIns,
     /// How long people stay signed in.
     pub session_limits: SessionLimits,
     /// Bytes of a form at the most.
@@ -102,6 +108,8 @@ pub fn router(pages: Pages) -> Router {
         .route("/admin/service-accounts/{id}/tokens/new", get(admin::service_accounts::new_token))
         .route("/sign-in", get(sign_in::show))
         .route("/sign-in/link", get(sign_in::link::show).post(sign_in::link::sign_in))
+        .route("/sign-in/{provider}", post(sign_in::provider::begin))
+        .route("/sign-in/{provider}/callback", get(sign_in::provider::callback))
         .route("/sign-out", get(sign_in::confirm_sign_out).post(sign_in::sign_out))
         .route("/assets/{name}", get(assets::serve))
         .with_state(pages)

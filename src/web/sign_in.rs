@@ -1,6 +1,7 @@
 //! Signing in, and out again.
 
 pub(super) mod link;
+pub(super) mod provider;
 
 use askama::Template;
 use axum::{
@@ -16,21 +17,29 @@ use super::{
     frame::{Frame, Section},
     visit::{Posted, Visit},
 };
-use crate::domain::{secret::Secret, site::Site};
+use crate::domain::{
+    secret::Secret,
+    sign_in::{Landing, Provider},
+    site::Site,
+};
 
 #[derive(Template)]
 #[template(path = "sign_in/show.html", config = "src/web/askama.toml")]
-struct SignIn {
+struct SignIn<'a> {
     frame: Frame,
+    providers: Vec<&'a Provider>,
+    next: Landing,
     takes_links: bool,
     keeps_cookies: bool,
     public_url: String,
 }
 
 /// `/sign-in`
-pub(super) async fn show(State(pages): State<Pages>) -> Result<Response<Body>, Failure> {
+pub(super) async fn show(State(pages): State<Pages>, query: RawQuery) -> Result<Response<Body>, Failure> {
     answer::ok(&SignIn {
         frame: Frame::public("Sign in"),
+        providers: pages.providers.iter().collect(),
+        next: Landing::parse(&parameter(&query, "next").unwrap_or_default()).unwrap_or_default(),
         takes_links: pages.sign_in_links.is_open(),
         keeps_cookies: pages.site.keeps_cookies(),
         public_url: pages.site.public_url().to_owned(),

@@ -18,6 +18,7 @@ mod faults;
 mod interceptors;
 mod oauth;
 mod official;
+mod oidc;
 mod pages;
 mod privileges;
 mod protocols;

@@ -72,6 +72,9 @@ pub const PAGE_POLICIES: &[PagePolicy] = &[
     public(Method::GET, "sign-in", Access::Read),
     public(Method::GET, "sign-in/link", Access::Read),
     public(Method::POST, "sign-in/link", Access::Write),
+    public(Method::POST, "sign-in/{}", Access::Write),
+    // A provider sends the browser here, by GET: the cookie of the attempt says that it was begun here.
+    public(Method::GET, "sign-in/{}/callback", Access::Read),
     public(Method::GET, "assets/{}", Access::Read),
 ];
 

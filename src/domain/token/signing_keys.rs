@@ -142,6 +142,7 @@ struct Derived {
 }
 
 struct Key {
+    extracted: hkdf::Prk,
     personal_access_token: Derived,
     environment_token: Derived,
     session: Derived,
@@ -237,6 +238,28 @@ impl SigningKeys {
         if bool::from(expected.as_ref()[..TAG_LENGTH].ct_eq(presented.tag())) { Ok(()) } else { Err(TagError::Forged) }
     }
 
+    /// What proves that one of our servers has written something: HMAC-SHA256 with a key for this purpose alone. None when this server
+    /// has no key of that generation.
+    #[must_use]
+    pub fn authenticate(&self, generation: Generation, purpose: &'static str, text: &[u8]) -> Option<[u8; 32]> {
+        let key = self.keys.get(&generation)?;
+        let mut code = [0; 32];
+        // No kind of credential is called that.
+        let key = expand(&key.extracted, &["latchkey v1 purpose ", purpose]);
+        code.copy_from_slice(hmac::sign(&key, text).as_ref());
+        Some(code)
+    }
+
+    /// Bytes that nobody can guess.
+    ///
+    /// # Errors
+    /// When the system's random source fails.
+    pub fn draw<const N: usize>(&self) -> Result<[u8; N], ring::error::Unspecified> {
+        let mut bytes = [0; N];
+        self.random.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Whether a presented token is the very one that a digest was made of, in constant time.
     #[must_use]
     pub fn matches(&self, presented: &Presented<'_>, digest: &Digest) -> bool {
@@ -268,6 +291,7 @@ impl Key {
             session: kind("session"),
             sign_in_link: kind("sign-in link"),
             check_value: CheckValue(check_value),
+            extracted,
         }
     }
 

@@ -251,6 +251,120 @@ pub(super) const CASES: &[(&str, &str)] = &[
         "environment_tokens_expires_at",
         "UPDATE environment_tokens SET created_at = '-infinity', expires_at = 'infinity'",
     ),
+    // Identities.
+    ("identities_pkey", "INSERT INTO identities SELECT * FROM identities"),
+    (
+        "identities_pkey",
+        "INSERT INTO identities (issuer, subject, organization_id, principal_id) VALUES ('https://i.example', 'user', @org, @colleague)",
+    ),
+    ("identities_principal", "UPDATE identities SET principal_id = @stranger"),
+    ("identities_principal", "UPDATE identities SET principal_id = @nobody"),
+    ("identities_issuer", "UPDATE identities SET issuer = 'i.example'"),
+    ("identities_issuer", "UPDATE identities SET issuer = 'https://i.example/a b'"),
+    ("identities_issuer", "UPDATE identities SET issuer = 'https://' || repeat('x', 2048)"),
+    ("identities_subject", "UPDATE identities SET subject = ''"),
+    ("identities_subject", "UPDATE identities SET subject = repeat('x', 256)"),
+    ("identities_subject", "UPDATE identities SET subject = E'a\\nb'"),
+    ("identities_subject", "UPDATE identities SET subject = 'ä'"),
+    // Invitations.
+    ("invitations_pkey", "INSERT INTO invitations SELECT * FROM invitations WHERE id = @redeemed"),
+    (
+        "invitations_principal",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'principal_id', @stranger))).* FROM invitations i WHERE id = @redeemed",
+    ),
+    (
+        "invitations_provider",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'provider', 'Acme'))).* FROM invitations i WHERE id = @redeemed",
+    ),
+    (
+        "invitations_provider",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'provider', 'a--b'))).* FROM invitations i WHERE id = @redeemed",
+    ),
+    (
+        "invitations_provider",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'provider', ''))).* FROM invitations i WHERE id = @redeemed",
+    ),
+    (
+        "invitations_provider",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'provider', repeat('x', 64)))).* FROM invitations i WHERE id = @redeemed",
+    ),
+    (
+        "invitations_email",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'email', 'nowhere'))).* FROM invitations i WHERE id = @redeemed",
+    ),
+    (
+        "invitations_email",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'email', 'a b@c'))).* FROM invitations i WHERE id = @redeemed",
+    ),
+    (
+        "invitations_email",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'email', 'ä@c.example'))).* FROM invitations i WHERE id = @redeemed",
+    ),
+    (
+        "invitations_email",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'email', repeat('x', 250) || '@y.zz'))).* FROM invitations i WHERE id = @redeemed",
+    ),
+    (
+        "invitations_expires_at",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'expires_at', '2026-01-08T00:00:01Z', 'redeemed_at', NULL, 'withdrawn_at', '2026-01-02Z'))).* FROM invitations i WHERE id = @redeemed",
+    ),
+    (
+        "invitations_expires_at",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'expires_at', '2026-01-01Z', 'redeemed_at', NULL, 'withdrawn_at', '2026-01-02Z'))).* FROM invitations i WHERE id = @redeemed",
+    ),
+    (
+        "invitations_expires_at",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'expires_at', 'infinity', 'redeemed_at', NULL, 'withdrawn_at', '2026-01-02Z'))).* FROM invitations i WHERE id = @redeemed",
+    ),
+    (
+        "invitations_redeemed_at",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'redeemed_at', '2025-12-31Z'))).* FROM invitations i WHERE id = @redeemed",
+    ),
+    (
+        "invitations_redeemed_at",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'redeemed_at', '2026-01-08Z'))).* FROM invitations i WHERE id = @redeemed",
+    ),
+    (
+        "invitations_withdrawn_at",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'withdrawn_at', '2025-12-31Z'))).* FROM invitations i WHERE id = @withdrawn",
+    ),
+    (
+        "invitations_withdrawn_at",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'withdrawn_at', 'infinity'))).* FROM invitations i WHERE id = @withdrawn",
+    ),
+    (
+        "invitations_ended_once",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'withdrawn_at', '2026-01-03Z'))).* FROM invitations i WHERE id = @redeemed",
+    ),
+    (
+        "invitations_one_open",
+        "INSERT INTO invitations SELECT (jsonb_populate_record(i, jsonb_build_object('id', @new, \
+         'email', 'USER@example.com', 'redeemed_at', NULL))).* FROM invitations i WHERE id = @redeemed",
+    ),
+    ("invitations_keep", "UPDATE invitations SET redeemed_at = NULL WHERE id = @redeemed"),
+    ("invitations_keep", "UPDATE invitations SET withdrawn_at = '2026-01-03Z' WHERE id = @redeemed"),
+    ("invitations_keep", "UPDATE invitations SET redeemed_at = '2026-01-03Z' WHERE id = @withdrawn"),
+    ("invitations_keep", "UPDATE invitations SET principal_id = @colleague WHERE id = @invitation"),
+    ("invitations_keep", "UPDATE invitations SET expires_at = '2026-01-07Z' WHERE id = @invitation"),
+    ("invitations_keep", "UPDATE invitations SET email = 'other@example.com' WHERE id = @invitation"),
+    ("sign_in_attempts_pkey", "INSERT INTO sign_in_attempts (id) VALUES (@attempt)"),
 ];
 
 /// What looks like a case and is none.
@@ -263,6 +377,9 @@ pub(super) const ALLOWED: &[&str] = &[
     "UPDATE environments SET content_ready = true, phase = 'running'",
     "UPDATE environments SET remote_url = 'https://host/path', target = 'remote_branch', target_name = 'main'",
     "UPDATE environments SET phase = 'stopped', desired_phase = 'deleted', archived_at = now()",
+    // An invitation has one end.
+    "UPDATE invitations SET redeemed_at = '2026-01-03Z' WHERE id = @invitation",
+    "UPDATE invitations SET withdrawn_at = '2026-01-03Z' WHERE id = @invitation",
     // Its tokens go with an environment.
     "DELETE FROM environments; SELECT 1 / (1 - count(*)) FROM environment_tokens",
 ];

@@ -45,14 +45,25 @@ const FIXTURE: &str = "
         VALUES (@entry, @org, @user, 1, sha256('d'), 'link', now() + interval '7 days', now() + interval '1 hour');
     INSERT INTO sign_in_links (id, organization_id, principal_id, key_generation, digest, expires_at)
         VALUES (@entry, @org, @user, 1, sha256('e'), now() + interval '1 minute');
-    INSERT INTO servers (id, public_url, takes_links) VALUES (@entry, 'http://127.0.0.1:8080', true);";
+    INSERT INTO servers (id, public_url, takes_links) VALUES (@entry, 'http://127.0.0.1:8080', true);
+    INSERT INTO identities (issuer, subject, organization_id, principal_id) VALUES ('https://i.example', 'user', @org, @user);
+    INSERT INTO invitations (id, organization_id, principal_id, provider, email, created_at, expires_at, redeemed_at, withdrawn_at)
+    VALUES
+        (@invitation, @org, @user, 'acme', 'user@example.com', '2026-01-01Z', '2026-01-08Z', NULL, NULL),
+        (@redeemed, @org, @user, 'acme', 'user@example.com', '2026-01-01Z', '2026-01-08Z', '2026-01-02Z', NULL),
+        (@withdrawn, @org, @user, 'acme', 'user@example.com', '2026-01-01Z', '2026-01-08Z', NULL, '2026-01-02Z');
+    INSERT INTO sign_in_attempts (id) VALUES (@attempt);";
 
 /// Stands for a UUID of its own in the fixture and in the cases; longer names first.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 21] = [
     "@environment_token",
     "@environment",
     "@other_runner",
     "@other_class",
+    "@invitation",
+    "@withdrawn",
+    "@redeemed",
+    "@attempt",
     "@other_org",
     "@colleague",
     "@stranger",
@@ -141,7 +152,7 @@ async fn every_constraint_has_a_case() {
 }
 
 /// Every column that may be empty. All others refuse NULL.
-const NULLABLE: [&str; 39] = [
+const NULLABLE: [&str; 41] = [
     "audit_logs.actor_id",
     "audit_logs.organization_id",
     "audit_logs.peer",
@@ -169,6 +180,8 @@ const NULLABLE: [&str; 39] = [
     "environments.target_name",
     "environments.upstream_url",
     "environments.warning_message",
+    "invitations.redeemed_at",
+    "invitations.withdrawn_at",
     "personal_access_tokens.created_by_token_id",
     "personal_access_tokens.idempotency_key",
     "personal_access_tokens.revoked_at",

@@ -12,12 +12,15 @@ audit_tallies DELETE INSERT SELECT UPDATE(count)
 environment_classes INSERT SELECT
 environment_tokens DELETE INSERT SELECT
 environments DELETE INSERT SELECT UPDATE
+identities INSERT SELECT
+invitations INSERT SELECT UPDATE(redeemed_at,withdrawn_at)
 organizations SELECT
 personal_access_tokens INSERT SELECT UPDATE(description,revoked_at)
-principals SELECT UPDATE(status)
+principals INSERT(email,id,kind,name,organization_id,role) SELECT UPDATE(role,status)
 runners INSERT SELECT
 servers DELETE INSERT SELECT UPDATE(seen_at)
 sessions DELETE INSERT SELECT UPDATE(idle_expires_at,last_used_at,peer,revoked_at,user_agent)
+sign_in_attempts DELETE INSERT SELECT
 sign_in_links DELETE INSERT SELECT UPDATE(used_at)
 signing_keys INSERT SELECT UPDATE(state)
 token_last_used INSERT SELECT UPDATE(last_used_at,peer,user_agent)";
@@ -91,10 +94,19 @@ const REFUSED: &[&str] = &[
     "UPDATE signing_keys SET check_value = sha256('mine')",
     "DELETE FROM signing_keys",
     // Nobody rises.
-    "UPDATE principals SET role = 'admin'",
+    "UPDATE principals SET kind = 'service_account', email = NULL",
     "UPDATE principals SET email = 'mine@example.com'",
     "UPDATE principals SET organization_id = @other_org",
-    "INSERT INTO principals (id, organization_id, kind, role, name, email) VALUES (@new, @org, 'user', 'admin', 'x', 'x@y')",
+    "INSERT INTO principals (id, organization_id, kind, role, name, email, created_at) VALUES (@new, @org, 'user', 'admin', 'x', 'x@y', '2001-01-01Z')",
+    // Nobody else's identity is taken over, and no invitation is used twice or redirected.
+    "UPDATE identities SET principal_id = @colleague",
+    "DELETE FROM identities",
+    "TRUNCATE identities",
+    "UPDATE invitations SET principal_id = @colleague",
+    "UPDATE invitations SET email = 'mine@example.com'",
+    "UPDATE invitations SET expires_at = now() + interval '1 day'",
+    "DELETE FROM invitations",
+    "UPDATE sign_in_attempts SET ended_at = now()",
     "DELETE FROM principals",
     "INSERT INTO organizations (id, name) VALUES (@new, 'x')",
     "UPDATE organizations SET name = 'x'",

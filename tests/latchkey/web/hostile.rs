@@ -1,6 +1,6 @@
 //! What other pages, and whoever makes requests by hand, get out of a session: nothing.
 
-use uuid::Uuid;
+use latchkey::domain::ids::RequestId;
 
 use super::{
     browser::Browser,
@@ -21,7 +21,7 @@ async fn place() -> (TestDatabase, TestServer, String) {
 
 /// Every form that a session can send: its path, and what it says.
 fn forms(id: &str) -> Vec<(String, Vec<(&'static str, String)>)> {
-    let key = Uuid::new_v4().to_string();
+    let key = RequestId::generate().to_string();
     let texts =
         |fields: &[(&'static str, &str)]| fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     vec![

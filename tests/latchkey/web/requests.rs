@@ -121,7 +121,7 @@ impl Session {
 
     /// Makes a token by the page; its text.
     pub(crate) async fn create_token(&self, description: &str) -> String {
-        let key = uuid::Uuid::new_v4().to_string();
+        let key = latchkey::domain::ids::RequestId::generate().to_string();
         let fields =
             [("description", description), ("days", "30"), ("access", "read-write"), ("idempotency_key", key.as_str())];
         let answer = self.post("/settings/personal-access-tokens", &fields).await;

@@ -1,0 +1,84 @@
+//! Invitations to sign in, for the first time, as a user who is there.
+
+use super::ServiceError;
+use crate::domain::{
+    audit::{Action, AuditEvent, Subject, SubjectType},
+    principal::Actor,
+    sign_in::ProviderName,
+};
+use crate::store::{Invitation, Invited, NewInvitation, Store};
+
+/// The use cases of invitations: for admins alone.
+#[derive(Debug, Clone)]
+pub struct Invitations {
+    store: Store,
+}
+
+impl Invitations {
+    /// On a store.
+    #[must_use]
+    pub const fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Invites somebody by an address that is one, to be a member, or what the user with that address is already.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: denied to all but admins.
+    pub async fn create(
+        &self,
+        actor: &Actor,
+        provider: ProviderName,
+        email: &str,
+        rpc: &'static str,
+    ) -> Result<Invited, ServiceError> {
+        only_admins(actor)?;
+        if !crate::domain::sign_in::is_address(email) {
+            return Err(ServiceError::invalid("email", "must be an e-mail address"));
+        }
+        let new = NewInvitation {
+            organization_id: actor.organization_id,
+            provider,
+            email: email.to_owned(),
+            name: email.to_owned(),
+            admin: false,
+        };
+        Ok(self.store.invitation_create(&new, &event(actor, Action::InvitationCreate, rpc)).await?)
+    }
+
+    /// Takes an open invitation back.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: denied to all but admins; not found if none is open.
+    pub async fn withdraw(
+        &self,
+        actor: &Actor,
+        provider: &ProviderName,
+        email: &str,
+        rpc: &'static str,
+    ) -> Result<(), ServiceError> {
+        only_admins(actor)?;
+        let event = event(actor, Action::InvitationWithdraw, rpc);
+        let withdrawn = self.store.invitation_withdraw(actor.organization_id, provider, email, &event).await?;
+        if withdrawn { Ok(()) } else { Err(ServiceError::not_found("open invitation", email)) }
+    }
+
+    /// Those that are open, newest first.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: denied to all but admins.
+    pub async fn list(&self, actor: &Actor) -> Result<Vec<Invitation>, ServiceError> {
+        only_admins(actor)?;
+        Ok(self.store.invitation_list(actor.organization_id).await?)
+    }
+}
+
+fn only_admins(actor: &Actor) -> Result<(), ServiceError> {
+    if actor.is_admin() { Ok(()) } else { Err(ServiceError::Denied("only admins may invite users".to_owned())) }
+}
+
+/// Its subject is replaced by whom each thing is done to.
+fn event(actor: &Actor, action: Action, rpc: &'static str) -> AuditEvent {
+    let subject = Subject { subject_type: SubjectType::Organization, id: actor.organization_id.uuid() };
+    AuditEvent::of(actor, action, rpc, subject)
+}

@@ -1,0 +1,246 @@
+//! By what providers know people, and letting in whom one has recognized.
+
+use diesel::{ExpressionMethods, QueryDsl, SelectableHelper, sql_types::Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use uuid::Uuid;
+
+use super::{
+    MintError, NewUser, Store, StoreError, audit, columns,
+    error::not_found,
+    invitations::{open_invitation, redeem},
+    organizations::{PrincipalRow, add_user},
+    schema::{identities, principals, sign_in_attempts},
+    sessions, writing,
+};
+use crate::domain::{
+    audit::{Action, AuditActor, AuditEvent, Subject, SubjectType},
+    ids::{InvitationId, OrganizationId, PrincipalId, SessionId, SignInAttemptId},
+    principal::{Actor, Credential, Origin, PrincipalKind, PrincipalRecord, PrincipalStatus, Role},
+    secret::Secret,
+    session::SessionLimits,
+    sign_in::{ClaimedIdentity, Provider, SignInRefusal},
+    token::SigningKeys,
+};
+
+/// Somebody whom a provider has recognized, and who wants in.
+#[derive(Debug)]
+pub struct SignIn<'a> {
+    /// The try that comes to its end with this.
+    pub attempt: SignInAttemptId,
+    /// Where they want in.
+    pub organization: OrganizationId,
+    /// The provider.
+    pub provider: &'a Provider,
+    /// What it says of them.
+    pub claimed: &'a ClaimedIdentity,
+    /// Where they come from.
+    pub origin: &'a Origin,
+    /// The session that is opened if they are let in.
+    pub session: SessionId,
+    /// How long it lasts.
+    pub limits: &'a SessionLimits,
+    /// What the audit log calls the page that they have come back to.
+    pub rpc: &'static str,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum SignInOutcome {
+    /// They are this user, in a session of whose cookie this is the text.
+    SignedIn(PrincipalRecord, Secret),
+    /// They are not let in.
+    Refused(SignInRefusal),
+}
+
+impl SignIn<'_> {
+    /// Them, in the session that is opened.
+    fn actor(&self, user: PrincipalId, role: Role) -> Actor {
+        Actor {
+            organization_id: self.organization,
+            principal_id: user,
+            kind: PrincipalKind::User,
+            role,
+            credential: Credential::Session { id: self.session },
+            origin: self.origin.clone(),
+        }
+    }
+
+    /// What is done to a user by them themselves.
+    fn event(&self, user: PrincipalId, action: Action) -> AuditEvent {
+        let subject = Subject { subject_type: SubjectType::User, id: user.uuid() };
+        AuditEvent::of(&self.actor(user, Role::Member), action, self.rpc, subject)
+    }
+
+    /// That they were not let in.
+    fn refused(&self, user: PrincipalId) -> AuditEvent {
+        AuditEvent { actor: AuditActor::SigningIn(user, self.origin.clone()), ..self.event(user, Action::SignIn) }
+    }
+}
+
+/// As whom somebody may come in.
+enum Way {
+    /// As whom they were known before.
+    Known(PrincipalId),
+    /// As whom they were invited.
+    Invited(InvitationId, PrincipalId),
+    /// As somebody new with this address.
+    New(String),
+}
+
+impl Store {
+    /// Lets in whom a provider has recognized, as whom they were before, as whom they were invited, or as somebody new; makes them what
+    /// their groups say; opens a session; and logs each of it. All of it, or nothing.
+    ///
+    /// # Errors
+    /// [`MintError`]
+    pub async fn sign_in(&self, asked: &SignIn<'_>, keys: &SigningKeys) -> Result<SignInOutcome, MintError> {
+        writing!(self, async |connection| -> Result<SignInOutcome, MintError> {
+            // Of several who come with one identity at once, the first one is let in, and the others find out as whom.
+            let identity = format!("{} {}", asked.claimed.subject, asked.claimed.issuer);
+            diesel::sql_query("SELECT pg_advisory_xact_lock(hashtextextended('latchkey identity ' || $1, 0))")
+                .bind::<Text, _>(identity)
+                .execute(connection)
+                .await?;
+            let way = match way(connection, asked).await? {
+                Ok(way) => way,
+                Err(refusal) => return Ok(SignInOutcome::Refused(refusal)),
+            };
+            let ended = diesel::insert_into(sign_in_attempts::table)
+                .values(sign_in_attempts::id.eq(asked.attempt.uuid()))
+                .on_conflict_do_nothing()
+                .execute(connection)
+                .await?;
+            if ended == 0 {
+                let refusal = SignInRefusal::AttemptEnded;
+                // Somebody has got hold of what brought them in.
+                if let Way::Known(user) = way {
+                    audit::insert_denied(connection, &asked.refused(user), refusal.reason()).await?;
+                }
+                return Ok(SignInOutcome::Refused(refusal));
+            }
+            let user = match enter(connection, asked, way).await? {
+                Ok(user) => user,
+                Err(refusal) => return Ok(SignInOutcome::Refused(refusal)),
+            };
+            let user = follow_groups(connection, asked, user).await?;
+            let actor = asked.actor(user.id, user.role);
+            let subject = Subject { subject_type: SubjectType::Session, id: asked.session.uuid() };
+            let event = AuditEvent::of(&actor, Action::SessionCreate, asked.rpc, subject);
+            let by = asked.provider.name.as_str();
+            Ok(match sessions::open(connection, &actor, by, asked.limits, keys, &event).await? {
+                Some(session) => SignInOutcome::SignedIn(user, session),
+                None => SignInOutcome::Refused(SignInRefusal::Suspended),
+            })
+        })
+    }
+
+    /// Removes attempts that ended so long ago that they would be too old by now.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn sign_in_attempts_clear(&self) -> Result<(), StoreError> {
+        writing!(self, async |connection| -> Result<(), StoreError> {
+            diesel::sql_query("DELETE FROM sign_in_attempts WHERE ended_at < now() - interval '1 hour'")
+                .execute(connection)
+                .await?;
+            Ok(())
+        })
+    }
+}
+
+async fn way(connection: &mut AsyncPgConnection, asked: &SignIn<'_>) -> Result<Result<Way, SignInRefusal>, StoreError> {
+    let claimed = asked.claimed;
+    let known: Option<Uuid> = identities::table
+        .find((&claimed.issuer, &claimed.subject))
+        .filter(identities::organization_id.eq(asked.organization.uuid()))
+        .select(identities::principal_id)
+        .first(connection)
+        .await
+        .map(Some)
+        .or_else(|error| not_found(error.into()))?;
+    if let Some(user) = known {
+        return Ok(Ok(Way::Known(user.into())));
+    }
+    let Some(email) = &claimed.verified_email else { return Ok(Err(SignInRefusal::NotVerified)) };
+    if let Some((id, user)) = open_invitation(connection, asked.organization, &asked.provider.name, email).await? {
+        return Ok(Ok(Way::Invited(id, user)));
+    }
+    Ok(if asked.provider.allows(email) { Ok(Way::New(email.clone())) } else { Err(SignInRefusal::NotInvited) })
+}
+
+/// Comes in that way. Nobody else changes the user until the transaction ends.
+async fn enter(
+    connection: &mut AsyncPgConnection,
+    asked: &SignIn<'_>,
+    way: Way,
+) -> Result<Result<PrincipalRecord, SignInRefusal>, StoreError> {
+    let id = match &way {
+        Way::Known(user) | Way::Invited(_, user) => *user,
+        Way::New(email) => {
+            let id = PrincipalId::generate();
+            let name = asked.claimed.name.clone().unwrap_or_else(|| email.clone());
+            let organization_id = asked.organization;
+            let user = NewUser { id, organization_id, email: email.clone(), name, role: Role::Member };
+            if !add_user(connection, &user, &asked.event(id, Action::UserCreate)).await? {
+                return Ok(Err(SignInRefusal::EmailTaken));
+            }
+            id
+        }
+    };
+    let user: PrincipalRow = principals::table
+        .find(id.uuid())
+        .select(PrincipalRow::as_select())
+        .for_no_key_update()
+        .first(connection)
+        .await?;
+    let user = user.record()?;
+    match user.status {
+        PrincipalStatus::Active => {}
+        PrincipalStatus::Suspended => {
+            audit::insert_denied(connection, &asked.refused(id), SignInRefusal::Suspended.reason()).await?;
+            return Ok(Err(SignInRefusal::Suspended));
+        }
+    }
+    if let Way::Invited(invitation, _) = way {
+        // Somebody else, with another identity and the same address, may have been faster.
+        if !redeem(connection, invitation).await? {
+            return Ok(Err(SignInRefusal::NotInvited));
+        }
+        audit::insert(connection, &asked.event(id, Action::InvitationRedeem)).await?;
+    }
+    match way {
+        Way::Known(_) => {}
+        Way::Invited(..) | Way::New(_) => {
+            diesel::insert_into(identities::table)
+                .values((
+                    identities::issuer.eq(&asked.claimed.issuer),
+                    identities::subject.eq(&asked.claimed.subject),
+                    identities::organization_id.eq(asked.organization.uuid()),
+                    identities::principal_id.eq(id.uuid()),
+                ))
+                .execute(connection)
+                .await?;
+        }
+    }
+    Ok(Ok(user))
+}
+
+/// Makes an admin of who is in an admin group now, and of nobody else, if the provider has a say in it. Every verification reads the
+/// role: whatever they hold is good for no more and no less from the commit on.
+async fn follow_groups(
+    connection: &mut AsyncPgConnection,
+    asked: &SignIn<'_>,
+    user: PrincipalRecord,
+) -> Result<PrincipalRecord, StoreError> {
+    let Some(is_admin) = asked.provider.says_admin(&asked.claimed.groups) else { return Ok(user) };
+    let role = if is_admin { Role::Admin } else { Role::Member };
+    if user.role == role {
+        return Ok(user);
+    }
+    diesel::update(principals::table.find(user.id.uuid()))
+        .set(principals::role.eq(columns::role_text(role)))
+        .execute(connection)
+        .await?;
+    audit::insert(connection, &asked.event(user.id, Action::UserRoleChange)).await?;
+    Ok(PrincipalRecord { role, ..user })
+}

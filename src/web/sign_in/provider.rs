@@ -1,0 +1,250 @@
+//! Signing in by a provider: the way there, and back.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    body::Body,
+    extract::{Path, RawQuery, State},
+};
+use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use tonic::Code;
+use url::form_urlencoded;
+
+use super::{set_cookie, signed_in};
+use crate::{
+    auth::{cookie, origin, session_cookie},
+    domain::{
+        secret::Secret,
+        sign_in::{ATTEMPT_LIFE, AttemptError, Landing},
+    },
+    form::Form,
+    service::{ResumeError, SignInOutcome},
+    web::{
+        Pages, answer,
+        failure::Failure,
+        frame::Frame,
+        oidc::{ProviderClient, ProviderError},
+    },
+};
+
+/// What the audit log calls the page that people come back to.
+const CALLBACK: &str = "sign-in/{}/callback";
+/// The cookie that binds the way to one browser.
+const COOKIE: &str = "sign-in";
+
+/// A page on the way there: browsers hold where a form leads to against the policy of the page with the form, redirects included, and
+/// nobody knows beforehand where a provider has its pages.
+#[derive(Template)]
+#[template(path = "sign_in/leaving.html", config = "src/web/askama.toml")]
+struct Leaving<'a> {
+    frame: Frame,
+    provider: &'a str,
+    url: &'a str,
+}
+
+/// `/sign-in/NAME` by POST: begins an attempt. Whatever the browser had begun before is over.
+pub(in crate::web) async fn begin(
+    State(pages): State<Pages>,
+    Path(name): Path<String>,
+    request: Request<Body>,
+) -> Result<Response<Body>, Failure> {
+    let client = client(&pages, &name)?;
+    let form = Form::read(request, pages.request_bytes).await?;
+    if !pages.site.keeps_cookies() {
+        let message = "Nobody can sign in by this address: what is sent here can be read on the way.";
+        return Err(Failure::not_signed_in(StatusCode::FORBIDDEN, Code::FailedPrecondition, message));
+    }
+    let landing = Landing::parse(form.text("next")).unwrap_or_default();
+    let provider = client.provider();
+    let (text, attempt) = pages.sign_ins.begin(&provider.name, landing).await?;
+    let url = client.authorization_url(&attempt).await.map_err(|error| refused(&client, &error))?;
+    let url = url.as_str();
+    let frame = Frame::public("Sign in");
+    let mut response = answer::ok(&Leaving { frame, provider: &provider.display_name, url })?;
+    let refresh = HeaderValue::from_str(&format!("0; url={url}")).map_err(|error| Failure::defect(&error))?;
+    response.headers_mut().insert(header::REFRESH, refresh);
+    set_cookie(&mut response, &pages.site, &pages.site.cookie(COOKIE), text.expose(), ATTEMPT_LIFE.as_secs());
+    Ok(response)
+}
+
+/// `/sign-in/NAME/callback`: somebody comes back from a provider.
+pub(in crate::web) async fn callback(
+    State(pages): State<Pages>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    request: Request<Body>,
+) -> Result<Response<Body>, Failure> {
+    let (parts, _) = request.into_parts();
+    let client = client(&pages, &name)?;
+    let provider = client.provider();
+    let answer = Answer::read(query.as_deref().unwrap_or_default()).ok_or_else(not_understood)?;
+    let kept = cookie(&parts, &pages.site.cookie(COOKIE)).ok_or_else(not_begun)?;
+    let attempt = pages.sign_ins.resume(kept, &provider.name).await.map_err(not_resumed)?;
+    // Before anything is believed or ended: any page can send a browser here, with whatever it likes.
+    if !attempt.is_answered_by(&answer.state) {
+        return Err(not_begun());
+    }
+    let outcome = async {
+        let code = match &answer.outcome {
+            Ok(code) => code,
+            Err(error) => return Err(refused_there(&client, error)),
+        };
+        let claimed = client.identify(&attempt, code, answer.issuer.as_deref()).await;
+        let claimed = claimed.map_err(|error| refused(&client, &error))?;
+        match pages.sign_ins.finish(&attempt, provider, &claimed, &origin(&parts), CALLBACK).await? {
+            SignInOutcome::SignedIn(_, session) => {
+                leave_former(&pages, &parts).await?;
+                Ok(signed_in(&pages, &session, attempt.landing.as_str()))
+            }
+            SignInOutcome::Refused(refusal) => {
+                Err(Failure::not_signed_in(StatusCode::FORBIDDEN, Code::PermissionDenied, refusal.message()))
+            }
+        }
+    };
+    // An attempt is over, whatever came of it.
+    let mut response = outcome.await.unwrap_or_else(Failure::answer);
+    set_cookie(&mut response, &pages.site, &pages.site.cookie(COOKIE), "", 0);
+    Ok(response)
+}
+
+/// Whoever signs in anew leaves the session that the browser had.
+async fn leave_former(pages: &Pages, parts: &Parts) -> Result<(), Failure> {
+    let Some(former) = session_cookie(parts, &pages.site) else { return Ok(()) };
+    Ok(pages.sessions.leave(&Secret::new(former.to_owned()), &origin(parts), CALLBACK).await?)
+}
+
+fn client(pages: &Pages, name: &str) -> Result<Arc<ProviderClient>, Failure> {
+    let name = name.parse().map_err(|_| Failure::not_found())?;
+    pages.providers.get(&name).cloned().ok_or_else(Failure::not_found)
+}
+
+/// What a provider answers through the browser (RFC 6749, section 4.1.2).
+struct Answer {
+    state: String,
+    issuer: Option<String>,
+    /// A code, or what went wrong.
+    outcome: Result<String, String>,
+}
+
+impl Answer {
+    /// Each parameter once: which of two would count is anybody's guess.
+    fn read(query: &str) -> Option<Self> {
+        let one = |name: &str| {
+            let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
+            let value = values.next().map(|(_, value)| value.into_owned());
+            if values.next().is_some() { Err(()) } else { Ok(value) }
+        };
+        let (state, issuer) = (one("state").ok()??, one("iss").ok()?);
+        let outcome = match (one("code").ok()?, one("error").ok()?) {
+            (Some(code), None) => Ok(code),
+            (None, Some(error)) => Err(error),
+            (None, None) | (Some(_), Some(_)) => return None,
+        };
+        Some(Self { state, issuer, outcome })
+    }
+}
+
+fn bad_request(message: &'static str) -> Failure {
+    Failure::not_signed_in(StatusCode::BAD_REQUEST, Code::InvalidArgument, message)
+}
+
+fn not_understood() -> Failure {
+    bad_request("What came back from the provider is no answer to a sign-in. Begin a new one.")
+}
+
+fn not_begun() -> Failure {
+    bad_request(
+        "This sign-in was not begun in this browser, or another one was begun since, or it took longer than ten minutes. Begin a new one here.",
+    )
+}
+
+fn not_resumed(error: ResumeError) -> Failure {
+    match error {
+        ResumeError::Attempt(error) => {
+            tracing::debug!(%error, "somebody came back from a provider without an attempt");
+            match error {
+                AttemptError::Malformed | AttemptError::Forged | AttemptError::KeyNotHere(_) | AttemptError::TooOld => {
+                    not_begun()
+                }
+            }
+        }
+        ResumeError::Service(error) => error.into(),
+    }
+}
+
+/// What the provider told the browser. Of its words none is shown: any page can send a browser here.
+fn refused_there(client: &ProviderClient, error: &str) -> Failure {
+    let provider = &client.provider().display_name;
+    let error: String = error.chars().take(64).flat_map(char::escape_debug).collect();
+    tracing::info!(provider = %client.provider().name, error, "a provider has refused somebody");
+    match error.as_str() {
+        "access_denied" => {
+            let message = format!("{provider} has not let you in, or you have changed your mind. Begin a new sign-in.");
+            Failure::not_signed_in(StatusCode::FORBIDDEN, Code::PermissionDenied, message)
+        }
+        "server_error" | "temporarily_unavailable" => not_there(client),
+        _ => {
+            let message = format!(
+                "{provider} has refused the sign-in. If that goes on, ask your operator: the server's log says more."
+            );
+            Failure::not_signed_in(StatusCode::BAD_GATEWAY, Code::FailedPrecondition, message)
+        }
+    }
+}
+
+fn not_there(client: &ProviderClient) -> Failure {
+    let provider = &client.provider().display_name;
+    let message =
+        format!("{provider} cannot be reached right now, or does not answer as it should. Try again in a moment.");
+    Failure::not_signed_in(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, message)
+}
+
+fn refused(client: &ProviderClient, error: &ProviderError) -> Failure {
+    let provider = client.provider();
+    metrics::counter!("latchkey_sign_in_failures_total", "reason" => error.reason()).increment(1);
+    tracing::warn!(provider = %provider.name, %error, "nobody was recognized");
+    match error {
+        ProviderError::Unavailable(_) | ProviderError::Configuration(_) => not_there(client),
+        ProviderError::Busy => {
+            let message = "Too many people are signing in at this moment. Try again in a moment.";
+            Failure::not_signed_in(StatusCode::SERVICE_UNAVAILABLE, Code::ResourceExhausted, message)
+        }
+        ProviderError::Code(_) => {
+            let message = format!("{} does not take this sign-in any more. Begin a new one.", provider.display_name);
+            Failure::not_signed_in(StatusCode::BAD_REQUEST, Code::InvalidArgument, message)
+        }
+        ProviderError::Proof(_) => {
+            let message = format!(
+                "What {} says does not prove who you are. Ask your operator: the server's log says more.",
+                provider.display_name
+            );
+            Failure::not_signed_in(StatusCode::BAD_GATEWAY, Code::FailedPrecondition, message)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_each_parameter_once() {
+        let read = |query: &str| Answer::read(query).map(|answer| (answer.state, answer.issuer, answer.outcome));
+        assert_eq!(read("state=s&code=c"), Some(("s".to_owned(), None, Ok("c".to_owned()))));
+        let denied = Some(("s".to_owned(), Some("i".to_owned()), Err("access_denied".to_owned())));
+        assert_eq!(read("error=access_denied&iss=i&state=s&x=1&x=2"), denied);
+        for query in [
+            "",
+            "code=c",
+            "state=s",
+            "state=s&code=c&error=e",
+            "state=s&state=s&code=c",
+            "state=s&code=c&code=c",
+            "state=s&code=c&iss=i&iss=i",
+            "state=s&error=e&error=e",
+        ] {
+            assert_eq!(read(query), None, "{query}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Signing in with accounts at OpenID providers: a real one, and one that says what a real one would not.
+
+mod browser;
+mod first_time;
+mod groups;
+mod keys;
+mod outages;
+mod proofs;
+mod provider;
+mod ways_back;
+mod ways_there;
+
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use url::Url;
+
+use crate::support::{ServerOptions, TestDatabase, TestServer};
+use browser::{Browser, Page};
+use provider::{CLIENT_ID, CLIENT_SECRET, Provider};
+
+/// A file of providers, each by its name, its issuer, and what else is said of it.
+struct Configuration {
+    directory: TempDir,
+    names: Vec<String>,
+}
+
+impl Configuration {
+    fn of(providers: &[(&str, &Provider, Value)]) -> Self {
+        let directory = tempfile::Builder::new().prefix("latchkey-oidc-").tempdir().unwrap();
+        let secret = directory.path().join("secret");
+        fs::write(&secret, format!("{CLIENT_SECRET}\n")).unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+        let entry = |(name, provider, more): &(&str, &Provider, Value)| {
+            let mut entry = json!({
+                "name": name,
+                "display_name": format!("Account of {name}"),
+                "issuer": provider.issuer(),
+                "client_id": CLIENT_ID,
+                "client_secret_file": "secret",
+            });
+            entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            entry
+        };
+        let entries: Vec<Value> = providers.iter().map(entry).collect();
+        let names = providers.iter().map(|(name, ..)| (*name).to_owned()).collect();
+        // What is JSON is YAML as well.
+        fs::write(directory.path().join("providers.yaml"), serde_json::to_string(&entries).unwrap()).unwrap();
+        Self { directory, names }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.path().join("providers.yaml")
+    }
+
+    fn options(&self) -> ServerOptions {
+        let args = vec!["--oidc-providers".to_owned(), self.file().to_str().unwrap().to_owned()];
+        ServerOptions { args, ..ServerOptions::default() }
+    }
+
+    /// Where providers send people back to.
+    fn redirects(&self, servers: &[&TestServer]) -> Vec<String> {
+        let of = |server: &TestServer| {
+            let url = server.url();
+            self.names.iter().map(move |name| format!("{url}/sign-in/{name}/callback")).collect::<Vec<_>>()
+        };
+        servers.iter().flat_map(|server| of(server)).collect()
+    }
+}
+
+/// A server with one provider, called acme.
+struct World {
+    database: TestDatabase,
+    server: TestServer,
+    configuration: Configuration,
+    acme: Provider,
+}
+
+impl World {
+    /// With a real provider that has these accounts.
+    async fn real(accounts: Value, more: Value) -> Self {
+        let world = Self::with(Provider::real(accounts).await, more).await;
+        world.serve(json!({})).await;
+        world
+    }
+
+    /// With one that says what it is told to; it knows `ann` alone.
+    async fn crooked(more: Value) -> Self {
+        Self::with(Provider::crooked().await, more).await
+    }
+
+    async fn with(acme: Provider, more: Value) -> Self {
+        let configuration = Configuration::of(&[("acme", &acme, more)]);
+        let database = TestDatabase::create().await;
+        let server = TestServer::start_with(&database, configuration.options()).await;
+        Self { database, server, configuration, acme }
+    }
+
+    /// Has the real provider serve, unlike it usually does.
+    async fn serve(&self, how: Value) {
+        self.acme.serve(&self.configuration.redirects(&[&self.server]), how).await;
+    }
+
+    /// A second server on the same database, with the same keys.
+    async fn beside(&self) -> TestServer {
+        let options = ServerOptions { signing_keys: Some(self.server.keys()), ..self.configuration.options() };
+        TestServer::start_with(&self.database, options).await
+    }
+
+    async fn invite(&self, email: &str) {
+        self.server.admin(&self.database, &["invite", "--email", email, "--provider", "acme"]).await.unwrap();
+    }
+
+    /// Signs somebody in with a browser of their own, if they are let in.
+    async fn sign_in(&self, subject: &str) -> (Browser, Page) {
+        let browser = Browser::new();
+        let page = sign_in(&browser, &self.server, "acme", subject).await;
+        (browser, page)
+    }
+
+    /// What the audit log has of who signs in, oldest first.
+    async fn audit(&self) -> Vec<String> {
+        let query =
+            "SELECT action || ' ' || outcome || ' ' || actor_kind || CASE reason WHEN '' THEN '' ELSE ' ' || reason END
+                     FROM audit_logs WHERE rpc LIKE 'sign-in/%' ORDER BY created_at, id";
+        self.database.owner().await.query(query, &[]).await.unwrap().into_iter().map(|row| row.get(0)).collect()
+    }
+
+    async fn number_of(&self, table: &str) -> i64 {
+        self.database.number(&format!("SELECT count(*) FROM {table}"), &[]).await
+    }
+}
+
+/// Begins at a server, and comes to where the provider asks who is there.
+async fn begin(browser: &Browser, server: &TestServer, name: &str, next: &str) -> Result<Url, Page> {
+    let page = browser.post(&format!("{}/sign-in/{name}", server.url()), &[("next", next)]).await;
+    let refresh = page.headers.get("refresh").map(|refresh| refresh.to_str().unwrap().to_owned());
+    match refresh.as_deref().and_then(|refresh| refresh.strip_prefix("0; url=")) {
+        Some(url) => Ok(Url::parse(url).unwrap()),
+        None => Err(page),
+    }
+}
+
+/// Tells the provider who is there, and comes to where it sends the browser back to.
+async fn authenticate(browser: &Browser, url: &Url, subject: &str) -> Url {
+    let back = url.query_pairs().find(|(name, _)| name == "redirect_uri").unwrap().1.into_owned();
+    let mut page = browser.open(url.as_str()).await;
+    page = browser.follow(page, &back).await;
+    if page.location().is_none() {
+        let form = [("prompt", "login"), ("login", subject), ("password", "any")];
+        page = browser.post(page.url.as_str(), &form).await;
+        page = browser.follow(page, &back).await;
+    }
+    page.location().unwrap_or_else(|| panic!("the provider does not send anybody back: {page:?}"))
+}
+
+/// All the way: the page that somebody comes to who comes back.
+async fn sign_in(browser: &Browser, server: &TestServer, name: &str, subject: &str) -> Page {
+    match begin(browser, server, name, "/settings/sessions").await {
+        Ok(url) => browser.open(authenticate(browser, &url, subject).await.as_str()).await,
+        Err(page) => page,
+    }
+}
+
+/// The page of sessions, if the browser is signed in.
+async fn sessions(browser: &Browser, server: &TestServer) -> Option<Page> {
+    let page = browser.open(&format!("{}/settings/sessions", server.url())).await;
+    (page.status == 200).then_some(page)
+}
+
+/// Whether somebody came to where they wanted to go, and is signed in.
+#[track_caller]
+fn assert_in(page: &Page, browser: &Browser) {
+    assert_eq!(
+        (page.status.as_u16(), page.location().map(|url| url.path().to_owned())),
+        (303, Some("/settings/sessions".to_owned())),
+        "{}",
+        page.words()
+    );
+    assert!(browser.cookies().keys().any(|name| name.starts_with("latchkey-session")), "{:?}", browser.cookies());
+    assert!(!browser.cookies().keys().any(|name| name.starts_with("latchkey-sign-in")), "the attempt is over");
+}
+
+/// Whether somebody was told that, and is not signed in.
+#[track_caller]
+fn assert_out(page: &Page, browser: &Browser, status: u16, words: &str) {
+    assert_eq!((page.status.as_u16(), page.words().contains(words)), (status, true), "{words}: {}", page.words());
+    assert!(!browser.cookies().keys().any(|name| name.starts_with("latchkey-session")), "{:?}", browser.cookies());
+}
+
+/// What a provider says of somebody.
+fn person(email: &str, name: &str) -> Value {
+    json!({ "email": email, "email_verified": true, "name": name })
+}

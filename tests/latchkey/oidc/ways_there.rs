@@ -1,0 +1,125 @@
+//! How people begin, and where they want to go.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::{Browser, World, authenticate, begin, person};
+use crate::support::{ServerOptions, TestDatabase, TestServer};
+
+#[tokio::test]
+async fn the_page_lists_the_providers_and_a_form_of_ours_begins() {
+    let world = World::real(json!({}), json!({ "display_name": "Acme <Login>" })).await;
+    let browser = Browser::new();
+    let page = browser.open(&format!("{}/sign-in?next=/settings/sessions", world.server.url())).await;
+    assert!(page.text.contains("<form method=\"post\" action=\"/sign-in/acme\">"), "{}", page.text);
+    assert!(
+        page.text.contains("value=\"/settings/sessions\"") && page.words().contains("Acme &#60;Login&#62;"),
+        "{}",
+        page.text
+    );
+    assert!(!page.words().contains("sign-in-link"), "with a provider, no link signs anybody in");
+    // Another site's form does not.
+    let there = format!("{}/sign-in/acme", world.server.url());
+    let page = browser.post_from_elsewhere(&there, &[("next", "/")]).await;
+    assert_eq!(page.status, 403, "{}", page.words());
+    assert_eq!(browser.cookies(), [].into());
+    assert_eq!(browser.open(&there).await.status, 404, "nor does a link");
+    assert_eq!(browser.post(&format!("{there}2"), &[]).await.status, 404);
+
+    let url = begin(&browser, &world.server, "acme", "/").await.unwrap();
+    let sent: std::collections::BTreeMap<_, _> = url.query_pairs().into_owned().collect();
+    for (name, value) in [
+        ("response_type", "code"),
+        ("client_id", "latchkey"),
+        ("code_challenge_method", "S256"),
+        ("scope", "openid email profile"),
+    ] {
+        assert_eq!(sent[name], value, "{url}");
+    }
+    assert_eq!(sent["redirect_uri"], format!("{}/callback", there));
+    let page = browser.post(&there, &[("next", "/")]).await;
+    let cookie = page.headers.get("set-cookie").unwrap().to_str().unwrap().to_owned();
+    assert!(
+        cookie.starts_with("latchkey-sign-in-") && cookie.ends_with("; Path=/; HttpOnly; SameSite=Lax; Max-Age=600"),
+        "{cookie}"
+    );
+    assert_eq!(page.headers["cache-control"], "no-store");
+}
+
+#[tokio::test]
+async fn whoever_has_signed_in_comes_to_a_page_of_ours_whatever_the_link_said() {
+    let world = World::crooked(json!({ "allowed_domains": ["acme.example"] })).await;
+    let url = world.server.url();
+    let came_to = async |next: &str| {
+        let browser = Browser::new();
+        let there = begin(&browser, &world.server, "acme", next).await.unwrap();
+        let page = browser.open(authenticate(&browser, &there, "ann").await.as_str()).await;
+        assert_eq!(page.status, 303, "{next}: {}", page.words());
+        page.headers["location"].to_str().unwrap().to_owned()
+    };
+    for own in ["/settings/personal-access-tokens?state=expired", "/details/0193?x=a%2Fb"] {
+        assert_eq!(came_to(own).await, own);
+    }
+    for evil in [
+        "//evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "https:evil.example",
+        "https://evil.example",
+        "/%2f%2fevil.example",
+        "/%5cevil.example",
+        "/\t/evil.example",
+        "/\r\nset-cookie: x=y",
+        "javascript:alert(1)",
+        "/sign-out",
+        &format!("/{}", "x".repeat(5000)),
+    ] {
+        assert_eq!(came_to(evil).await, "/", "{evil}");
+        let query: String = url::form_urlencoded::byte_serialize(evil.as_bytes()).collect();
+        let page = Browser::new().open(&format!("{url}/sign-in?next={query}")).await;
+        assert!(page.text.contains("name=\"next\" value=\"/\""), "{evil}: {}", page.text);
+    }
+}
+
+#[tokio::test]
+async fn a_cookie_by_tls_is_bound_to_the_host() {
+    let world = World::real(json!({ "ann": person("ann@acme.example", "Ann") }), json!({})).await;
+    let mut options = world.configuration.options();
+    options.args.extend(["--public-url".to_owned(), "https://latchkey.example/base".to_owned()]);
+    options.signing_keys = Some(world.server.keys());
+    let server = TestServer::start_with(&world.database, options).await;
+    let browser = Browser::new();
+    let page = browser.post(&format!("{}/sign-in/acme", server.url()), &[]).await;
+    let cookie = page.headers.get("set-cookie").unwrap().to_str().unwrap().to_owned();
+    assert!(cookie.starts_with("__Host-latchkey-sign-in=") && cookie.ends_with("; Secure"), "{cookie}");
+    let back = "redirect_uri=https%3A%2F%2Flatchkey.example%2Fbase%2Fsign-in%2Facme%2Fcallback";
+    assert!(page.headers["refresh"].to_str().unwrap().contains(back), "{page:?}");
+}
+
+#[tokio::test]
+async fn a_server_does_not_start_with_what_is_wrong_about_providers_and_says_all_of_it() {
+    let database = TestDatabase::create().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("providers.yaml");
+    let options = || ServerOptions {
+        args: vec!["--oidc-providers".to_owned(), file.to_str().unwrap().to_owned()],
+        ..ServerOptions::default()
+    };
+    fs::write(&file, "- {name: A, issuer: 'http://a.example', client_id: x}\n- {name: b, isuer: x}\n").unwrap();
+    let said = TestServer::try_start_with(&database, options()).await.err().unwrap();
+    for mistake in
+        ["provider 1 (A): name", "provider 1 (A): issuer", "provider 2 (b): isuer", "provider 2 (b): client_id"]
+    {
+        assert!(said.contains(mistake), "{mistake}: {said}");
+    }
+    let secrets = "- {name: a, issuer: 'https://a.example', client_id: x, client_secret_file: nowhere}
+- {name: b, issuer: 'https://b.example', client_id: x, client_secret_file: open}\n";
+    fs::write(&file, secrets).unwrap();
+    fs::write(directory.path().join("open"), "a secret").unwrap();
+    let said = TestServer::try_start_with(&database, options()).await.err().unwrap();
+    for mistake in ["provider a", "No such file", "provider b", "chmod 600"] {
+        assert!(said.contains(mistake), "{mistake}: {said}");
+    }
+    assert!(!said.contains("a secret"), "{said}");
+}
