@@ -50,9 +50,9 @@ use crate::{
     },
     oauth::OAuthApi,
     service::{
-        AuditLogs, CredentialChanges, Environments, Events, Introspection, ProxiedRequests, QueuedRecorder,
-        Revocations, Runners, ServiceAccounts, Sessions, SignInLinks, SignIns, Standing, StoredCredentials, Tokens,
-        Users, check_signing_keys,
+        AuditLogs, CredentialChanges, Environments, Events, Introspection, Invitations, ProxiedRequests,
+        QueuedRecorder, Revocations, Runners, ServiceAccounts, Sessions, SignInLinks, SignIns, Standing,
+        StoredCredentials, Tokens, Users, check_signing_keys,
     },
     store::{RunningServer, Store},
     telemetry,
@@ -292,6 +292,7 @@ async fn serve(
     let pages = Pages::new(web::Parts {
         site: Arc::clone(&site),
         users: users.clone(),
+        invitations: Invitations::new(store.clone()),
         service_accounts: ServiceAccounts::new(store.clone()),
         tokens: tokens.clone(),
         sessions: Sessions::new(store.clone(), Arc::clone(&cache), Arc::clone(&verifier)),

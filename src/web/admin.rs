@@ -1,5 +1,6 @@
 //! What admins look after: users, and service accounts.
 
+pub(super) mod invitations;
 pub(super) mod service_accounts;
 pub(super) mod users;
 

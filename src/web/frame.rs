@@ -26,6 +26,8 @@ pub(super) enum Section {
     AuditLogs,
     /// An admin's view of users.
     Users,
+    /// An admin's view of invitations.
+    Invitations,
     /// An admin's view of service accounts.
     ServiceAccounts,
     /// None of those that can be chosen.
@@ -66,7 +68,7 @@ impl Frame {
     }
 
     pub(super) fn is_admin(&self) -> bool {
-        matches!(self.section, Section::Users | Section::ServiceAccounts)
+        matches!(self.section, Section::Users | Section::Invitations | Section::ServiceAccounts)
     }
 
     pub(super) fn form_token(&self) -> &str {

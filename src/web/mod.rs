@@ -24,7 +24,9 @@ use axum::{
 };
 
 use crate::domain::{session::SessionLimits, site::Site};
-use crate::service::{AuditLogs, Environments, Events, ServiceAccounts, Sessions, SignInLinks, SignIns, Tokens, Users};
+use crate::service::{
+    AuditLogs, Environments, Events, Invitations, ServiceAccounts, Sessions, SignInLinks, SignIns, Tokens, Users,
+};
 use oidc::Providers;
 
 pub use failure::{not_found, refuse};
@@ -35,6 +37,8 @@ pub struct Parts {
     pub site: Arc<Site>,
     /// Who is there.
     pub users: Users,
+    /// Whom providers let in.
+    pub invitations: Invitations,
     /// Programs of the organization.
     pub service_accounts: ServiceAccounts,
     /// Their tokens.
@@ -102,6 +106,8 @@ pub fn router(pages: Pages) -> Router {
         .route("/admin/users/{id}", get(admin::users::show))
         .route("/admin/users/{id}/suspend", get(admin::users::confirm_suspension).post(admin::users::suspend))
         .route("/admin/users/{id}/unsuspend", post(admin::users::unsuspend))
+        .route("/admin/invitations", get(admin::invitations::list).post(admin::invitations::create))
+        .route("/admin/invitations/withdraw", post(admin::invitations::withdraw))
         .route("/admin/service-accounts", get(admin::service_accounts::list).post(admin::service_accounts::create))
         .route("/admin/service-accounts/{id}", get(admin::service_accounts::show))
         .route("/admin/service-accounts/{id}/tokens", post(admin::service_accounts::create_token))
