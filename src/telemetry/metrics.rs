@@ -57,6 +57,7 @@ fn describe() {
     );
     describe_counter!("latchkey_proxied_requests_total", "Requests that Envoy asked about, by outcome");
     describe_counter!("latchkey_refusals_total", "Requests refused for want of a good credential, by reason");
+    describe_counter!("latchkey_sign_in_failures_total", "Sign-ins at which nobody was recognized, by reason");
     describe_gauge!("latchkey_verification_cache_entries", "Credentials that are remembered");
     describe_gauge!("latchkey_verification_listening", "1 while changes of credentials are listened for, else 0");
     describe_gauge!(

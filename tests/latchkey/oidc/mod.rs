@@ -1,6 +1,7 @@
 //! Signing in with accounts at OpenID providers: a real one, and one that says what a real one would not.
 
 mod browser;
+mod chromium;
 mod first_time;
 mod groups;
 mod keys;

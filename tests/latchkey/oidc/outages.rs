@@ -59,6 +59,8 @@ async fn answers_that_are_too_large_or_never_end_are_given_up() {
         let (browser, page) = world.sign_in("ann").await;
         assert_out(&page, &browser, 503, "cannot be reached right now");
     }
+    let given_up = world.server.log().matches("the answer has more than 524288 bytes").count();
+    assert_eq!(given_up, 4, "by their size, and not by what is in them, or after a while");
     let asked = world.acme.tell("asked", Value::Null).await;
     assert_eq!((&asked["/elsewhere"], &asked["/token"]), (&Value::Null, &json!(6)), "{asked}");
     // Of what does not end, the end is waited for, but not for long.
@@ -93,8 +95,9 @@ async fn a_document_that_names_other_places_is_not_followed() {
         json!({ "authorization_endpoint": "javascript:alert(1)" }),
     ] {
         let world = World::crooked(json!({})).await;
-        world.acme.wrong(json!({ "discovery": discovery })).await;
-        let (browser, page) = world.sign_in("ann").await;
+        world.acme.wrong(json!({ "discovery": discovery.clone() })).await;
+        let browser = Browser::new();
+        let page = begin(&browser, &world.server, "acme", "/").await.expect_err(&discovery.to_string());
         assert_out(&page, &browser, 503, "cannot be reached right now");
     }
 }
