@@ -38,7 +38,8 @@ impl Moment {
         } else if far < Duration::DAY {
             (far.whole_hours(), "hour")
         } else {
-            (far.whole_days(), "day")
+            // To the nearest: of a token for 60 days it is not said at once that it is for 59.
+            ((far + Duration::hours(12)).whole_days(), "day")
         };
         let plural = if count == 1 { "" } else { "s" };
         if distance.is_negative() {
@@ -67,6 +68,8 @@ mod tests {
             (datetime!(2026-03-02 11:59 UTC), "in 23 hours"),
             (datetime!(2026-03-01 12:01 UTC), "in 1 minute"),
             (datetime!(2026-03-01 12:00:59 UTC), "in less than a minute"),
+            (datetime!(2026-03-04 23:59 UTC), "in 3 days"),
+            (datetime!(2026-03-05 00:00 UTC), "in 4 days"),
             (datetime!(2026-03-01 11:59:30 UTC), "just now"),
             (datetime!(2026-03-01 10:00 UTC), "2 hours ago"),
             (datetime!(2026-02-01 10:00 UTC), "28 days ago"),

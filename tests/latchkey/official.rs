@@ -3,5 +3,5 @@
 mod browser;
 mod json;
 mod protobuf;
-mod script;
+pub(crate) mod script;
 mod watching;

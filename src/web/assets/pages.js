@@ -33,6 +33,10 @@ if (document.querySelector("[data-secret]")) {
   window.addEventListener("pagehide", () => document.querySelector("[data-secret]")?.remove());
 }
 
+// Where an old link leads to is in its fragment, which stays behind when somebody signs in on the way.
+for (const next of document.querySelectorAll("input[name=next]")) {
+  if (location.hash.startsWith("#/")) next.value = location.hash.slice(1);
+}
 for (const page of document.querySelectorAll("[data-fragment]")) {
   if (location.hash === page.dataset.fragment) location.replace(page.dataset.leadsTo);
 }

@@ -105,6 +105,15 @@ def identity_and_tokens():
     refused(errors.AuthenticationRequiredError, lambda: list(other.environments().list()), "revoked")
 
 
+def whoami(id):
+    who = client().services.identity.get_authenticated_identity(identity_pb2.GetAuthenticatedIdentityRequest())
+    assert who.subject.id == id, who
+
+
+def refused_as_revoked():
+    refused(errors.AuthenticationRequiredError, lambda: list(client().environments().list()), "revoked")
+
+
 def errors_are_the_clients_own(read_only):
     environments = client().environments()
     nowhere = "00000000-0000-7000-8000-000000000000"

@@ -8,7 +8,7 @@ use crate::support::SOON;
 
 /// The clients.
 #[derive(Clone, Copy)]
-pub(super) enum Client {
+pub(crate) enum Client {
     /// `gitpod-sdk` 1.2.0 for Python: Protobuf over Connect.
     Protobuf,
     /// `gitpod-sdk` 0.7.0 for Python: plain JSON over HTTP/1.1.
@@ -21,7 +21,7 @@ pub(super) enum Client {
 
 /// Runs one case of a client's script, with the base URL and the token of somebody, and what else the case takes. Breaks off
 /// with what the script said if it failed.
-pub(super) async fn run(client: Client, case: &str, base_url: &str, token: &str, arguments: &[&str]) {
+pub(crate) async fn run(client: Client, case: &str, base_url: &str, token: &str, arguments: &[&str]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tools = root.join("target/tools");
     let (program, script) = match client {

@@ -7,7 +7,7 @@ mod groups;
 mod keys;
 mod outages;
 mod proofs;
-mod provider;
+pub(crate) mod provider;
 mod ways_back;
 mod ways_there;
 
@@ -71,16 +71,16 @@ impl Configuration {
 }
 
 /// A server with one provider, called acme.
-struct World {
-    database: TestDatabase,
-    server: TestServer,
+pub(crate) struct World {
+    pub(crate) database: TestDatabase,
+    pub(crate) server: TestServer,
     configuration: Configuration,
-    acme: Provider,
+    pub(crate) acme: Provider,
 }
 
 impl World {
     /// With a real provider that has these accounts.
-    async fn real(accounts: Value, more: Value) -> Self {
+    pub(crate) async fn real(accounts: Value, more: Value) -> Self {
         let world = Self::with(Provider::real(accounts).await, more).await;
         world.serve(json!({})).await;
         world
@@ -109,7 +109,7 @@ impl World {
         TestServer::start_with(&self.database, options).await
     }
 
-    async fn invite(&self, email: &str) {
+    pub(crate) async fn invite(&self, email: &str) {
         self.server.admin(&self.database, &["invite", "--email", email, "--provider", "acme"]).await.unwrap();
     }
 
@@ -191,6 +191,6 @@ fn assert_out(page: &Page, browser: &Browser, status: u16, words: &str) {
 }
 
 /// What a provider says of somebody.
-fn person(email: &str, name: &str) -> Value {
+pub(crate) fn person(email: &str, name: &str) -> Value {
     json!({ "email": email, "email_verified": true, "name": name })
 }

@@ -17,7 +17,7 @@ pub(super) const CLIENT_ID: &str = "latchkey";
 pub(super) const CLIENT_SECRET: &str = "a secret of 32 characters or more";
 
 /// A program that is a provider. Ends with this value.
-pub(super) struct Provider {
+pub(crate) struct Provider {
     _child: Child,
     pipes: Mutex<(ChildStdin, Lines<BufReader<ChildStdout>>)>,
     issuer: String,
@@ -57,7 +57,7 @@ impl Provider {
     }
 
     /// Its issuer.
-    pub(super) fn issuer(&self) -> &str {
+    pub(crate) fn issuer(&self) -> &str {
         &self.issuer
     }
 

@@ -4,7 +4,7 @@ const { execFileSync } = require('node:child_process');
 const { createInterface } = require('node:readline');
 const { chromium } = require('playwright-core');
 
-let browser, context, page;
+let browser, context, page, baseURL;
 // What pages asked for and complained of, since the last look.
 let requests = [];
 let complaints = [];
@@ -12,7 +12,8 @@ let bytes = 0;
 
 async function open(options) {
   await context?.close();
-  context = await browser.newContext({ baseURL: options.url, timezoneId: 'America/New_York', locale: 'en-GB', ...options.context });
+  baseURL = options.url;
+  context = await browser.newContext({ baseURL, timezoneId: 'America/New_York', locale: 'en-GB', ...options.context });
   context.setDefaultTimeout(20000);
   page = await context.newPage();
   watch(page);
@@ -41,6 +42,7 @@ const actions = {
   },
   click: async (what) => found(what).click(),
   press: async ({ key }) => page.keyboard.press(key),
+  type: async ({ text }) => page.keyboard.type(text),
   fill: async (what) => found(what).fill(what.text),
   check: async (what) => found(what).check(),
   value: async (what) => found(what).inputValue(),
@@ -62,7 +64,7 @@ const actions = {
   complaints: async () => complaints.splice(0),
   async weight({ url }) {
     // With nothing kept from before.
-    const fresh = await browser.newContext({ storageState: await context.storageState() });
+    const fresh = await browser.newContext({ baseURL, storageState: await context.storageState() });
     const other = await fresh.newPage();
     bytes = 0;
     watch(other);

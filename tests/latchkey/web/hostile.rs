@@ -231,8 +231,8 @@ async fn whatever_people_write_is_text() {
         INSERT INTO environment_classes (id, runner_id, display_name, description, cpu_millicores, memory_bytes, processes, is_default)
             VALUES ('{user}', '{user}', 'Small', '', 1, 1, 1, true);
         INSERT INTO environments (id, organization_id, creator_id, created_by_token_id, runner_id, class_id, name, desired_phase, phase, failure_message, warning_message, remote_url, target, target_name, branch)
-            VALUES ('{user}', '{organization}', '{user}', '{id}', '{user}', '{user}', left('{EVIL}', 80), 'stopped', 'stopped', '{EVIL}', '{EVIL}', 'https://host/{EVIL}', 'remote_branch', '{EVIL}', '{EVIL}');
-    ")).await.unwrap();
+            VALUES ('{user}', '{organization}', '{user}', '{id}', '{user}', '{user}', left('{EVIL}', 80), 'stopped', 'stopped', '{EVIL}', '{EVIL}', 'https://host/{}', 'remote_branch', '{EVIL}', '{EVIL}');
+    ", EVIL.replace(' ', "/"))).await.unwrap();
     let mut browser = signed_in(&server, &database, "dev@example.com").await;
     for path in [
         LIST.to_owned(),

@@ -2,8 +2,12 @@
 
 use serde_json::json;
 
-use super::signed_in;
-use crate::support::{TestDatabase, TestServer};
+use latchkey::domain::ids::RequestId;
+
+use super::{requests::Session, signed_in};
+use crate::support::{TestDatabase, TestServer, keys::token_id};
+
+const LIST: &str = "/settings/personal-access-tokens";
 
 #[tokio::test]
 async fn a_token_is_made_shown_once_described_anew_and_revoked() {
@@ -42,4 +46,89 @@ async fn a_token_is_made_shown_once_described_anew_and_revoked() {
     assert!(refused.message().contains("revoked"), "{refused}");
     browser.follow("Revoked").await;
     browser.shows("CI of the shop").await;
+}
+
+#[tokio::test]
+async fn a_form_makes_one_token_however_often_it_is_sent() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::without_memory(&database).await;
+    server.user(&database, "dev@example.com").await;
+    let session = Session::open(&server, &database, "dev@example.com").await;
+    let key = RequestId::generate().to_string();
+    let fields = [("description", "once"), ("days", "30"), ("access", "read-only"), ("idempotency_key", key.as_str())];
+    let answers = futures::future::join_all((0..4).map(|_| session.post(LIST, &fields))).await;
+    let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409, 409, 409]);
+    let refused = answers.iter().find(|answer| answer.status == 409).unwrap();
+    assert!(refused.body.contains("made its token already") && !refused.body.contains("gitpod_pat_"));
+    assert_eq!(
+        database
+            .number("SELECT count(*) FROM personal_access_tokens WHERE description = 'once' AND read_only", &[])
+            .await,
+        1
+    );
+    // What makes no sense is said beside the field, with what was written still there.
+    for (name, value, told) in [
+        ("description", " ", "The description must not be empty."),
+        ("days", "31", "Choose how long the token is good for."),
+    ] {
+        let mut fields = fields;
+        fields.iter_mut().find(|(field, _)| *field == name).unwrap().1 = value;
+        let answer = session.post(LIST, &fields).await;
+        assert!(answer.status == 400 && answer.body.contains(told), "{answer:?}");
+        assert!(answer.body.contains(&key) && answer.body.contains("value=\"read-only\" checked"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn others_tokens_are_not_there_and_an_admin_looks_after_all() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::without_memory(&database).await;
+    server.admin_user(&database, "admin@example.com").await;
+    let theirs = token_id(&server.user(&database, "dev@example.com").await);
+    server.user(&database, "other@example.com").await;
+    let other = Session::open(&server, &database, "other@example.com").await;
+    for path in [format!("{LIST}/{theirs}"), format!("{LIST}/{theirs}/revoke"), format!("{LIST}/nonsense")] {
+        assert_eq!(other.get(&path).await.status, 404, "{path}");
+    }
+    for (path, fields) in
+        [(format!("{LIST}/{theirs}"), &[("description", "mine")][..]), (format!("{LIST}/{theirs}/revoke"), &[])]
+    {
+        assert_eq!(other.post(&path, fields).await.status, 404, "{path}");
+    }
+    for path in ["/admin/users", "/admin/service-accounts", "/admin/invitations"] {
+        assert_eq!(other.get(path).await.status, 403, "{path}");
+    }
+    let admin = Session::open(&server, &database, "admin@example.com").await;
+    assert!(admin.get(LIST).await.body.contains(">test</a>"), "one's own");
+    assert!(!admin.get(LIST).await.body.contains(&theirs), "and nobody else's in the list");
+    assert_eq!(admin.post(&format!("{LIST}/{theirs}/revoke"), &[]).await.status, 303);
+    assert!(admin.get(&format!("{LIST}/{theirs}")).await.body.contains("badge revoked"));
+}
+
+#[tokio::test]
+async fn ten_thousand_tokens_are_a_page_at_a_time() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::without_memory(&database).await;
+    let like = token_id(&server.user(&database, "dev@example.com").await);
+    database.add_tokens(&like, 10_000).await;
+    let session = Session::open(&server, &database, "dev@example.com").await;
+    let (mut path, mut seen) = (LIST.to_owned(), std::collections::BTreeSet::new());
+    loop {
+        let page = session.get(&path).await;
+        assert_eq!(page.status, 200);
+        let link = format!("href=\"{LIST}/");
+        let ids = page.body.split(&link).skip(1).map(|rest| rest[..36].to_owned());
+        let ids: std::collections::BTreeSet<String> = ids.filter(|id| id.len() == 36 && !id.contains('"')).collect();
+        assert!(ids.len() <= 25, "{}", ids.len());
+        let before = seen.len();
+        seen.extend(ids.iter().cloned());
+        assert_eq!(seen.len(), before + ids.len(), "each once");
+        let Some(next) = page.body.split("rel=\"next\" href=\"").nth(1) else { break };
+        path = format!("{LIST}{}", next.split('"').next().unwrap().replace("&amp;", "&"));
+    }
+    assert_eq!(seen.len(), 10_001);
+    // Not one more than a page, however many there are.
+    assert_eq!(session.get(&format!("{LIST}?page_token=nonsense")).await.status, 200);
 }
