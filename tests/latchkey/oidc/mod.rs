@@ -8,6 +8,7 @@ mod keys;
 mod outages;
 mod proofs;
 mod provider;
+mod tls;
 mod ways_back;
 mod ways_there;
 
