@@ -42,8 +42,8 @@ use crate::{
 
 /// The hidden subcommand of `latchkey` that [`take_over`] is behind. Its one argument is the number of a descriptor.
 pub const SUBCOMMAND: &str = "serve-prepared";
-/// Of the server's environment, what it is given: all else may be a secret of whoever started us.
-const VARIABLES: [&str; 3] = ["LATCHKEY_LOG", "LATCHKEY_LOG_FORMAT", "RUST_BACKTRACE"];
+/// Of the server's environment, what it is given: all else may be a secret of whoever started us. Certificates are those that it trusts.
+const VARIABLES: [&str; 5] = ["LATCHKEY_LOG", "LATCHKEY_LOG_FORMAT", "RUST_BACKTRACE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 /// How much longer than it should the server may take to end before it is ended.
 const PATIENCE: Duration = Duration::from_secs(15);
 

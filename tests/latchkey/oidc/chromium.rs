@@ -15,6 +15,12 @@ async fn somebody_signs_in_by_a_real_provider_in_a_real_browser_and_out_again() 
         let mut browser = Browser::open_with(&world.server.url(), json!({ "javaScriptEnabled": scripts })).await;
         assert_eq!(browser.goto("/settings/sessions").await, 200);
         assert_eq!(browser.path().await, "/sign-in?next=%2Fsettings%2Fsessions");
+        if scripts {
+            for scheme in ["light", "dark"] {
+                let wrong = browser.act(json!({ "action": "axe", "scheme": scheme })).await;
+                assert_eq!(wrong, json!([]), "{scheme}");
+            }
+        }
         browser.press("Continue with Acme").await;
         browser.act(json!({ "action": "arrives", "url": format!("{}/interaction/*", world.acme.issuer()) })).await;
         browser.act(json!({ "action": "fill", "selector": "[name=login]", "text": "ann" })).await;

@@ -1,6 +1,7 @@
 // A provider that says whatever the test wants, with real keys and real signatures: for what a real one cannot be made to say. Reads a command a
 // line, and answers each with a line.
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { createInterface } from 'node:readline';
 import { createHash, createHmac, generateKeyPairSync, sign } from 'node:crypto';
 
@@ -87,7 +88,7 @@ function answer(request, url, body) {
   }
 }
 
-const server = createServer(async (request, response) => {
+async function serve(request, response) {
   const url = new URL(request.url, issuer);
   asked[url.pathname] = (asked[url.pathname] ?? 0) + 1;
   let body = '';
@@ -121,12 +122,14 @@ const server = createServer(async (request, response) => {
       response.writeHead(status, headers).end(text);
     }
   }
-});
+}
 
 const commands = {
-  async listen() {
+  // With a key and a certificate for localhost, by TLS.
+  async listen(tls) {
+    const server = tls ? createTlsServer(tls, serve) : createServer(serve);
     await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-    issuer = `http://127.0.0.1:${server.address().port}`;
+    issuer = `${tls ? 'https://localhost' : 'http://127.0.0.1'}:${server.address().port}`;
     return { issuer };
   },
   async wrong(what) { wrong = what; },

@@ -134,6 +134,15 @@ async fn an_invitation_ends_after_a_week_or_when_it_is_withdrawn() {
     world.invite("ann@acme.example").await;
     let (browser, page) = world.sign_in("ann").await;
     assert_in(&page, &browser);
+    for (email, provider, mistake) in [
+        ("ann", "acme", "is not an e-mail address"),
+        ("\u{e4}nn@acme.example", "acme", "is not an e-mail address"),
+        ("ann@acme.example", "Acme", "lowercase"),
+    ] {
+        let said = world.server.admin(&world.database, &["invite", "--email", email, "--provider", provider]).await;
+        let said = said.unwrap_err();
+        assert!(said.contains(mistake), "{said}");
+    }
 }
 
 #[tokio::test]

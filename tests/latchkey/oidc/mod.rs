@@ -8,6 +8,7 @@ mod keys;
 mod outages;
 mod proofs;
 pub(crate) mod provider;
+mod tls;
 mod ways_back;
 mod ways_there;
 
@@ -92,8 +93,11 @@ impl World {
     }
 
     async fn with(acme: Provider, more: Value) -> Self {
+        Self::on(TestDatabase::create().await, acme, more).await
+    }
+
+    async fn on(database: TestDatabase, acme: Provider, more: Value) -> Self {
         let configuration = Configuration::of(&[("acme", &acme, more)]);
-        let database = TestDatabase::create().await;
         let server = TestServer::start_with(&database, configuration.options()).await;
         Self { database, server, configuration, acme }
     }

@@ -116,3 +116,25 @@ async fn many_who_come_while_a_provider_says_nothing_wait_for_one_answer_togethe
     let asked = world.acme.tell("asked", Value::Null).await;
     assert!(asked["/.well-known/openid-configuration"].as_u64().unwrap() <= 2, "{asked}");
 }
+
+#[tokio::test]
+async fn while_postgresql_is_away_nobody_is_let_in_and_afterwards_all_goes_on() {
+    let database = TestDatabase::create_private().await;
+    let allowed = json!({ "allowed_domains": ["acme.example"] });
+    let world = World::on(database, Provider::crooked().await, allowed).await;
+    let browser = Browser::new();
+    let url = begin(&browser, &world.server, "acme", "/settings/sessions").await.unwrap();
+    let back = authenticate(&browser, &url, "ann").await;
+    world.database.cluster().stop().await;
+    assert_out(&browser.open(back.as_str()).await, &browser, 503, "The database does not answer right now");
+    let page = begin(&browser, &world.server, "acme", "/").await.unwrap_err();
+    assert_out(&page, &browser, 503, "The database does not answer right now");
+    world.database.cluster().start_again().await;
+    // Nothing was asked of the provider meanwhile, so that the same attempt goes on.
+    let come_back = async || {
+        let page = browser.open(back.as_str()).await;
+        (page.status == 303).then_some(page)
+    };
+    let page = eventually("PostgreSQL is back", come_back).await;
+    assert_in(&page, &browser);
+}

@@ -26,17 +26,22 @@ pub(crate) struct Provider {
 impl Provider {
     /// The real one, with these accounts by their subjects. It answers once it [serves](Self::serve).
     pub(super) async fn real(accounts: Value) -> Self {
-        let provider = Self::start("provider.mjs").await;
+        let provider = Self::start("provider.mjs", Value::Null).await;
         provider.tell("accounts", accounts).await;
         provider
     }
 
     /// The other one.
     pub(super) async fn crooked() -> Self {
-        Self::start("crooked.mjs").await
+        Self::start("crooked.mjs", Value::Null).await
     }
 
-    async fn start(script: &str) -> Self {
+    /// The same by TLS, with a key and a certificate for `localhost`, in PEM.
+    pub(super) async fn crooked_by_tls(key: &str, certificate: &str) -> Self {
+        Self::start("crooked.mjs", json!({ "key": key, "cert": certificate })).await
+    }
+
+    async fn start(script: &str, tls: Value) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut child = Command::new("node")
             .arg("--no-warnings")
@@ -51,7 +56,7 @@ impl Provider {
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let pipes = Mutex::new((input, BufReader::new(output).lines()));
         let mut provider = Self { _child: child, pipes, issuer: String::new() };
-        let listening = provider.tell("listen", Value::Null).await;
+        let listening = provider.tell("listen", tls).await;
         provider.issuer = listening["issuer"].as_str().unwrap().to_owned();
         provider
     }

@@ -1,5 +1,10 @@
 //! Who comes back from a provider, and with what.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use latchkey::domain::{
+    clock::{Clock, SystemClock},
+    token::{Generation, SigningKeys},
+};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -100,6 +105,53 @@ async fn nobody_goes_through_an_attempt_twice() {
     assert_eq!((world.number_of("sessions").await, world.number_of("sign_in_attempts").await), (1, 1));
     let denied = "sign_in denied user attempt ended";
     assert_eq!(world.audit().await[2..], [denied; 2]);
+}
+
+#[tokio::test]
+async fn a_code_that_is_over_is_refused() {
+    let world = ann().await;
+    let browser = Browser::new();
+    let url = begin(&browser, &world.server, "acme", "/settings/sessions").await.unwrap();
+    let back = authenticate(&browser, &url, "ann").await;
+    // Codes of this provider are good for a minute.
+    world.acme.tell("later", json!(61)).await;
+    assert_out(&browser.open(back.as_str()).await, &browser, 400, "does not take this sign-in any more");
+}
+
+/// An attempt that somebody has written who has the signing key: its text and its state.
+fn written(keys: &str, age: u64) -> (String, String) {
+    let keys = SigningKeys::parse(keys).unwrap();
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let now = u64::try_from(SystemClock.now().unix_timestamp()).unwrap();
+    let id = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, now - age, 0));
+    let body = [&[1_u8][..], id.as_bytes(), &[7; 24]].concat();
+    let mut text = format!("{}.acme.{}", encode(&body), encode(b"/settings/sessions"));
+    let code = |purpose, text: &str| encode(&keys.authenticate(Generation::FIRST, purpose, text.as_bytes()).unwrap());
+    let tag = code("sign-in attempt tag", &text);
+    text.push_str(&format!(".{tag}"));
+    let state = code("sign-in attempt state", &text);
+    (text, state)
+}
+
+#[tokio::test]
+async fn an_attempt_ends_after_ten_minutes_and_with_its_signing_key() {
+    let world = World::crooked(json!({})).await;
+    let browser = Browser::new();
+    begin(&browser, &world.server, "acme", "/").await.unwrap();
+    let name = browser.cookies().into_keys().find(|name| name.starts_with("latchkey-sign-in")).unwrap();
+    let come_back = async |age: u64| {
+        let (text, state) = written(&world.server.keys(), age);
+        browser.set_cookies([(name.clone(), text)].into());
+        let url = format!("{}/sign-in/acme/callback?code=none&state={state}", world.server.url());
+        browser.open(&url).await
+    };
+    // The provider is asked, and knows no such code.
+    assert_out(&come_back(590).await, &browser, 503, "cannot be reached right now, or does not answer as it should");
+    assert_out(&come_back(600).await, &browser, 400, NOT_BEGUN);
+    world.server.admin(&world.database, &["revoke-generation", "1"]).await.unwrap();
+    assert_out(&come_back(0).await, &browser, 400, NOT_BEGUN);
+    let page = begin(&browser, &world.server, "acme", "/").await.unwrap_err();
+    assert_out(&page, &browser, 503, "Nobody can sign in right now");
 }
 
 #[tokio::test]

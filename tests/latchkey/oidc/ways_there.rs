@@ -95,6 +95,15 @@ async fn a_cookie_by_tls_is_bound_to_the_host() {
     assert!(cookie.starts_with("__Host-latchkey-sign-in=") && cookie.ends_with("; Secure"), "{cookie}");
     let back = "redirect_uri=https%3A%2F%2Flatchkey.example%2Fbase%2Fsign-in%2Facme%2Fcallback";
     assert!(page.headers["refresh"].to_str().unwrap().contains(back), "{page:?}");
+
+    // Where others could read it, there is none.
+    let mut options = world.configuration.options();
+    options.args.extend(["--public-url".to_owned(), "http://latchkey.example".to_owned()]);
+    options.signing_keys = Some(world.server.keys());
+    let server = TestServer::start_with(&world.database, options).await;
+    let browser = Browser::new();
+    let page = begin(&browser, &server, "acme", "/").await.unwrap_err();
+    assert_eq!((page.status.as_u16(), browser.cookies()), (403, [].into()), "{}", page.words());
 }
 
 #[tokio::test]
