@@ -2,8 +2,10 @@
 
 mod approval;
 mod bounds;
+mod client;
 mod device;
 mod hostile;
+mod pages;
 mod redirect;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
