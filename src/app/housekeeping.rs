@@ -8,7 +8,7 @@ use crate::store::{Store, StoreError};
 
 const EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Makes the audit log's partitions of the months to come, and clears ended environment tokens, sessions, links and attempts to sign in away.
+/// Makes the audit log's partitions of the months to come, and clears ended environment tokens, sessions, links, attempts to sign in and login requests away.
 /// Begins at once.
 pub(super) async fn run(store: Store, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(EVERY);

@@ -1,9 +1,14 @@
 //! Requests to the pages that no page of ours has made.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
 use super::{begin, tokens};
 use crate::{
     support::{TestDatabase, TestServer},
-    web::requests::{Session, form, hidden, send},
+    web::{
+        requests::{Session, form, hidden, send, use_link},
+        sign_in_link,
+    },
 };
 
 const REDIRECT: &str = "http://127.0.0.1:8085/login/callback";
@@ -109,6 +114,27 @@ async fn the_pages_are_in_no_frame_and_lead_to_the_programs_machine_alone() {
     let answer = send(server.address(), "GET", &path, &navigates, "").await;
     let expected = format!("/sign-in?{}", form(&[("next", path.as_str())]));
     assert_eq!((answer.status, answer.header("location")), (303, expected));
+}
+
+#[tokio::test]
+async fn whatever_a_cookie_says_a_link_leads_to_a_page_of_ours() {
+    let (database, server, _) = place().await;
+    let name = format!("latchkey-sign-in-next-{}", server.address().rsplit_once(':').unwrap().1);
+    for (next, leads) in [
+        ("/device", "/device"),
+        ("/device?said=yes", "/device?said=yes"),
+        ("//evil.example/", "/"),
+        ("https://evil.example/", "/"),
+        ("/\\evil.example", "/"),
+        ("/a\r\nset-cookie: b=c", "/"),
+        ("", "/"),
+    ] {
+        let cookie = format!("{name}={}", URL_SAFE_NO_PAD.encode(next));
+        let link = sign_in_link(&server, &database, Some("dev@example.com")).await;
+        let answer = use_link(server.address(), &link, &[("cookie", &cookie)]).await;
+        assert_eq!((answer.status, answer.header("location").as_str()), (303, leads), "{next}");
+        assert_eq!(answer.cookie(&name).as_deref(), Some(""), "it is good once");
+    }
 }
 
 #[tokio::test]

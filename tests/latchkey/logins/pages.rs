@@ -104,6 +104,26 @@ async fn a_login_by_the_browser_of_the_same_machine() {
 }
 
 #[tokio::test]
+async fn whoever_is_not_signed_in_signs_in_first_and_comes_back() {
+    let (database, server) = place().await;
+    let gitpod = Gitpod::new(&server.url());
+    let (program, file) = opener(&gitpod);
+    let login = Login::start(&gitpod, &[], &[("BROWSER", &program)]);
+    let url = opened(&file).await;
+    let mut browser = crate::web::browser::Browser::open(&server.url()).await;
+    browser.goto(url.as_str()).await;
+    browser.shows("You sign in here by a link").await;
+    let link = crate::web::sign_in_link(&server, &database, Some("dev@example.com")).await;
+    browser.goto(&link).await;
+    browser.press("Sign in as dev@example.com").await;
+    browser.shows("Sign a program in?").await;
+    assert_eq!(format!("{}{}", server.url(), browser.path().await), url.as_str());
+    browser.press("Approve").await;
+    browser.shows("You can close this window").await;
+    login.ended(0).await;
+}
+
+#[tokio::test]
 async fn a_no_in_the_browser_ends_the_login_and_makes_nothing() {
     let (database, server) = place().await;
     let gitpod = Gitpod::new(&server.url());
