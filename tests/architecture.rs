@@ -35,7 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("lookups", &[]),
     ("grpc", &["service", "domain", "auth::Caller", "auth::Refusal", "auth::user_agent", "pb"]),
     ("form", &["domain"]),
-    ("oauth", &["service", "domain", "form", "auth::Caller", "auth::Refusal"]),
+    ("oauth", &["service", "domain", "form", "auth::Caller", "auth::Refusal", "auth::origin"]),
     ("connect", &[]),
     ("environments", &["domain", "store", "pb"]),
     // What is public is asked for without a caller: where from, and what the browser brings along, the layer's own module reads.

@@ -1,14 +1,14 @@
 //! What must be done now and then, whoever asks for what.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 const EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Makes the audit log's partitions of the months to come, and clears ended environment tokens, sessions, links and attempts to sign in away.
+/// Makes the audit log's partitions of the months to come, and clears ended environment tokens, sessions, links, attempts to sign in and login requests away.
 /// Begins at once.
 pub(super) async fn run(store: Store, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(EVERY);
@@ -22,15 +22,25 @@ pub(super) async fn run(store: Store, stop: CancellationToken) {
         if let Err(error) = store.sessions_clear().await {
             tracing::warn!(%error, "ended sessions cannot be cleared away right now");
         }
-        loop {
-            match store.environment_tokens_clear().await {
-                Ok(true) => break,
-                Ok(false) if stop.is_cancelled() => break,
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "ended environment tokens cannot be cleared away right now");
-                    break;
-                }
+        clear("environment tokens", &stop, || store.environment_tokens_clear()).await;
+        clear("login requests", &stop, || store.login_requests_clear()).await;
+    }
+}
+
+/// Clears what has ended away, a batch after the other until none is left.
+async fn clear<F: Future<Output = Result<bool, StoreError>>>(
+    what: &'static str,
+    stop: &CancellationToken,
+    mut batch: impl FnMut() -> F,
+) {
+    loop {
+        match batch().await {
+            Ok(true) => return,
+            Ok(false) if stop.is_cancelled() => return,
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%error, what, "what has ended cannot be cleared away right now");
+                return;
             }
         }
     }

@@ -50,7 +50,7 @@ use crate::{
     },
     oauth::OAuthApi,
     service::{
-        AuditLogs, CredentialChanges, Environments, Events, Introspection, Invitations, ProxiedRequests,
+        AuditLogs, CredentialChanges, Environments, Events, Introspection, Invitations, LoginRequests, ProxiedRequests,
         QueuedRecorder, Revocations, Runners, ServiceAccounts, Sessions, SignInLinks, SignIns, Standing,
         StoredCredentials, Tokens, Users, check_signing_keys,
     },
@@ -287,7 +287,20 @@ async fn serve(
     let proxied = ProxiedRequests::new(Arc::clone(&verifier), recorder.clone(), Arc::clone(&guesses));
     let introspection = Introspection::new(Arc::clone(&verifier));
     let revocations = Revocations::new(tokens.clone(), Arc::clone(&verifier));
-    let oauth = OAuthApi::new(introspection.clone(), revocations, Arc::clone(&public_url), config.limits.request_bytes);
+    let login_requests = LoginRequests::new(
+        store.clone(),
+        Arc::clone(&keys),
+        Arc::clone(&cache),
+        Arc::clone(&guesses),
+        config.limits.tokens_per_user,
+    );
+    let oauth = OAuthApi::new(
+        introspection.clone(),
+        revocations,
+        login_requests.clone(),
+        Arc::clone(&public_url),
+        config.limits.request_bytes,
+    );
     let users = Users::new(store.clone(), Arc::clone(&cache));
     let pages = Pages::new(web::Parts {
         site: Arc::clone(&site),
@@ -315,6 +328,7 @@ async fn serve(
             config.limits.sessions,
             clock,
         ),
+        login_requests,
         session_limits: config.limits.sessions,
         request_bytes: config.limits.request_bytes,
     });

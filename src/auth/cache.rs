@@ -173,8 +173,8 @@ impl Cache {
         match kind {
             CredentialKind::PersonalAccessToken => &self.personal_access_tokens,
             CredentialKind::EnvironmentToken => &self.environment_tokens,
-            // A link is never looked up here, but that there is nothing of it.
-            CredentialKind::Session | CredentialKind::SignInLink => &self.sessions,
+            // The last two are never looked up here, but that there is nothing of one.
+            CredentialKind::Session | CredentialKind::SignInLink | CredentialKind::LoginCode => &self.sessions,
         }
     }
 

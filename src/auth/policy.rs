@@ -85,6 +85,10 @@ const fn asking_about_tokens(rpc: &'static str) -> Policy {
     Policy { secret_in_request: true, ..row(rpc, Who::Service, Access::Read) }
 }
 
+const fn public_oauth(path: &'static str) -> Policy {
+    oauth(path, Who::Public, Access::Write)
+}
+
 const fn oauth(path: &'static str, who: Who, access: Access) -> Policy {
     Policy { secret_in_request: true, door: Door::OAuth, ..row(path, who, access) }
 }
@@ -157,6 +161,9 @@ pub const OAUTH_POLICIES: &[Policy] = &[
     oauth("oauth2/introspect", Who::Service, Access::Read),
     // Whose tokens, the use case says.
     oauth("oauth2/revoke", Who::Caller, Access::Write),
+    // Whoever asks here has no token yet, and proves by a code that somebody has said yes.
+    public_oauth("oauth2/device_authorization"),
+    public_oauth("oauth2/token"),
 ];
 
 static BY_PATH: LazyLock<HashMap<&'static str, &'static Policy, FixedState>> =
@@ -228,9 +235,10 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_of_oauth_take_secrets_from_who_has_a_token() {
+    fn endpoints_of_oauth_take_secrets_and_but_for_two_from_who_has_a_token() {
         for policy in OAUTH_POLICIES {
-            assert!(policy.secret_in_request && policy.who != Who::Public, "{}", policy.rpc);
+            let makes_tokens = ["oauth2/device_authorization", "oauth2/token"].contains(&policy.rpc);
+            assert!(policy.secret_in_request && (policy.who == Who::Public) == makes_tokens, "{}", policy.rpc);
         }
         assert!(OAUTH_POLICIES.iter().all(|policy| policy.door == Door::OAuth));
         assert!(POLICIES.iter().all(|policy| policy.door == Door::Rpc));

@@ -247,8 +247,8 @@ impl<S: CredentialSource> Verifier<S> {
             CredentialKind::PersonalAccessToken => &self.personal_access_tokens,
             CredentialKind::EnvironmentToken => &self.environment_tokens,
             CredentialKind::Session => &self.sessions,
-            // Comes with no request: whoever opens a session with it is asked there.
-            CredentialKind::SignInLink => return Ok(None),
+            // Comes with no request: whoever opens a session with it, or gets a token for it, is asked there.
+            CredentialKind::SignInLink | CredentialKind::LoginCode => return Ok(None),
         };
         for _ in 0..2 {
             let mark = self.cache.mark(kind, id);

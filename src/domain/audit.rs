@@ -60,6 +60,14 @@ pub enum Action {
     SessionRevoke,
     /// A link was made that signs somebody in.
     SignInLinkCreate,
+    /// Somebody has said yes to what a program asked for that wants to act for them.
+    LoginApprove,
+    /// Somebody has said no to it.
+    LoginDeny,
+    /// The program got its token.
+    LoginRedeem,
+    /// Somebody has typed a code that no program shows.
+    LoginCodeRefuse,
     /// A signing key was made the one that new tokens are made with.
     GenerationActivate,
     /// A signing key and every token made with it were revoked.
@@ -76,7 +84,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 35] = [
         Self::TokenCreate,
         Self::TokenUpdate,
         Self::TokenRevoke,
@@ -102,6 +110,10 @@ impl Action {
         Self::SessionCreate,
         Self::SessionRevoke,
         Self::SignInLinkCreate,
+        Self::LoginApprove,
+        Self::LoginDeny,
+        Self::LoginRedeem,
+        Self::LoginCodeRefuse,
         Self::GenerationActivate,
         Self::GenerationRevoke,
         Self::AuditLogsDrop,
@@ -139,6 +151,10 @@ impl Action {
             Self::SessionCreate => "session_create",
             Self::SessionRevoke => "session_revoke",
             Self::SignInLinkCreate => "sign_in_link_create",
+            Self::LoginApprove => "login_approve",
+            Self::LoginDeny => "login_deny",
+            Self::LoginRedeem => "login_redeem",
+            Self::LoginCodeRefuse => "login_code_refuse",
             Self::GenerationActivate => "generation_activate",
             Self::GenerationRevoke => "generation_revoke",
             Self::AuditLogsDrop => "audit_logs_drop",
@@ -164,17 +180,20 @@ pub enum SubjectType {
     Organization,
     /// A session of somebody in a browser.
     Session,
+    /// What a program asked for that wants to act for somebody.
+    LoginRequest,
 }
 
 impl SubjectType {
     /// Every type.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::PersonalAccessToken,
         Self::Environment,
         Self::User,
         Self::ServiceAccount,
         Self::Organization,
         Self::Session,
+        Self::LoginRequest,
     ];
 
     /// As the log has it.
@@ -187,6 +206,7 @@ impl SubjectType {
             Self::ServiceAccount => "service_account",
             Self::Organization => "organization",
             Self::Session => "session",
+            Self::LoginRequest => "login_request",
         }
     }
 }

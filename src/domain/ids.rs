@@ -66,6 +66,8 @@ identifiers! {
     SignInLinkId;
     /// Names a running server to the operator's commands.
     ServerId;
+    /// Names what a program asked for that wants to act for somebody.
+    LoginRequestId;
     /// Names a user or a service account.
     PrincipalId;
     /// Names an organization.

@@ -8,6 +8,8 @@ pub mod environment;
 pub mod event;
 pub mod exec;
 pub mod ids;
+#[cfg(feature = "server")]
+pub mod login;
 pub mod page;
 pub mod principal;
 pub mod proxied;

@@ -161,13 +161,14 @@ pub(super) fn user(record: PrincipalRecord) -> pb::User {
 }
 
 /// How the contract names what kind of thing something was done to.
-pub(super) const SUBJECT_TYPES: [(SubjectType, pb::ResourceType); 6] = [
+pub(super) const SUBJECT_TYPES: [(SubjectType, pb::ResourceType); 7] = [
     (SubjectType::PersonalAccessToken, pb::ResourceType::PersonalAccessToken),
     (SubjectType::Environment, pb::ResourceType::Environment),
     (SubjectType::User, pb::ResourceType::User),
     (SubjectType::ServiceAccount, pb::ResourceType::ServiceAccount),
     (SubjectType::Organization, pb::ResourceType::Organization),
     (SubjectType::Session, pb::ResourceType::Session),
+    (SubjectType::LoginRequest, pb::ResourceType::LoginRequest),
 ];
 
 pub(super) fn audit_entry(entry: AuditEntry) -> pb::list_audit_logs_response::AuditLogEntry {

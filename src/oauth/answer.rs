@@ -17,6 +17,35 @@ const REALM: &str = "latchkey";
 /// When to try again what could not be done now.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Why a program does not get a token, as its standards name it (RFC 6749, section 5.2; RFC 8628, section 3.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    AuthorizationPending,
+    SlowDown,
+    AccessDenied,
+    ExpiredToken,
+    InvalidGrant,
+    InvalidClient,
+    InvalidRequest,
+    UnsupportedGrantType,
+}
+
+impl Word {
+    /// The word, and the code for logs and metrics.
+    const fn told(self) -> (&'static str, Code) {
+        match self {
+            Self::AuthorizationPending => ("authorization_pending", Code::FailedPrecondition),
+            Self::SlowDown => ("slow_down", Code::FailedPrecondition),
+            Self::AccessDenied => ("access_denied", Code::PermissionDenied),
+            Self::ExpiredToken => ("expired_token", Code::DeadlineExceeded),
+            Self::InvalidGrant => ("invalid_grant", Code::InvalidArgument),
+            Self::InvalidClient => ("invalid_client", Code::InvalidArgument),
+            Self::InvalidRequest => ("invalid_request", Code::InvalidArgument),
+            Self::UnsupportedGrantType => ("unsupported_grant_type", Code::Unimplemented),
+        }
+    }
+}
+
 /// An error as it is answered.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -58,6 +87,19 @@ impl Failure {
             "unsupported_token_type",
             "a token for an environment is not revoked by itself; revoke the personal access token that it was made with",
         )
+    }
+
+    /// A program does not get a token.
+    pub(super) fn login(word: Word, description: impl Into<Cow<'static, str>>) -> Self {
+        let (error, code) = word.told();
+        Self::new(StatusCode::BAD_REQUEST, code, error, description)
+    }
+
+    /// Too much is asked for, or tried.
+    pub(super) fn too_many(description: impl Into<Cow<'static, str>>, retry_after: Duration) -> Self {
+        let (error, _) = Word::SlowDown.told();
+        let new = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted, error, description);
+        Self { retry_after: Some(retry_after), ..new }
     }
 
     /// What should not happen.

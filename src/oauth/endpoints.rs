@@ -9,20 +9,21 @@ use tonic::Code;
 
 use super::{
     answer::{Failure, answer},
-    form,
+    form, login,
     metadata::{SCOPES, metadata},
 };
 use crate::auth::Caller;
 use crate::domain::principal::PrincipalKind;
-use crate::service::{ActiveToken, Introspection, Revocation, Revocations};
+use crate::service::{ActiveToken, Introspection, LoginRequests, Revocation, Revocations};
 
-/// Serves the use cases of introspection and revocation.
+/// Serves the use cases of introspection, of revocation, and of signing programs in.
 #[derive(Clone)]
 pub struct OAuthApi {
     introspection: Introspection,
     revocations: Revocations,
-    issuer: Arc<str>,
-    request_bytes: usize,
+    pub(super) login_requests: LoginRequests,
+    pub(super) issuer: Arc<str>,
+    pub(super) request_bytes: usize,
 }
 
 impl OAuthApi {
@@ -31,10 +32,11 @@ impl OAuthApi {
     pub const fn new(
         introspection: Introspection,
         revocations: Revocations,
+        login_requests: LoginRequests,
         issuer: Arc<str>,
         request_bytes: usize,
     ) -> Self {
-        Self { introspection, revocations, issuer, request_bytes }
+        Self { introspection, revocations, login_requests, issuer, request_bytes }
     }
 
     async fn introspect(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
@@ -67,6 +69,8 @@ pub fn router(api: OAuthApi) -> Router {
     Router::new()
         .route("/oauth2/introspect", any(introspect))
         .route("/oauth2/revoke", any(revoke))
+        .route("/oauth2/device_authorization", any(login::authorize_device))
+        .route("/oauth2/token", any(login::token))
         .with_state(api)
         .route("/.well-known/oauth-authorization-server", any(well_known).with_state(metadata))
 }
@@ -90,7 +94,7 @@ async fn well_known(State(metadata): State<Arc<Value>>, method: Method) -> Respo
     response
 }
 
-fn only_post(request: &Request<Body>) -> Result<(), Failure> {
+pub(super) fn only_post(request: &Request<Body>) -> Result<(), Failure> {
     if request.method() == Method::POST { Ok(()) } else { Err(Failure::method("POST")) }
 }
 

@@ -26,16 +26,26 @@ pub(super) fn only_in_body(request: &Request<Body>) -> Result<(), Problem> {
     if request.uri().query().is_none_or(str::is_empty) { Ok(()) } else { Err(Problem::Query) }
 }
 
-/// The token of a request; of its other parameters, none says more than the token itself.
-pub(super) async fn token(request: Request<Body>, limit: usize) -> Result<Secret, Problem> {
-    token_in(&Form::read(request, limit).await?)
+/// The parameters of a request by a client that keeps no secret of its own.
+pub(super) async fn parameters(request: Request<Body>, limit: usize) -> Result<Form, Problem> {
+    without_credential(Form::read(request, limit).await?)
 }
 
-fn token_in(form: &Form) -> Result<Secret, Problem> {
-    if ["client_secret", "client_assertion", "access_token"].into_iter().any(|name| form.has(name)) {
+/// The token of a request; of its other parameters, none says more than the token itself.
+pub(super) async fn token(request: Request<Body>, limit: usize) -> Result<Secret, Problem> {
+    token_in(Form::read(request, limit).await?)
+}
+
+fn token_in(form: Form) -> Result<Secret, Problem> {
+    without_credential(form)?.get("token").cloned().ok_or(Problem::NoToken)
+}
+
+fn without_credential(form: Form) -> Result<Form, Problem> {
+    let is_there = |name| form.has(name);
+    if ["client_secret", "client_assertion", "access_token"].into_iter().any(is_there) {
         return Err(Problem::OtherCredential);
     }
-    form.get("token").cloned().ok_or(Problem::NoToken)
+    Ok(form)
 }
 
 impl From<NoForm> for Problem {
@@ -53,7 +63,7 @@ mod tests {
         let read = |form: &str| {
             Form::parse(form.as_bytes())
                 .map_err(Problem::from)
-                .and_then(|form| token_in(&form))
+                .and_then(token_in)
                 .map(|token| token.expose().to_owned())
         };
         for (form, token) in [

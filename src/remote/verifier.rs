@@ -119,7 +119,8 @@ impl RemoteVerifier {
             token::CredentialKind::PersonalAccessToken => {}
             token::CredentialKind::EnvironmentToken
             | token::CredentialKind::Session
-            | token::CredentialKind::SignInLink => return Err(VerifyError::NotActive),
+            | token::CredentialKind::SignInLink
+            | token::CredentialKind::LoginCode => return Err(VerifyError::NotActive),
         }
         let presented = Presented::new(text);
         let fingerprint = presented.fingerprint;

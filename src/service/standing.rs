@@ -102,8 +102,8 @@ impl Standing {
             CredentialKind::PersonalAccessToken => self.store.personal_access_tokens_find(ids).await,
             CredentialKind::EnvironmentToken => self.store.environment_tokens_find(ids).await,
             CredentialKind::Session => self.store.sessions_find(ids).await,
-            // Nobody is let in by one: it opens a session.
-            CredentialKind::SignInLink => Ok(Vec::new()),
+            // Nobody is let in by one: it opens a session, or is brought for a token.
+            CredentialKind::SignInLink | CredentialKind::LoginCode => Ok(Vec::new()),
         }
     }
 

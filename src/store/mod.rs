@@ -2,7 +2,7 @@
 //!
 //! Every method takes one connection from the pool and is bounded by a deadline on this side of the wire, besides
 //! PostgreSQL's own. Reads that meet a closed connection are tried once more on another; writes are not, since their
-//! outcome is unknown. Stored times are PostgreSQL's. Locks are taken in one order: principal,
+//! outcome is unknown. Stored times are PostgreSQL's. Locks are taken in one order: principal, login request, session,
 //! the organization's environments, environment, token, invitation, audit. Whoever signs in takes a lock for that identity before.
 
 mod audit;
@@ -20,6 +20,7 @@ mod instance;
 mod invitations;
 mod keyset;
 mod last_used;
+mod login_requests;
 mod migrations;
 mod mint;
 mod notifications;
@@ -57,6 +58,7 @@ pub use events::EventNotifications;
 pub use identities::{SignIn, SignInOutcome};
 pub use invitations::{Invitation, Invited, NewInvitation};
 pub use last_used::TokenUse;
+pub use login_requests::{LoginCreateError, LoginDecision, LoginRedemption, NewAuthorization};
 pub use migrations::{MigrateError, migrate};
 pub use mint::MintError;
 pub use notifications::{Notification, Notifications};

@@ -224,6 +224,33 @@ table! {
     }
 }
 
+table! {
+    login_requests (id) {
+        id -> Uuid,
+        flow -> Text,
+        key_generation -> SmallInt,
+        digest -> Bytea,
+        user_code_digest -> Nullable<Bytea>,
+        code_challenge -> Nullable<Bytea>,
+        redirect_uri -> Nullable<Text>,
+        host_name -> Text,
+        lifetime_seconds -> Integer,
+        peer -> Nullable<Inet>,
+        user_agent -> Nullable<Text>,
+        network -> Nullable<Inet>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        poll_seconds -> Integer,
+        polled_at -> Nullable<Timestamptz>,
+        state -> Text,
+        decided_at -> Nullable<Timestamptz>,
+        organization_id -> Nullable<Uuid>,
+        approver_id -> Nullable<Uuid>,
+        session_id -> Nullable<Uuid>,
+        token_id -> Nullable<Uuid>,
+    }
+}
+
 joinable!(identities -> principals (principal_id));
 joinable!(invitations -> principals (principal_id));
 joinable!(personal_access_tokens -> principals (principal_id));
@@ -237,6 +264,7 @@ joinable!(environment_classes -> runners (runner_id));
 joinable!(environments -> principals (creator_id));
 joinable!(environment_tokens -> environments (environment_id));
 joinable!(environment_tokens -> personal_access_tokens (parent_token_id));
+joinable!(login_requests -> signing_keys (key_generation));
 
 allow_tables_to_appear_in_same_query!(
     principals,
@@ -252,4 +280,5 @@ allow_tables_to_appear_in_same_query!(
     signing_keys,
     identities,
     invitations,
+    login_requests,
 );

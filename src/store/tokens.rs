@@ -6,7 +6,7 @@ use diesel::{
     dsl::{Eq, Or, now, sql},
     sql_types::Timestamptz,
 };
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use ipnet::IpNet;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -175,54 +175,7 @@ impl Store {
         event: &AuditEvent,
     ) -> Result<(Token, Secret), TokenCreateError> {
         writing!(self, async |connection| -> Result<(Token, Secret), TokenCreateError> {
-            let kind: Option<String> = principals::table
-                .filter(principals::id.eq(new.principal_id.uuid()))
-                .filter(principals::organization_id.eq(new.organization_id.uuid()))
-                .select(principals::kind)
-                .for_no_key_update()
-                .first(connection)
-                .await
-                .optional()?;
-            let kind = kind.ok_or(TokenCreateError::NoSuchPrincipal)?;
-            let live: i64 = personal_access_tokens::table
-                .filter(personal_access_tokens::principal_id.eq(new.principal_id.uuid()))
-                .filter(personal_access_tokens::revoked_at.is_null())
-                .filter(personal_access_tokens::expires_at.gt(now))
-                .count()
-                .get_result(connection)
-                .await?;
-            if live >= i64::from(new.limit) {
-                return Err(TokenCreateError::Limit(new.limit));
-            }
-            if let Some(credential) = new.created_with {
-                hold_credential(connection, credential).await?;
-            }
-            let (generation, minted) =
-                mint(connection, keys, CredentialKind::PersonalAccessToken, new.id.uuid()).await?;
-            let row: TokenRow = diesel::insert_into(personal_access_tokens::table)
-                .values((
-                    personal_access_tokens::id.eq(new.id.uuid()),
-                    personal_access_tokens::organization_id.eq(new.organization_id.uuid()),
-                    personal_access_tokens::principal_id.eq(new.principal_id.uuid()),
-                    personal_access_tokens::creator_id.eq(new.creator_id.uuid()),
-                    personal_access_tokens::created_by_token_id
-                        .eq(new.created_with.and_then(Credential::token_id).map(TokenId::uuid)),
-                    personal_access_tokens::idempotency_key.eq(new.idempotency_key),
-                    personal_access_tokens::key_generation.eq(i16::from(generation.number())),
-                    personal_access_tokens::digest.eq(minted.digest.as_bytes().as_slice()),
-                    personal_access_tokens::description.eq(new.asked.description()),
-                    personal_access_tokens::read_only.eq(new.asked.read_only()),
-                    personal_access_tokens::expires_at.eq(sql::<Timestamptz>("now() + make_interval(secs => ")
-                        .bind::<diesel::sql_types::Double, _>(new.asked.valid_for().as_seconds_f64())
-                        .sql(")")),
-                ))
-                .returning(TokenRow::as_returning())
-                .get_result(connection)
-                .await?;
-            audit::insert(connection, event).await?;
-            let creator_kind: String =
-                principals::table.find(new.creator_id.uuid()).select(principals::kind).first(connection).await?;
-            Ok((row.token(&kind, &creator_kind, None)?, minted.text))
+            create(connection, new, keys, event).await
         })
     }
 
@@ -295,6 +248,79 @@ impl Store {
             }
         })
     }
+}
+
+/// Makes a token, in the transaction of what it is made for.
+pub(super) async fn create(
+    connection: &mut AsyncPgConnection,
+    new: &NewToken,
+    keys: &SigningKeys,
+    event: &AuditEvent,
+) -> Result<(Token, Secret), TokenCreateError> {
+    let kind: Option<String> = principals::table
+        .filter(principals::id.eq(new.principal_id.uuid()))
+        .filter(principals::organization_id.eq(new.organization_id.uuid()))
+        .select(principals::kind)
+        .for_no_key_update()
+        .first(connection)
+        .await
+        .optional()?;
+    let kind = kind.ok_or(TokenCreateError::NoSuchPrincipal)?;
+    let live: i64 = personal_access_tokens::table
+        .filter(personal_access_tokens::principal_id.eq(new.principal_id.uuid()))
+        .filter(personal_access_tokens::revoked_at.is_null())
+        .filter(personal_access_tokens::expires_at.gt(now))
+        .count()
+        .get_result(connection)
+        .await?;
+    if live >= i64::from(new.limit) {
+        return Err(TokenCreateError::Limit(new.limit));
+    }
+    if let Some(credential) = new.created_with {
+        hold_credential(connection, credential).await?;
+    }
+    let (generation, minted) = mint(connection, keys, CredentialKind::PersonalAccessToken, new.id.uuid()).await?;
+    let row: TokenRow = diesel::insert_into(personal_access_tokens::table)
+        .values((
+            personal_access_tokens::id.eq(new.id.uuid()),
+            personal_access_tokens::organization_id.eq(new.organization_id.uuid()),
+            personal_access_tokens::principal_id.eq(new.principal_id.uuid()),
+            personal_access_tokens::creator_id.eq(new.creator_id.uuid()),
+            personal_access_tokens::created_by_token_id
+                .eq(new.created_with.and_then(Credential::token_id).map(TokenId::uuid)),
+            personal_access_tokens::idempotency_key.eq(new.idempotency_key),
+            personal_access_tokens::key_generation.eq(i16::from(generation.number())),
+            personal_access_tokens::digest.eq(minted.digest.as_bytes().as_slice()),
+            personal_access_tokens::description.eq(new.asked.description()),
+            personal_access_tokens::read_only.eq(new.asked.read_only()),
+            personal_access_tokens::expires_at.eq(sql::<Timestamptz>("now() + make_interval(secs => ")
+                .bind::<diesel::sql_types::Double, _>(new.asked.valid_for().as_seconds_f64())
+                .sql(")")),
+        ))
+        .returning(TokenRow::as_returning())
+        .get_result(connection)
+        .await?;
+    audit::insert(connection, event).await?;
+    let creator_kind: String =
+        principals::table.find(new.creator_id.uuid()).select(principals::kind).first(connection).await?;
+    Ok((row.token(&kind, &creator_kind, None)?, minted.text))
+}
+
+/// Revokes a token that is not revoked and says so in the log, in the transaction of what it is revoked for.
+pub(super) async fn revoke(
+    connection: &mut AsyncPgConnection,
+    id: TokenId,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
+    let revoked = diesel::update(personal_access_tokens::table.find(id.uuid()))
+        .filter(personal_access_tokens::revoked_at.is_null())
+        .set(personal_access_tokens::revoked_at.eq(revocation_time()))
+        .execute(connection)
+        .await?;
+    if revoked > 0 {
+        audit::insert(connection, event).await?;
+    }
+    Ok(revoked > 0)
 }
 
 /// Now, but never before the token was made: a transaction that began earlier has an earlier `now()`.

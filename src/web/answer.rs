@@ -45,6 +45,16 @@ pub(super) fn see_other(path: &str) -> Response<Body> {
     response
 }
 
+/// Lets the form of a page lead on, in the end, to a program on the browser's machine.
+pub(super) fn lead_on(response: &mut Response<Body>, origin: &str) {
+    // A policy has no words for addresses of IPv6 (CSP, level 3, section 2.3.1): for the rare machine that has no other.
+    let place = if origin.contains('[') { "http:" } else { origin };
+    let policy = CONTENT_SECURITY_POLICY.replace("form-action 'self'", &format!("form-action 'self' {place}"));
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+}
+
 /// An answer of any kind that belongs to a page.
 pub(super) fn respond(status: StatusCode, code: Code, body: Body) -> Response<Body> {
     let mut response = Response::new(body);

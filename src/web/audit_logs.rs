@@ -45,9 +45,11 @@ impl Row {
             let page = match subject.subject_type {
                 SubjectType::PersonalAccessToken => Some(format!("/settings/personal-access-tokens/{}", subject.id)),
                 SubjectType::Environment => Some(format!("/details/{}", subject.id)),
-                SubjectType::User | SubjectType::ServiceAccount | SubjectType::Organization | SubjectType::Session => {
-                    None
-                }
+                SubjectType::User
+                | SubjectType::ServiceAccount
+                | SubjectType::Organization
+                | SubjectType::Session
+                | SubjectType::LoginRequest => None,
             };
             (subject.subject_type.as_str(), subject.id.to_string(), page)
         });

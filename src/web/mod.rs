@@ -8,6 +8,7 @@ mod audit_logs;
 mod environments;
 mod failure;
 mod frame;
+mod logins;
 mod moment;
 pub mod oidc;
 mod sessions;
@@ -25,7 +26,8 @@ use axum::{
 
 use crate::domain::{session::SessionLimits, site::Site};
 use crate::service::{
-    AuditLogs, Environments, Events, Invitations, ServiceAccounts, Sessions, SignInLinks, SignIns, Tokens, Users,
+    AuditLogs, Environments, Events, Invitations, LoginRequests, ServiceAccounts, Sessions, SignInLinks, SignIns,
+    Tokens, Users,
 };
 use oidc::Providers;
 
@@ -57,6 +59,8 @@ pub struct Parts {
     pub providers: Providers,
     /// How that is done.
     pub sign_ins: SignIns,
+    /// What programs ask them for.
+    pub login_requests: LoginRequests,
     /// How long people stay signed in.
     pub session_limits: SessionLimits,
     /// Bytes of a form at the most.
@@ -117,6 +121,9 @@ pub fn router(pages: Pages) -> Router {
         .route("/sign-in/{provider}", post(sign_in::provider::begin))
         .route("/sign-in/{provider}/callback", get(sign_in::provider::callback))
         .route("/sign-out", get(sign_in::confirm_sign_out).post(sign_in::sign_out))
+        .route("/device", get(logins::device::show).post(logins::device::ask))
+        .route("/device/answer", post(logins::device::say))
+        .route("/oauth2/authorize", get(logins::authorize::show).post(logins::authorize::say))
         .route("/assets/{name}", get(assets::serve))
         .with_state(pages)
 }

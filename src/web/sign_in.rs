@@ -36,14 +36,21 @@ struct SignIn<'a> {
 
 /// `/sign-in`
 pub(super) async fn show(State(pages): State<Pages>, query: RawQuery) -> Result<Response<Body>, Failure> {
-    answer::ok(&SignIn {
+    let next = Landing::parse(&parameter(&query, "next").unwrap_or_default()).unwrap_or_default();
+    let takes_links = pages.sign_in_links.is_open();
+    let mut response = answer::ok(&SignIn {
         frame: Frame::public("Sign in"),
         providers: pages.providers.iter().collect(),
-        next: Landing::parse(&parameter(&query, "next").unwrap_or_default()).unwrap_or_default(),
-        takes_links: pages.sign_in_links.is_open(),
+        next: next.clone(),
+        takes_links,
         keeps_cookies: pages.site.keeps_cookies(),
         public_url: pages.site.public_url().to_owned(),
-    })
+    })?;
+    // A link comes from elsewhere, and says nothing of where somebody wanted to go.
+    if takes_links && next != Landing::default() {
+        link::remember(&mut response, &pages, &next);
+    }
+    Ok(response)
 }
 
 #[derive(Template)]

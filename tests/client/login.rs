@@ -72,12 +72,14 @@ async fn a_refused_token_is_not_stored() {
 }
 
 #[tokio::test]
-async fn without_a_token_it_says_how_to_get_one() {
-    let home = Home::new();
-    let run = home.gitpod(&["login"]).await.ended(2).saying("settings/personal-access-tokens");
+async fn without_a_token_it_says_how_to_get_one_where_the_server_gives_none_out() {
+    let (home, server) = (Home::new(), Server::start().await);
+    let url = server.url();
+    let run = home.gitpod(&["login", "--host", &url]).await.ended(2).saying("settings/personal-access-tokens");
     run.saying("GITPOD_TOKEN");
     home.gitpod(&["login", "--token", ""]).await.ended(2).saying("the token is empty");
-    home.gitpod_with(&[("GITPOD_TOKEN", "")], &["login"]).await.ended(2).saying("no token was given");
+    let variables = [("GITPOD_TOKEN", ""), ("GITPOD_HOST", url.as_str())];
+    home.gitpod_with(&variables, &["login"]).await.ended(2).saying("no token was given");
     home.gitpod(&["environment", "list"]).await.ended(3).saying("not signed in to http://127.0.0.1:8080");
 }
 

@@ -16,6 +16,7 @@ mod events;
 mod exec;
 mod faults;
 mod interceptors;
+mod logins;
 mod oauth;
 mod official;
 mod oidc;

@@ -69,6 +69,12 @@ pub const PAGE_POLICIES: &[PagePolicy] = &[
     get("admin/service-accounts/{}"),
     post("admin/service-accounts/{}/tokens"),
     get("admin/service-accounts/{}/tokens/new"),
+    // Where people say yes or no to a program that wants to act for them.
+    get("device"),
+    post("device"),
+    post("device/answer"),
+    get("oauth2/authorize"),
+    post("oauth2/authorize"),
     get("sign-out"),
     post("sign-out"),
     // Whoever is here has no session yet.

@@ -74,31 +74,12 @@ impl Connection {
     /// # Errors
     /// When TLS cannot be set up.
     pub(crate) fn new(host: Host, token: Token) -> Result<Self, Failure> {
-        let unusable = |error: &(dyn Error + 'static)| {
-            Failure::Failed(format!("cannot prepare the way to {}: {}", host.base(), causes(error)))
-        };
-        let mut endpoint = Endpoint::from_shared(host.origin())
-            .and_then(|endpoint| endpoint.user_agent(concat!("gitpod/", env!("CARGO_PKG_VERSION"))))
-            .map_err(|error| unusable(&error))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .http2_adaptive_window(true);
-        if host.is_encrypted() {
-            let tls = ClientTlsConfig::new().with_native_roots();
-            endpoint = endpoint.tls_config(tls).map_err(|error| {
-                Failure::Failed(format!(
-                    "cannot tell which certificates this machine trusts: {}; install the package ca-certificates",
-                    causes(&error)
-                ))
-            })?;
-        }
-        let base = host.base().parse::<Uri>().map_err(|error| unusable(&error))?;
+        let base = host.base().parse::<Uri>().map_err(|error| unusable(&host, &error))?;
         Ok(Self {
             token_id: token.id(),
             source: token.source(),
             bearer: Bearer::new(&token.into_secret())?,
-            channel: endpoint.connect_lazy(),
+            channel: way(&host)?,
             base,
             host,
         })
@@ -207,4 +188,32 @@ impl Connection {
             Err(_) => Err(Failure::Unanswered { host: host(), after: longest }),
         }
     }
+}
+
+/// The way to a server, for whatever is sent there. Nothing is sent yet.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub(crate) fn way(host: &Host) -> Result<Channel, Failure> {
+    let mut endpoint = Endpoint::from_shared(host.origin())
+        .and_then(|endpoint| endpoint.user_agent(concat!("gitpod/", env!("CARGO_PKG_VERSION"))))
+        .map_err(|error| unusable(host, &error))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .http2_adaptive_window(true);
+    if host.is_encrypted() {
+        let tls = ClientTlsConfig::new().with_native_roots();
+        endpoint = endpoint.tls_config(tls).map_err(|error| {
+            Failure::Failed(format!(
+                "cannot tell which certificates this machine trusts: {}; install the package ca-certificates",
+                causes(&error)
+            ))
+        })?;
+    }
+    Ok(endpoint.connect_lazy())
+}
+
+fn unusable(host: &Host, error: &(dyn Error + 'static)) -> Failure {
+    Failure::Failed(format!("cannot prepare the way to {}: {}", host.base(), causes(error)))
 }

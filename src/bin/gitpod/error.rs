@@ -28,7 +28,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Host(#[from] InvalidHost),
     /// There is no token for this server.
-    #[error("not signed in to {host}; sign in with `gitpod login --host {host} --token <token>`, or set GITPOD_TOKEN")]
+    #[error("not signed in to {host}; sign in with `gitpod login --host {host}`, or set GITPOD_TOKEN")]
     NotSignedIn {
         /// Address of the server.
         host: String,
@@ -61,6 +61,9 @@ pub(crate) enum Failure {
     /// What was asked for did not come about; the text says why and what to do.
     #[error("{0}")]
     Failed(String),
+    /// Somebody, or the server, has said no.
+    #[error("{0}")]
+    Refused(String),
     /// What was named does not exist, or no longer.
     #[error("{0}")]
     NotFound(String),
@@ -82,7 +85,9 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Host(_) => USAGE,
-            Self::NotSignedIn { .. } | Self::MalformedToken { .. } | Self::EnvironmentToken(_) => REFUSED,
+            Self::NotSignedIn { .. } | Self::MalformedToken { .. } | Self::EnvironmentToken(_) | Self::Refused(_) => {
+                REFUSED
+            }
             Self::Rpc(failure) => failure.exit_code(),
             Self::Credentials(_) | Self::Unanswered { .. } | Self::Failed(_) => FAILED,
             Self::NotFound(_) => NOT_FOUND,
@@ -110,6 +115,7 @@ impl Failure {
             | Self::Credentials(_)
             | Self::Unanswered { .. }
             | Self::Failed(_)
+            | Self::Refused(_)
             | Self::NotFound(_)
             | Self::Output(_)
             | Self::Interrupted { .. } => None,
@@ -197,7 +203,7 @@ impl fmt::Display for RpcFailure {
         match self.status.code() {
             Code::Unauthenticated => write!(
                 formatter,
-                "{host} refused the token{}: {message}; sign in with another one: `gitpod login --token <token>`",
+                "{host} refused the token{}: {message}; sign in again: `gitpod login`",
                 self.token.phrase()
             )?,
             Code::PermissionDenied => write!(formatter, "{host} refused: {message}")?,

@@ -7,6 +7,8 @@ mod environment;
 mod error;
 mod host;
 mod interrupt;
+mod login;
+mod oauth;
 mod output;
 mod pages;
 mod printer;
@@ -27,6 +29,7 @@ const AFTER_HELP: &str = "\
 Environment variables:
   GITPOD_TOKEN     The personal access token; wins over the one stored by `gitpod login`
   GITPOD_HOST      Address of the server, as with --host
+  BROWSER          What `gitpod login` opens its page with [default: the desktop's browser]
   XDG_CONFIG_HOME  Tokens are stored in its directory `gitpod` [default: ~/.config]
 
 Exit codes:
@@ -49,7 +52,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Sign in with a personal access token, which is stored for this server
+    /// Sign in by a browser, or with a personal access token; the token is stored for this server
     Login(session::Login),
     /// Forget the stored token of this server
     Logout,

@@ -1,6 +1,9 @@
 //! Signing in and out, and who is signed in.
 
-use std::io::{self, BufRead};
+use std::{
+    io::{self, BufRead},
+    time::Duration,
+};
 
 use clap::Args;
 use latchkey::pb::gitpod::v1::{
@@ -11,7 +14,10 @@ use serde_json::{Value, json};
 use crate::{
     connection::Connection,
     credentials::Store,
+    environment::duration,
     error::Failure,
+    host::Host,
+    login::{self, Wish},
     output::{self, Output},
     printer::Printer,
     target::{Target, Token, TokenSource, variable},
@@ -20,9 +26,16 @@ use crate::{
 /// Arguments of `gitpod login`.
 #[derive(Debug, Args)]
 pub(crate) struct Login {
-    /// The personal access token; `-` reads it from standard input [default: GITPOD_TOKEN]
-    #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
+    /// The personal access token; `-` reads it from standard input [default: GITPOD_TOKEN, or else one that you say yes to in a
+    /// browser]
+    #[arg(long, value_name = "TOKEN", allow_hyphen_values = true, conflicts_with_all = ["no_browser", "lifetime"])]
     token: Option<String>,
+    /// Print an address and a code to type there, on whichever machine, instead of opening a browser on this one
+    #[arg(long)]
+    no_browser: bool,
+    /// How long the token from the browser is good for, such as 12h or 90d, which is the most
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30d")]
+    lifetime: Duration,
 }
 
 /// Arguments of `gitpod whoami`.
@@ -42,7 +55,11 @@ pub(crate) async fn login(arguments: Login, target: &Target, printer: &Printer) 
         None => match variable("GITPOD_TOKEN") {
             Some(text) => (text, TokenSource::Variable),
             None => {
-                return Err(Failure::Usage(format!("no token was given. {}", how_to_get_a_token(&host.tokens_page()))));
+                let wish = Wish { lifetime: arguments.lifetime, no_browser: arguments.no_browser };
+                let asked = login::ask(&host, &wish, printer).await?.ok_or_else(|| {
+                    Failure::Usage(format!("no token was given. {}", how_to_get_a_token(&host.tokens_page())))
+                })?;
+                (asked.expose().to_owned(), TokenSource::Server)
             }
         },
     };
@@ -53,14 +70,29 @@ pub(crate) async fn login(arguments: Login, target: &Target, printer: &Printer) 
         )));
     }
     let token = Token::parse(&text, source)?;
-    let connection = Connection::new(host.clone(), token.clone())?;
-    let (identity, user) = authenticated(&connection).await?;
     let shadowed = variable("GITPOD_TOKEN").is_some_and(|other| other.trim() != text.trim());
-    store.change(|credentials| credentials.sign_in(host.origin(), host.base(), token.into_secret()))?;
-    printer.note(&format!("Signed in to {} as {}.", host.base(), name(&identity, user.as_ref())));
+    let id = token.id();
+    if let Err(failure) = keep(token, &host, &store, printer).await {
+        if source == TokenSource::Server {
+            printer.note(&format!(
+                "Token {id} was made for this login and is not stored here; revoke it at {}",
+                host.tokens_page()
+            ));
+        }
+        return Err(failure);
+    }
     if shadowed {
         printer.note("GITPOD_TOKEN holds another token, and wins over this one as long as it is set.");
     }
+    Ok(())
+}
+
+/// Checks a token at the server, and stores it if it is good.
+async fn keep(token: Token, host: &Host, store: &Store, printer: &Printer) -> Result<(), Failure> {
+    let connection = Connection::new(host.clone(), token.clone())?;
+    let (identity, user) = authenticated(&connection).await?;
+    store.change(|credentials| credentials.sign_in(host.origin(), host.base(), token.into_secret()))?;
+    printer.note(&format!("Signed in to {} as {}.", host.base(), name(&identity, user.as_ref())));
     Ok(())
 }
 

@@ -120,7 +120,7 @@ impl Token {
                 Ok(Self { secret: Secret::new(text.to_owned()), id: presented.id(), source })
             }
             CredentialKind::EnvironmentToken => Err(Failure::EnvironmentToken(source)),
-            CredentialKind::Session | CredentialKind::SignInLink => {
+            CredentialKind::Session | CredentialKind::SignInLink | CredentialKind::LoginCode => {
                 Err(Failure::MalformedToken { source_name: source, problem: Malformed::Prefix })
             }
         }

@@ -34,11 +34,14 @@ pub enum CredentialKind {
     Session,
     /// What a link holds that opens a session, once. It goes with no request but that one.
     SignInLink,
+    /// What a program brings to get the token that somebody has said yes to, once. It goes with no request but that one.
+    LoginCode,
 }
 
 impl CredentialKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::PersonalAccessToken, Self::EnvironmentToken, Self::Session, Self::SignInLink];
+    pub const ALL: [Self; 5] =
+        [Self::PersonalAccessToken, Self::EnvironmentToken, Self::Session, Self::SignInLink, Self::LoginCode];
 
     /// What the text begins with; known to secret scanners.
     #[must_use]
@@ -48,6 +51,7 @@ impl CredentialKind {
             Self::EnvironmentToken => "gitpod_env_",
             Self::Session => "gitpod_ses_",
             Self::SignInLink => "gitpod_lnk_",
+            Self::LoginCode => "gitpod_cod_",
         }
     }
 
@@ -56,7 +60,7 @@ impl CredentialKind {
     pub const fn is_cleared_away(self) -> bool {
         match self {
             Self::PersonalAccessToken => false,
-            Self::EnvironmentToken | Self::Session | Self::SignInLink => true,
+            Self::EnvironmentToken | Self::Session | Self::SignInLink | Self::LoginCode => true,
         }
     }
 

@@ -7,6 +7,7 @@ mod base62;
 mod format;
 mod record;
 mod signing_keys;
+mod user_code;
 
 pub use format::{CredentialKind, Malformed, Presented, SECRET_LENGTH, TOKEN_BODY_LENGTH, redacted};
 pub use record::{
@@ -14,3 +15,4 @@ pub use record::{
     Token, TokenDescription, TokenState,
 };
 pub use signing_keys::{CheckValue, Digest, Generation, InvalidSigningKeys, Minted, SigningKey, SigningKeys, TagError};
+pub use user_code::UserCode;

@@ -147,6 +147,8 @@ struct Key {
     environment_token: Derived,
     session: Derived,
     sign_in_link: Derived,
+    login_code: Derived,
+    user_code: hmac::Key,
     check_value: CheckValue,
 }
 
@@ -228,6 +230,16 @@ impl SigningKeys {
         Ok(Some(Minted { text, digest: Digest(digest) }))
     }
 
+    /// Fills with randomness from the system's source.
+    pub(super) fn fill(&self, bytes: &mut [u8]) -> Result<(), ring::error::Unspecified> {
+        self.random.fill(bytes)
+    }
+
+    /// The key that digests of user codes are made with.
+    pub(super) fn user_code_key(&self, generation: Generation) -> Option<&hmac::Key> {
+        self.keys.get(&generation).map(|key| &key.user_code)
+    }
+
     /// Checks that the key of its generation made the tag: turns forgeries away for the price of one HMAC.
     ///
     /// # Errors
@@ -290,6 +302,8 @@ impl Key {
             environment_token: kind("environment token"),
             session: kind("session"),
             sign_in_link: kind("sign-in link"),
+            login_code: kind("login code"),
+            user_code: expand(&extracted, &["latchkey v1 user code digest"]),
             check_value: CheckValue(check_value),
             extracted,
         }
@@ -301,6 +315,7 @@ impl Key {
             CredentialKind::EnvironmentToken => &self.environment_token,
             CredentialKind::Session => &self.session,
             CredentialKind::SignInLink => &self.sign_in_link,
+            CredentialKind::LoginCode => &self.login_code,
         }
     }
 }

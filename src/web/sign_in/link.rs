@@ -6,12 +6,13 @@ use axum::{
     body::Body,
     extract::{RawQuery, State},
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Request, Response, request::Parts};
 
 use super::{parameter, set_cookie, signed_in};
 use crate::{
     auth::{cookie, origin, session_cookie},
-    domain::secret::Secret,
+    domain::{secret::Secret, sign_in::Landing},
     web::{Pages, answer, failure::Failure, frame::Frame},
 };
 
@@ -28,6 +29,20 @@ struct Link {
 
 fn kept(parts: &Parts, pages: &Pages) -> Option<Secret> {
     cookie(parts, &pages.site.cookie("sign-in-link")).map(|text| Secret::new(text.to_owned()))
+}
+
+/// Keeps where somebody wanted to go, until a link has signed them in.
+pub(super) fn remember(response: &mut Response<Body>, pages: &Pages, next: &Landing) {
+    // As letters that a cookie may have.
+    let value = URL_SAFE_NO_PAD.encode(next.as_str());
+    set_cookie(response, &pages.site, &pages.site.cookie("sign-in-next"), &value, SECONDS);
+}
+
+/// Where somebody wanted to go: a page of ours, whoever has written the cookie.
+fn remembered(parts: &Parts, pages: &Pages) -> Landing {
+    let text = cookie(parts, &pages.site.cookie("sign-in-next"))
+        .and_then(|value| String::from_utf8(URL_SAFE_NO_PAD.decode(value).ok()?).ok());
+    text.and_then(|text| Landing::parse(&text).ok()).unwrap_or_default()
 }
 
 /// `/sign-in/link`
@@ -62,7 +77,8 @@ pub(in crate::web) async fn sign_in(
     if let Some(former) = session_cookie(&parts, &pages.site) {
         pages.sessions.leave(&Secret::new(former.to_owned()), &origin, "sign-in/link").await?;
     }
-    let mut response = signed_in(&pages, &session, "/");
+    let mut response = signed_in(&pages, &session, remembered(&parts, &pages).as_str());
+    set_cookie(&mut response, &pages.site, &pages.site.cookie("sign-in-next"), "", 0);
     set_cookie(&mut response, &pages.site, &pages.site.cookie("sign-in-link"), "", 0);
     Ok(response)
 }

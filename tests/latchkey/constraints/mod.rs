@@ -1,6 +1,7 @@
 //! What PostgreSQL itself holds everybody to: constraints, triggers and rights, and that migrations go up and down.
 
 mod cases;
+mod login_cases;
 mod migrations;
 mod privileges;
 mod session_cases;
@@ -52,10 +53,18 @@ const FIXTURE: &str = "
         (@invitation, @org, @user, 'acme', 'user@example.com', '2026-01-01Z', '2026-01-08Z', NULL, NULL),
         (@redeemed, @org, @user, 'acme', 'user@example.com', '2026-01-01Z', '2026-01-08Z', '2026-01-02Z', NULL),
         (@withdrawn, @org, @user, 'acme', 'user@example.com', '2026-01-01Z', '2026-01-08Z', NULL, '2026-01-02Z');
-    INSERT INTO sign_in_attempts (id) VALUES (@attempt);";
+    INSERT INTO sign_in_attempts (id) VALUES (@attempt);
+    INSERT INTO login_requests
+        (id, flow, key_generation, digest, user_code_digest, host_name, lifetime_seconds, expires_at, state)
+        VALUES (@waiting, 'device', 1, sha256('d'), sha256('e'), 'laptop', 60, now() + interval '5 minutes', 'pending');
+    INSERT INTO login_requests
+        (id, flow, key_generation, digest, code_challenge, redirect_uri, host_name, lifetime_seconds, expires_at, state,
+         decided_at, organization_id, approver_id, session_id, token_id)
+        VALUES (@redeemed, 'redirect', 1, sha256('f'), sha256('g'), 'http://127.0.0.1:8085/', 'laptop', 60,
+            now() + interval '1 minute', 'redeemed', now(), @org, @user, @new, @token);";
 
 /// Stands for a UUID of its own in the fixture and in the cases; longer names first.
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 22] = [
     "@environment_token",
     "@environment",
     "@other_runner",
@@ -69,6 +78,7 @@ const NAMES: [&str; 21] = [
     "@stranger",
     "@revoked",
     "@service",
+    "@waiting",
     "@runner",
     "@class",
     "@entry",
@@ -110,7 +120,7 @@ async fn every_constraint_refuses_what_breaks_it() {
     let database = TestDatabase::create().await;
     let client = fixture(&database).await;
     let mut wrong = Vec::new();
-    for (constraint, sql) in cases::CASES.iter().chain(session_cases::CASES) {
+    for (constraint, sql) in cases::CASES.iter().chain(session_cases::CASES).chain(login_cases::CASES) {
         let outcome = broken_by(&client, sql).await;
         if outcome.as_deref() != Ok(constraint) {
             wrong.push(format!("{constraint}: {sql}: {outcome:?}"));
@@ -144,7 +154,7 @@ async fn every_constraint_has_a_case() {
     let known = client.query(REFUSING, &[]).await.unwrap();
     let known: BTreeSet<String> = known.into_iter().map(|row| row.get(0)).collect();
     assert!(known.len() > 50, "the catalogue is read: {known:?}");
-    let cases = cases::CASES.iter().chain(session_cases::CASES);
+    let cases = cases::CASES.iter().chain(session_cases::CASES).chain(login_cases::CASES);
     let tried: BTreeSet<String> = cases.map(|(constraint, _)| (*constraint).to_owned()).collect();
     let untried: Vec<_> = known.difference(&tried).collect();
     let unknown: Vec<_> = tried.difference(&known).collect();
@@ -152,7 +162,7 @@ async fn every_constraint_has_a_case() {
 }
 
 /// Every column that may be empty. All others refuse NULL.
-const NULLABLE: [&str; 41] = [
+const NULLABLE: [&str; 53] = [
     "audit_logs.actor_id",
     "audit_logs.organization_id",
     "audit_logs.peer",
@@ -182,6 +192,18 @@ const NULLABLE: [&str; 41] = [
     "environments.warning_message",
     "invitations.redeemed_at",
     "invitations.withdrawn_at",
+    "login_requests.approver_id",
+    "login_requests.code_challenge",
+    "login_requests.decided_at",
+    "login_requests.network",
+    "login_requests.organization_id",
+    "login_requests.peer",
+    "login_requests.polled_at",
+    "login_requests.redirect_uri",
+    "login_requests.session_id",
+    "login_requests.token_id",
+    "login_requests.user_agent",
+    "login_requests.user_code_digest",
     "personal_access_tokens.created_by_token_id",
     "personal_access_tokens.idempotency_key",
     "personal_access_tokens.revoked_at",

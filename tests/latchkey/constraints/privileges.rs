@@ -14,6 +14,7 @@ environment_tokens DELETE INSERT SELECT
 environments DELETE INSERT SELECT UPDATE
 identities INSERT SELECT
 invitations INSERT SELECT UPDATE(redeemed_at,withdrawn_at)
+login_requests DELETE INSERT SELECT UPDATE(approver_id,decided_at,organization_id,poll_seconds,polled_at,session_id,state,token_id)
 organizations SELECT
 personal_access_tokens INSERT SELECT UPDATE(description,revoked_at)
 principals INSERT(email,id,kind,name,organization_id,role) SELECT UPDATE(role,status)
@@ -113,6 +114,13 @@ const REFUSED: &[&str] = &[
     "UPDATE runners SET organization_id = @other_org",
     "UPDATE environment_classes SET processes = 1000000",
     "UPDATE environment_tokens SET expires_at = expires_at",
+    // What somebody has said yes to stays what it was.
+    "UPDATE login_requests SET digest = sha256('mine')",
+    "UPDATE login_requests SET user_code_digest = sha256('mine')",
+    "UPDATE login_requests SET code_challenge = sha256('mine')",
+    "UPDATE login_requests SET redirect_uri = 'http://127.0.0.1:1/'",
+    "UPDATE login_requests SET lifetime_seconds = 7776000",
+    "UPDATE login_requests SET expires_at = now() + interval '1 minute'",
     // Nothing is made, and nobody else's rights are taken.
     "CREATE TABLE mine (n int)",
     "CREATE TABLE mine AS SELECT * FROM principals",

@@ -8,14 +8,14 @@ use crate::support::{TestDatabase, TestServer, http1, keys::token_id};
 pub(crate) const INTROSPECT: &str = "/oauth2/introspect";
 pub(crate) const REVOKE: &str = "/oauth2/revoke";
 /// The header that every good request has.
-pub(super) const FORM: &str = "content-type: application/x-www-form-urlencoded";
+pub(crate) const FORM: &str = "content-type: application/x-www-form-urlencoded";
 
 /// An answer, taken apart.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(super) status: u16,
+    pub(crate) status: u16,
     headers: Vec<(String, String)>,
-    pub(super) body: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
@@ -28,24 +28,24 @@ impl Answer {
     }
 
     /// The values of a header.
-    pub(super) fn all(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
         self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.all("content-type"), ["application/json"], "{self:?}");
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
     /// Nobody keeps it.
     #[track_caller]
-    pub(super) fn assert_kept_by_nobody(&self) {
+    pub(crate) fn assert_kept_by_nobody(&self) {
         assert_eq!((self.all("cache-control"), self.all("pragma")), (vec!["no-store"], vec!["no-cache"]), "{self:?}");
     }
 
     /// It is an error of OAuth's, and this one.
     #[track_caller]
-    pub(super) fn assert_error(&self, status: u16, error: &str, words: &str) {
+    pub(crate) fn assert_error(&self, status: u16, error: &str, words: &str) {
         self.assert_kept_by_nobody();
         let said = self.json();
         assert_eq!((self.status, &said["error"]), (status, &Value::from(error)), "{self:?}");

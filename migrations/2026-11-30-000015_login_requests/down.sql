@@ -1,0 +1,2 @@
+DROP TABLE login_requests;
+DROP FUNCTION login_requests_keep();
