@@ -7,7 +7,7 @@ TOOLS := target/tools
 # Passed on by `make run`, for example `make run ARGS="--listen 127.0.0.1:9000"`.
 ARGS ?=
 
-.PHONY: help run test lint format-check clippy deny shellcheck lock-files unit-and-integration-tests bench tools
+.PHONY: help run test lint format-check clippy deny shellcheck lock-files unit-and-integration-tests bench tools pictures
 .DEFAULT_GOAL := help
 # The steps in the order they are written: the quick ones first, the tests' own summary last.
 .NOTPARALLEL:
@@ -31,6 +31,10 @@ bench: ## install what is missing, then measure (5 minutes after the build; BENC
 tools: ## install what the tests need and is missing: system packages, and target/tools
 	@.ci/install-packages test
 	@.ci/install-tools
+
+pictures: tools ## take README.md's pictures of the pages anew
+	$(CARGO) test --locked --test latchkey web::look::pictures_are_taken_of_every_page
+	cp target/pictures/*.png docs/pictures/
 
 # The steps of `lint` and `test`, each a target so that make's last line names the one that failed.
 format-check:

@@ -109,6 +109,11 @@ impl Server {
         self.admin(&["create-token", "--user", email, "--description", "benchmark"]).await
     }
 
+    /// A link that signs a user in with a browser.
+    pub async fn sign_in_link(&self, email: &str) -> String {
+        self.admin(&["sign-in-link", "--user", email]).await
+    }
+
     /// A token of a service that may ask about others' tokens.
     pub async fn service_token(&self) -> String {
         let id = self.admin(&["create-service-account", "--name", "asking", "--service"]).await;

@@ -1,6 +1,9 @@
 //! What other pages, and whoever makes requests by hand, get out of a session: nothing.
 
-use latchkey::domain::ids::RequestId;
+use latchkey::{
+    auth::policy::{PAGE_POLICIES, PagePolicy, Streams, Who},
+    domain::ids::RequestId,
+};
 
 use super::{
     browser::Browser,
@@ -289,6 +292,30 @@ async fn assets_are_those_that_there_are() {
     assert!(answer.header("set-cookie").is_empty() && !answer.header("location").contains('\n'), "{answer:?}");
     let location = answer.header("location");
     assert_eq!(location, "/sign-in?next=%2Fsettings%3Fx%3D%250d%250aset-cookie%3A%2520evil%3D1");
+}
+
+/// Whatever is added is in the table, and behind the layer.
+#[tokio::test]
+async fn every_page_asks_who_is_there() {
+    let (database, server, id) = place().await;
+    let session = Session::open(&server, &database, "dev@example.com").await;
+    let origin = format!("http://{}", server.address());
+    let nobody = [("host", server.address()), ("origin", origin.as_str()), ("sec-fetch-site", "same-origin")];
+    for PagePolicy { method, policy } in PAGE_POLICIES {
+        let path = format!("/{}", policy.rpc.replace("{}", &id));
+        if policy.who == Who::Caller {
+            let answer = send(server.address(), method.as_str(), &path, &nobody, "").await;
+            let expected = if method == http::Method::GET { 303 } else { 401 };
+            assert_eq!(answer.status, expected, "{method} {path}: {answer:?}");
+        }
+        // There is something behind it, which says what it thinks of the request as a page of ours does.
+        if policy.streams == Streams::Nothing && policy.rpc != "sign-out" {
+            let answer =
+                if method == http::Method::GET { session.get(&path).await } else { session.post(&path, &[]).await };
+            assert_ne!(answer.status, 405, "{method} {path} is not served");
+            assert!(!answer.header("content-security-policy").is_empty(), "{method} {path}: {answer:?}");
+        }
+    }
 }
 
 /// The real thing: a page of another port, in a browser that sends it the cookies of ours.

@@ -29,8 +29,21 @@ const PAGES: &[(&str, &str)] = &[
     ("projects", "/projects"),
     ("sign-in", "/sign-in"),
     ("sign-out", "/sign-out"),
+    ("device", "/device"),
+    (
+        "authorize",
+        "/oauth2/authorize?client_id=gitpod-cli&response_type=code&redirect_uri=http%3A%2F%2F127.0.0.1%3A49152%2Fcallback\
+         &code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256&state=af0ifjsldkj&host_name=laptop",
+    ),
     ("not-found", "/nowhere"),
 ];
+
+/// How much of the page has moved since it was first seen.
+const SHIFT: &str = "new Promise((resolve) => {
+    let sum = 0;
+    new PerformanceObserver((list) => list.getEntries().forEach((entry) => { sum += entry.value; })).observe({ type: 'layout-shift', buffered: true });
+    requestAnimationFrame(() => requestAnimationFrame(() => resolve(sum)));
+})";
 
 struct Gallery {
     server: TestServer,
@@ -101,6 +114,9 @@ async fn nothing_is_asked_of_anybody_else_and_little_of_us() {
         let complaints = gallery.browser.act(json!({ "action": "complaints" })).await;
         let is_expected = |text: &Value| *name == "not-found" && text.as_str().unwrap().contains("404");
         assert!(complaints.as_array().unwrap().iter().all(is_expected), "{name}: {complaints}");
+        // What has been seen stays where it is (the Layout Instability API; 0.1 is the most that counts as good).
+        let shift = gallery.browser.evaluate(SHIFT).await.as_f64().unwrap();
+        assert!(shift < 0.1, "{name} moves by {shift}");
         // A stream of events goes on for as long as the page is there.
         if !["environments", "environment", "failed-environment"].contains(name) {
             let weight = gallery.browser.act(json!({ "action": "weight", "url": path })).await.as_u64().unwrap();
