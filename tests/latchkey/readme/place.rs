@@ -88,6 +88,8 @@ impl Place {
         let lines = lines(child.stdout.take().unwrap());
         self.server = Some(child);
         let mut output = String::new();
+        // What differs each time begins at the ellipsis.
+        let last = last.split('…').next().unwrap_or(last);
         while !output.contains(last) {
             let Ok(line) = lines.recv_timeout(PATIENCE) else {
                 let log = fs::read_to_string(self.directory.path().join("log")).unwrap();
