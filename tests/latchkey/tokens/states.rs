@@ -58,13 +58,13 @@ async fn each_token_is_in_the_list_of_its_state_the_last_to_end_first() {
     server.user(&database, "other@example.com").await;
     let mut api = server.api(&first).await;
     let mut made = Vec::new();
-    for description in ["one", "two", "expired", "expired later", "revoked", "expired and revoked", "revoked later"] {
+    for description in ["one", "two", "expired", "expired later", "revoked", "expired and revoked", "revoked first"] {
         made.push(api.create_token(description).await.personal_access_token.unwrap().id);
     }
     for id in [&made[2], &made[3], &made[5]] {
         database.expire(id).await;
     }
-    for id in [&made[4], &made[5], &made[6]] {
+    for id in [&made[6], &made[4], &made[5]] {
         delete(&mut api, id).await.unwrap();
     }
     let lists = Lists::of(&database, &made[0]).await;
@@ -72,7 +72,7 @@ async fn each_token_is_in_the_list_of_its_state_the_last_to_end_first() {
     assert_eq!(lists.descriptions(TokenState::Expired).await, ["expired later", "expired"]);
     assert_eq!(
         lists.descriptions(TokenState::Revoked).await,
-        ["revoked later", "expired and revoked", "revoked"],
+        ["expired and revoked", "revoked", "revoked first"],
         "by when it was revoked, not by when it was made"
     );
     // One that is revoked is there for whoever asks for it by its ID, and says when.
