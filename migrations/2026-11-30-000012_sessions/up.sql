@@ -118,18 +118,39 @@ CREATE TABLE servers (
     CONSTRAINT servers_public_url CHECK (public_url ~ '^https?://' AND char_length(public_url) <= 2048)
 );
 
--- What was done in a session rather than with a token.
-ALTER TABLE audit_logs ADD COLUMN session_id uuid;
--- While it is counted, the session is in the place of the token too: that is what tells rows apart.
-ALTER TABLE audit_tallies ADD COLUMN session_id uuid;
+-- What is counted of sessions until its minute is over, as audit_tallies is of tokens: a table of its own, since servers that know no
+-- sessions yet move what is in the other one.
+CREATE TABLE audit_session_tallies (
+    minute timestamptz NOT NULL,
+    organization_id uuid NOT NULL,
+    actor_id uuid NOT NULL,
+    actor_kind text NOT NULL,
+    session_id uuid NOT NULL,
+    action text NOT NULL,
+    rpc text NOT NULL,
+    outcome text NOT NULL,
+    reason text NOT NULL DEFAULT '',
+    peer inet,
+    user_agent text,
+    count bigint NOT NULL,
+    CONSTRAINT audit_session_tallies_count CHECK (count > 0),
+    CONSTRAINT audit_session_tallies_key UNIQUE NULLS NOT DISTINCT (minute, session_id, action, rpc, outcome, reason, peer)
+);
+
+-- Forms that have made a token: one that is sent twice makes one, such as by the reload of the page that showed it. Apart from the tokens,
+-- of which there may be many more than a migration may look through.
+CREATE TABLE token_forms (
+    -- Kept for a day, whoever is there by then.
+    creator_id uuid NOT NULL,
+    idempotency_key uuid NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (creator_id, idempotency_key)
+);
+
+CREATE INDEX token_forms_made ON token_forms (created_at);
 
 -- Principals are listed by kind, newest first.
 CREATE INDEX principals_of_organization ON principals (organization_id, kind, created_at DESC, id DESC);
-
--- A form that is sent twice makes one token: the browser's reload of the page that showed it.
-ALTER TABLE personal_access_tokens ADD COLUMN idempotency_key uuid;
-CREATE UNIQUE INDEX personal_access_tokens_idempotency_key
-    ON personal_access_tokens (creator_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
 DO $$
 BEGIN
@@ -143,3 +164,8 @@ GRANT SELECT, INSERT, DELETE ON sign_in_links TO latchkey_serving;
 GRANT UPDATE (used_at) ON sign_in_links TO latchkey_serving;
 GRANT SELECT, INSERT, DELETE ON servers TO latchkey_serving;
 GRANT UPDATE (seen_at) ON servers TO latchkey_serving;
+GRANT SELECT, INSERT, DELETE, UPDATE (count) ON audit_session_tallies TO latchkey_serving;
+GRANT SELECT, INSERT, DELETE ON token_forms TO latchkey_serving;
+
+-- What was done in a session rather than with a token. Last, since everybody who writes to the log waits from here on.
+ALTER TABLE audit_logs ADD COLUMN session_id uuid;

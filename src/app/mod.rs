@@ -252,7 +252,7 @@ async fn serve(
 
     let public_url: Arc<str> = config.public_url.clone().unwrap_or_else(|| format!("http://{address}")).into();
     let site = pages::site(&public_url)?;
-    let takes_links = pages::takes_links(address) && config.oidc_providers.is_empty();
+    let takes_links = pages::is_for_this_machine(address, &site) && config.oidc_providers.is_empty();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let providers = Providers::new(config.oidc_providers, &client_secrets, &public_url, &clock)
         .map_err(|error| AppError::Refused(error.to_string()))?;
@@ -324,6 +324,7 @@ async fn serve(
             store.clone(),
             Arc::clone(&keys),
             Arc::clone(&cache),
+            Arc::clone(&guesses),
             organization,
             config.limits.sessions,
             clock,

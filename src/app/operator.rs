@@ -85,7 +85,9 @@ impl Operator {
         let new = NewInvitation { organization_id: self.organization, provider, email, name, admin };
         let (of, id) = (SubjectType::Organization, self.organization.uuid());
         let event = self.event(Action::InvitationCreate, "latchkey admin invite", of, id);
-        Ok(self.store.invitation_create(&new, &event).await?.expires_at)
+        let invited = self.store.invitation_create(&new, &event).await?;
+        // The operator may.
+        invited.map(|invited| invited.expires_at).ok_or_else(|| AppError::Refused("nobody was invited".to_owned()))
     }
 
     pub(super) async fn withdraw_invitation(&self, email: &str, provider: &ProviderName) -> Result<(), AppError> {

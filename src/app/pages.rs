@@ -26,9 +26,9 @@ pub(super) fn site(public_url: &str) -> Result<Arc<Site>, AppError> {
     site.map(Arc::new).ok_or_else(|| AppError::Refused(format!("{public_url} is no URL with a host")))
 }
 
-/// Whether people sign in by links: nobody else can reach the server, and there is nobody who could say who they are.
-pub(super) const fn takes_links(address: SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
+/// Whether nobody else can reach the server: it listens on loopback, and is not said to be reached otherwise, by a proxy.
+pub(super) const fn is_for_this_machine(address: SocketAddr, site: &Site) -> bool {
+    address.ip().to_canonical().is_loopback() && site.is_loopback()
 }
 
 /// Says that a server runs until it is told to stop, and then that it runs no more.

@@ -65,6 +65,14 @@ pub(super) fn admit_anybody(parts: &Parts, site: &Site) -> Result<(), Foreign> {
     if reads(parts) { called(parts, site).map(|_| ()) } else { admit(parts, site) }
 }
 
+/// Whether what is public and no page is for whoever asks. Programs are asked for by whatever name their operator has given the server; a
+/// browser, which says where requests come from, by one of our names, so that no page of somebody else's whose name leads here (DNS
+/// rebinding) gets to read what it is answered.
+pub(super) fn admit_program(parts: &Parts, site: &Site) -> Result<(), Foreign> {
+    let is_browsers = parts.headers.contains_key(header::ORIGIN) || parts.headers.contains_key("sec-fetch-site");
+    if is_browsers { called(parts, site).map(|_| ()) } else { Ok(()) }
+}
+
 fn reads(parts: &Parts) -> bool {
     matches!(parts.method, Method::GET | Method::HEAD)
 }

@@ -201,10 +201,12 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
 
     /// Whether what is public is for whoever asks: of pages, what browsers send for others is not.
     fn admit_anybody(&self, policy: &'static Policy, entering: &Entering) -> Decided {
-        if policy.door == Door::Page {
-            let admitted = browser::admit_anybody(entering.parts(), &self.site);
-            admitted.map_err(|foreign| self.refuse(Unverified::Foreign(foreign), policy, entering.origin()))?;
-        }
+        let admitted = match policy.door {
+            Door::Rpc => Ok(()),
+            Door::OAuth => browser::admit_program(entering.parts(), &self.site),
+            Door::Page => browser::admit_anybody(entering.parts(), &self.site),
+        };
+        admitted.map_err(|foreign| self.refuse(Unverified::Foreign(foreign), policy, entering.origin()))?;
         Ok(None)
     }
 

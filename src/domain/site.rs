@@ -61,6 +61,12 @@ impl Site {
         self.is_https || self.is_loopback
     }
 
+    /// Whether the public URL leads to the machine itself: nobody else is meant to reach it.
+    #[must_use]
+    pub const fn is_loopback(&self) -> bool {
+        self.is_loopback
+    }
+
     /// The name of the cookie with which a session comes.
     #[must_use]
     pub fn session_cookie(&self) -> &str {

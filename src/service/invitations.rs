@@ -43,7 +43,8 @@ impl Invitations {
             name: email.to_owned(),
             admin: false,
         };
-        Ok(self.store.invitation_create(&new, &event(actor, Action::InvitationCreate, rpc)).await?)
+        let invited = self.store.invitation_create(&new, &event(actor, Action::InvitationCreate, rpc)).await?;
+        invited.ok_or_else(|| ServiceError::Denied("you are no admin any more".to_owned()))
     }
 
     /// Takes an open invitation back.

@@ -1,6 +1,12 @@
 //! What programs ask for that want to act for somebody: asking, deciding, and getting the token.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::Semaphore;
 
 use super::{CreatedToken, ServiceError};
 use crate::auth::{Cache, Guesses};
@@ -58,6 +64,17 @@ pub enum Login {
     },
 }
 
+/// How long somebody waits for their turn.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The network that one organization has most likely for itself: an IPv6 /48, or an IPv4 address.
+fn wider(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 80 << 80).into(),
+    }
+}
+
 /// The use cases of signing a program in.
 #[derive(Clone)]
 pub struct LoginRequests {
@@ -66,6 +83,10 @@ pub struct LoginRequests {
     cache: Arc<Cache>,
     guesses: Arc<Guesses>,
     begun: Arc<Guesses>,
+    /// The same of wider networks, of which one may have thousands for themselves.
+    begun_widely: Arc<Guesses>,
+    /// Each holds on to all others while it counts them: they wait here, and not on the connections that everybody needs.
+    beginning: Arc<Semaphore>,
     tokens_per_user: u32,
 }
 
@@ -80,7 +101,16 @@ impl LoginRequests {
         guesses: Arc<Guesses>,
         tokens_per_user: u32,
     ) -> Self {
-        Self { store, keys, cache, guesses, begun: Arc::default(), tokens_per_user }
+        Self {
+            store,
+            keys,
+            cache,
+            guesses,
+            begun: Arc::default(),
+            begun_widely: Arc::default(),
+            beginning: Arc::new(Semaphore::new(1)),
+            tokens_per_user,
+        }
     }
 
     /// Takes down what a program asks for, to be answered by a person on another machine.
@@ -88,10 +118,15 @@ impl LoginRequests {
     /// # Errors
     /// [`ServiceError`]: unavailable when it cannot be taken down now.
     pub async fn begin(&self, origin: &Origin, asked: &LoginAsk) -> Result<LoginBegin, ServiceError> {
-        if let Some(retry_after) = origin.peer.and_then(|peer| self.begun.count(peer)) {
+        let counted = |peer| self.begun.count(peer).max(self.begun_widely.count(wider(peer)));
+        if let Some(retry_after) = origin.peer.and_then(counted) {
             let message = "too much has been asked for from your address; come again later".to_owned();
             return Ok(LoginBegin::TooMany { message, retry_after });
         }
+        let Ok(Ok(_place)) = tokio::time::timeout(PATIENCE, self.beginning.acquire()).await else {
+            let message = "too many ask at this moment; come again".to_owned();
+            return Ok(LoginBegin::TooMany { message, retry_after: COME_AGAIN });
+        };
         let mut drawn = 1;
         loop {
             match self.store.login_request_create(LoginRequestId::generate(), asked, origin, &self.keys).await {

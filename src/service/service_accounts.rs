@@ -61,8 +61,11 @@ impl ServiceAccounts {
         let new = NewServiceAccount { id, organization_id: actor.organization_id, name: name.to_owned(), role };
         let subject = Subject { subject_type: SubjectType::ServiceAccount, id: id.uuid() };
         let event = AuditEvent::of(actor, Action::ServiceAccountCreate, rpc, subject);
-        self.store.service_account_create(&new, &event).await?;
-        Ok(id)
+        if self.store.service_account_create(&new, &event).await? {
+            Ok(id)
+        } else {
+            Err(ServiceError::Denied("you are no admin any more".to_owned()))
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Signing in with an account that somebody has elsewhere.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::ServiceError;
-use crate::auth::Cache;
+use crate::auth::{Cache, Guesses};
 use crate::domain::{
     clock::Clock,
     ids::{OrganizationId, SessionId},
@@ -32,6 +32,7 @@ pub struct SignIns {
     store: Store,
     keys: Arc<SigningKeys>,
     cache: Arc<Cache>,
+    guesses: Arc<Guesses>,
     organization: OrganizationId,
     limits: SessionLimits,
     clock: Arc<dyn Clock>,
@@ -44,11 +45,18 @@ impl SignIns {
         store: Store,
         keys: Arc<SigningKeys>,
         cache: Arc<Cache>,
+        guesses: Arc<Guesses>,
         organization: OrganizationId,
         limits: SessionLimits,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { store, keys, cache, organization, limits, clock }
+        Self { store, keys, cache, guesses, organization, limits, clock }
+    }
+
+    /// Counts a code that was none, as what is no token: how long whoever brought it has to wait now, if there were too many.
+    #[must_use]
+    pub fn count_guess(&self, origin: &Origin) -> Option<Duration> {
+        origin.peer.and_then(|peer| self.guesses.count(peer))
     }
 
     /// Begins an attempt: the text for the browser to keep, and what goes to the provider.

@@ -226,7 +226,7 @@ impl Tokens {
                 "you have {limit} tokens that are neither revoked nor expired, the most there may be; revoke one first"
             )),
             TokenCreateError::Mint(MintError::Store(StoreError::Constraint(name)))
-                if name == "personal_access_tokens_idempotency_key" =>
+                if name == "token_forms_pkey" =>
             {
                 ServiceError::Precondition(
                     "this form has made its token already, which was shown then and is not shown again; open the form anew for another one".to_owned(),

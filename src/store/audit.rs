@@ -126,7 +126,9 @@ impl EntryRow {
             None => None,
         };
         let subject = match (self.subject_type, self.subject_id) {
-            (Some(subject_type), Some(id)) => Some(Subject { subject_type: columns::subject_type(&subject_type)?, id }),
+            (Some(subject_type), Some(id)) => {
+                columns::subject_type(&subject_type).map(|subject_type| Subject { subject_type, id })
+            }
             (None, _) | (_, None) => None,
         };
         Ok(AuditEntry {

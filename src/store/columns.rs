@@ -70,11 +70,9 @@ pub(super) fn desired_phase(text: &str) -> Result<DesiredPhase, StoreError> {
         .ok_or_else(|| unknown("environments.desired_phase", text))
 }
 
-pub(super) fn subject_type(text: &str) -> Result<SubjectType, StoreError> {
-    SubjectType::ALL
-        .into_iter()
-        .find(|subject_type| subject_type.as_str() == text)
-        .ok_or_else(|| unknown("audit_logs.subject_type", text))
+/// None for a kind that a newer server has written, beside this one or before it: the log stays as it is.
+pub(super) fn subject_type(text: &str) -> Option<SubjectType> {
+    SubjectType::ALL.into_iter().find(|subject_type| subject_type.as_str() == text)
 }
 
 pub(super) fn outcome(text: &str) -> Result<Outcome, StoreError> {

@@ -197,6 +197,10 @@ async fn enter(
     match user.status {
         PrincipalStatus::Active => {}
         PrincipalStatus::Suspended => {
+            // What they lose they have lost, also once they may act again.
+            if matches!(way, Way::Known(_)) {
+                follow_groups(connection, asked, user).await?;
+            }
             audit::insert_denied(connection, &asked.refused(id), SignInRefusal::Suspended.reason()).await?;
             return Ok(Err(SignInRefusal::Suspended));
         }

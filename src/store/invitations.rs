@@ -15,6 +15,7 @@ use super::{
     organizations::{PrincipalRow, add_user},
     reading,
     schema::{invitations, principals},
+    suspensions::is_admin_still,
     writing,
 };
 use crate::domain::{
@@ -113,12 +114,20 @@ fn also(event: &AuditEvent, action: Action, user: PrincipalId) -> AuditEvent {
 
 impl Store {
     /// Invites whoever has an address at a provider to be the user with that address, who is added if there is none. It takes the place
-    /// of one that is open. Whose event it is, and by which page or command, is taken from `event`; each thing done is logged by itself.
+    /// of one that is open. Whose event it is, and by which page or command, is taken from `event`; each thing done is logged by itself. None if
+    /// who does it is no admin any more.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn invitation_create(&self, new: &NewInvitation, event: &AuditEvent) -> Result<Invited, StoreError> {
-        writing!(self, async |connection| -> Result<Invited, StoreError> {
+    pub async fn invitation_create(
+        &self,
+        new: &NewInvitation,
+        event: &AuditEvent,
+    ) -> Result<Option<Invited>, StoreError> {
+        writing!(self, async |connection| -> Result<Option<Invited>, StoreError> {
+            if !is_admin_still(connection, event).await? {
+                return Ok(None);
+            }
             let user = invited_user(connection, new, event).await?;
             let open: Vec<Uuid> = diesel::update(invitations::table)
                 .filter(invitations::organization_id.eq(new.organization_id.uuid()))
@@ -147,7 +156,7 @@ impl Store {
                 .get_result(connection)
                 .await?;
             audit::insert(connection, &also(event, Action::InvitationCreate, user)).await?;
-            Ok(Invited { user, expires_at })
+            Ok(Some(Invited { user, expires_at }))
         })
     }
 
@@ -163,6 +172,9 @@ impl Store {
         event: &AuditEvent,
     ) -> Result<bool, StoreError> {
         writing!(self, async |connection| -> Result<bool, StoreError> {
+            if !is_admin_still(connection, event).await? {
+                return Ok(false);
+            }
             let Some((id, user)) = open_invitation(connection, organization, provider, email).await? else {
                 return Ok(false);
             };

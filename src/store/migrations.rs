@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use diesel::{QueryableByName, sql_query, sql_types::Bool};
+use diesel::{
+    QueryableByName, sql_query,
+    sql_types::{Bool, Text},
+};
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
@@ -39,7 +42,7 @@ pub enum MigrateError {
     /// The URL leads through a pooler, where another connection may have the lock by now.
     #[error("what is announced is not heard through the URL of the owner: that is {pooler}", pooler = connect::POOLER)]
     Pooler,
-    /// A migration failed; those before it stay, it itself is undone.
+    /// A migration failed; those before it stay, it itself is undone, or will be before it is tried again.
     #[error("a migration failed: {0}")]
     Failed(String),
 }
@@ -48,6 +51,12 @@ pub enum MigrateError {
 struct Locked {
     #[diesel(sql_type = Bool)]
     locked: bool,
+}
+
+#[derive(QueryableByName)]
+struct Broken {
+    #[diesel(sql_type = Text)]
+    name: String,
 }
 
 /// Runs the migrations that are missing, under an advisory lock, as who the URL logs in as (the owner). Returns their
@@ -72,6 +81,12 @@ pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>, MigrateError> 
     }
     lock(&mut connection, config.migration_patience).await?;
     let mut harness = AsyncMigrationHarness::new(connection);
+    let is_behind = harness.has_pending_migration(MIGRATIONS).map_err(|error| failed(config, error.to_string()))?;
+    let mut connection = harness.into_inner();
+    if is_behind {
+        drop_broken_indexes(&mut connection).await.map_err(|error| failed(config, error.to_string()))?;
+    }
+    let mut harness = AsyncMigrationHarness::new(connection);
     let names = harness
         .run_pending_migrations(MIGRATIONS)
         .map(|versions| versions.iter().map(ToString::to_string).collect())
@@ -83,6 +98,20 @@ pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>, MigrateError> 
     }
     // The lock goes with the connection.
     Ok(names)
+}
+
+/// Removes indexes that were to be built while others go on, and were broken off: they are good for nothing, and in the way of the next
+/// try.
+async fn drop_broken_indexes(connection: &mut AsyncPgConnection) -> diesel::QueryResult<()> {
+    let query = "
+        SELECT format('%I', relname) AS name FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+        WHERE NOT indisvalid AND relkind = 'i' AND relnamespace = current_schema()::regnamespace";
+    let broken: Vec<Broken> = sql_query(query).load(connection).await?;
+    for Broken { name } in broken {
+        tracing::warn!(index = name, "an index was broken off, and is built anew");
+        sql_query(format!("DROP INDEX CONCURRENTLY {name}")).execute(connection).await?;
+    }
+    Ok(())
 }
 
 fn failed(config: &StoreConfig, detail: String) -> MigrateError {

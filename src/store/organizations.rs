@@ -10,6 +10,7 @@ use super::{
     error::not_found,
     reading,
     schema::{organizations, principals},
+    suspensions::is_admin_still,
     writing,
 };
 use crate::domain::{
@@ -153,12 +154,19 @@ impl Store {
         row.map(PrincipalRow::record).transpose()
     }
 
-    /// Adds a service account.
+    /// Adds a service account. False if who does it is no admin any more.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn service_account_create(&self, new: &NewServiceAccount, event: &AuditEvent) -> Result<(), StoreError> {
-        writing!(self, async |connection| -> Result<(), StoreError> {
+    pub async fn service_account_create(
+        &self,
+        new: &NewServiceAccount,
+        event: &AuditEvent,
+    ) -> Result<bool, StoreError> {
+        writing!(self, async |connection| -> Result<bool, StoreError> {
+            if !is_admin_still(connection, event).await? {
+                return Ok(false);
+            }
             diesel::insert_into(principals::table)
                 .values((
                     principals::id.eq(new.id.uuid()),
@@ -169,7 +177,8 @@ impl Store {
                 ))
                 .execute(connection)
                 .await?;
-            audit::insert(connection, event).await
+            audit::insert(connection, event).await?;
+            Ok(true)
         })
     }
 

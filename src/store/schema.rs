@@ -48,7 +48,14 @@ table! {
         created_at -> Timestamptz,
         expires_at -> Timestamptz,
         revoked_at -> Nullable<Timestamptz>,
-        idempotency_key -> Nullable<Uuid>,
+    }
+}
+
+table! {
+    token_forms (creator_id, idempotency_key) {
+        creator_id -> Uuid,
+        idempotency_key -> Uuid,
+        created_at -> Timestamptz,
     }
 }
 

@@ -210,7 +210,7 @@ impl Store {
         })
     }
 
-    /// Removes sessions and links that ended over a day ago: until then their holders are told so.
+    /// Removes sessions and links that ended over a day ago (until then their holders are told so), and forms that nobody sends again.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -219,6 +219,7 @@ impl Store {
             for statement in [
                 "DELETE FROM sessions WHERE expires_at < now() - interval '1 day'",
                 "DELETE FROM sign_in_links WHERE expires_at < now() - interval '1 day'",
+                "DELETE FROM token_forms WHERE created_at < now() - interval '1 day'",
                 "DELETE FROM servers WHERE seen_at < now() - interval '1 day'",
             ] {
                 diesel::sql_query(statement).execute(connection).await?;

@@ -10,7 +10,7 @@ use super::{
     writing,
 };
 use crate::domain::{
-    audit::{Action, AuditEvent, Subject, SubjectType},
+    audit::{Action, AuditActor, AuditEvent, Subject, SubjectType},
     environment::DesiredPhase,
     ids::{OrganizationId, PrincipalId},
     principal::{PrincipalKind, PrincipalStatus, Role},
@@ -29,6 +29,19 @@ pub enum Suspension {
     ActorSuspended,
     /// There is no such user in the organization.
     NotFound,
+}
+
+/// Whether whoever does something as an admin is one still; nobody changes that until the transaction ends. Who was let in may have been
+/// suspended since, or have lost the role. The operator is none of the organization's, and may do all.
+pub(super) async fn is_admin_still(connection: &mut AsyncPgConnection, event: &AuditEvent) -> Result<bool, StoreError> {
+    let AuditActor::Principal(actor) = &event.actor else { return Ok(true) };
+    let found: Vec<(String, String)> = principals::table
+        .filter(principals::id.eq(actor.principal_id.uuid()))
+        .select((principals::role, principals::status))
+        .for_no_key_update()
+        .load(connection)
+        .await?;
+    Ok(found.iter().any(|(role, status)| role == columns::role_text(Role::Admin) && status == "active"))
 }
 
 /// A principal that nobody else changes until the transaction ends.

@@ -11,31 +11,58 @@ use crate::domain::{
     ids::{OrganizationId, SessionId, TokenId},
 };
 
-/// The minute is PostgreSQL's. Sorted by the unique key, so that two servers that write at once lock rows in the same order.
-const UPSERT: &str = "
-    INSERT INTO audit_tallies AS known (minute, organization_id, actor_id, actor_kind, token_id, session_id, action, rpc, outcome, reason, peer, user_agent, count)
-    SELECT date_trunc('minute', now()), seen.*
-    FROM unnest($1, $2, $3, $4, $12, $5, $6, $7, $8, $9, $10, $11)
-        AS seen (organization_id, actor_id, actor_kind, token_id, session_id, action, rpc, outcome, reason, peer, user_agent, count)
-    ORDER BY token_id, actor_id, action, rpc, outcome, reason, peer
-    ON CONFLICT (minute, token_id, actor_id, action, rpc, outcome, reason, peer) DO UPDATE
-    SET count = known.count + excluded.count";
+/// Adds to the rows of a table that is told apart by who came with what. The minute is PostgreSQL's. Sorted by the unique key, so that two
+/// servers that write at once lock rows in the same order.
+macro_rules! upsert {
+    ($table:literal, $credential:literal, $key:literal) => {
+        concat!(
+            "INSERT INTO ",
+            $table,
+            " AS known (minute, organization_id, actor_id, actor_kind, ",
+            $credential,
+            ", action, rpc, outcome, reason, peer, user_agent, count)
+             SELECT date_trunc('minute', now()), seen.*
+             FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                 AS seen (organization_id, actor_id, actor_kind, ",
+            $credential,
+            ", action, rpc, outcome, reason, peer, user_agent, count)
+             ORDER BY ",
+            $key,
+            "
+             ON CONFLICT (minute, ",
+            $key,
+            ") DO UPDATE SET count = known.count + excluded.count"
+        )
+    };
+}
+
+const UPSERT: &str = upsert!("audit_tallies", "token_id", "token_id, actor_id, action, rpc, outcome, reason, peer");
+const UPSERT_OF_SESSIONS: &str =
+    upsert!("audit_session_tallies", "session_id", "session_id, action, rpc, outcome, reason, peer");
 
 /// Moves minutes that are over to the log, the oldest first. What comes late makes an entry of its own. The IDs are of version 7 as
 /// everybody's (RFC 9562), though their time is the minute's: what is written together is together in the index.
-const SEAL: &str = "
-    WITH over AS (
-        DELETE FROM audit_tallies
-        WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM audit_tallies WHERE minute < date_trunc('minute', now() - interval '2 seconds')
-            ORDER BY minute LIMIT $1 FOR UPDATE SKIP LOCKED
-        ))
-        RETURNING *, lpad(to_hex((extract(epoch FROM minute) * 1000)::bigint), 12, '0') AS milliseconds
-    )
-    INSERT INTO audit_logs (id, created_at, organization_id, actor_id, actor_kind, token_id, session_id, action, rpc, outcome, reason, peer, user_agent, count)
-    SELECT (left(milliseconds, 8) || '-' || right(milliseconds, 4) || '-7' || substr(gen_random_uuid()::text, 16))::uuid,
-           minute, organization_id, actor_id, actor_kind, CASE WHEN session_id IS NULL THEN token_id END, session_id, action, rpc, outcome, reason, peer, user_agent, count
-    FROM over";
+macro_rules! seal {
+    ($table:literal, $credential:literal) => {
+        concat!(
+            "WITH over AS (
+                DELETE FROM ", $table, "
+                WHERE ctid = ANY (ARRAY(
+                    SELECT ctid FROM ", $table, " WHERE minute < date_trunc('minute', now() - interval '2 seconds')
+                    ORDER BY minute LIMIT $1 FOR UPDATE SKIP LOCKED
+                ))
+                RETURNING *, lpad(to_hex((extract(epoch FROM minute) * 1000)::bigint), 12, '0') AS milliseconds
+            )
+            INSERT INTO audit_logs (id, created_at, organization_id, actor_id, actor_kind, ", $credential, ", action, rpc, outcome, reason, peer, user_agent, count)
+            SELECT (left(milliseconds, 8) || '-' || right(milliseconds, 4) || '-7' || substr(gen_random_uuid()::text, 16))::uuid,
+                   minute, organization_id, actor_id, actor_kind, ", $credential, ", action, rpc, outcome, reason, peer, user_agent, count
+            FROM over"
+        )
+    };
+}
+
+const SEAL: &str = seal!("audit_tallies", "token_id");
+const SEAL_OF_SESSIONS: &str = seal!("audit_session_tallies", "session_id");
 
 impl Store {
     /// Adds observations to this minute's tallies: one element for each key, with how often it was seen.
@@ -43,54 +70,82 @@ impl Store {
     /// # Errors
     /// [`StoreError`]
     pub async fn audit_tally(&self, seen: &[(Observation, i64)]) -> Result<(), StoreError> {
-        let organizations: Vec<Option<Uuid>> =
-            seen.iter().map(|(one, _)| one.organization_id.map(OrganizationId::uuid)).collect();
-        let actors: Vec<Option<Uuid>> = seen.iter().map(|(one, _)| one.principal.map(|(id, _)| id.uuid())).collect();
-        let kinds: Vec<&str> = seen
-            .iter()
-            .map(|(one, _)| one.principal.map_or("stranger", |(_, kind)| columns::principal_kind_text(kind)))
-            .collect();
-        let sessions: Vec<Option<Uuid>> = seen.iter().map(|(one, _)| one.session_id.map(SessionId::uuid)).collect();
-        // A session is in the place of the token too, which is part of the key.
-        let tokens: Vec<Option<Uuid>> = seen
-            .iter()
-            .map(|(one, _)| one.token_id.map(TokenId::uuid).or(one.session_id.map(SessionId::uuid)))
-            .collect();
-        let actions: Vec<&str> = seen.iter().map(|(one, _)| one.action.as_str()).collect();
-        let rpcs: Vec<&str> = seen.iter().map(|(one, _)| one.rpc).collect();
-        let outcomes: Vec<&str> = seen.iter().map(|(one, _)| one.outcome.as_str()).collect();
-        let reasons: Vec<&str> = seen.iter().map(|(one, _)| one.reason).collect();
-        let peers: Vec<Option<IpNet>> = seen.iter().map(|(one, _)| one.peer.map(columns::inet)).collect();
-        let user_agents: Vec<Option<&str>> = seen.iter().map(|(one, _)| one.user_agent.as_deref()).collect();
-        let counts: Vec<i64> = seen.iter().map(|(_, count)| *count).collect();
+        let (of_sessions, of_others): (Vec<_>, Vec<_>) = seen.iter().partition(|(one, _)| one.session_id.is_some());
+        let session = |one: &Observation| one.session_id.map(SessionId::uuid);
+        let token = |one: &Observation| one.token_id.map(TokenId::uuid);
+        let (of_others, of_sessions) = (Rows::new(&of_others, token), Rows::new(&of_sessions, session));
         writing!(self, async |connection| -> Result<(), StoreError> {
-            diesel::sql_query(UPSERT)
-                .bind::<Array<Nullable<SqlUuid>>, _>(&organizations)
-                .bind::<Array<Nullable<SqlUuid>>, _>(&actors)
-                .bind::<Array<Text>, _>(&kinds)
-                .bind::<Array<Nullable<SqlUuid>>, _>(&tokens)
-                .bind::<Array<Text>, _>(&actions)
-                .bind::<Array<Text>, _>(&rpcs)
-                .bind::<Array<Text>, _>(&outcomes)
-                .bind::<Array<Text>, _>(&reasons)
-                .bind::<Array<Nullable<Inet>>, _>(&peers)
-                .bind::<Array<Nullable<Text>>, _>(&user_agents)
-                .bind::<Array<BigInt>, _>(&counts)
-                .bind::<Array<Nullable<SqlUuid>>, _>(&sessions)
-                .execute(connection)
-                .await?;
+            for (statement, rows) in [(UPSERT, &of_others), (UPSERT_OF_SESSIONS, &of_sessions)] {
+                if rows.counts.is_empty() {
+                    continue;
+                }
+                diesel::sql_query(statement)
+                    .bind::<Array<Nullable<SqlUuid>>, _>(&rows.organizations)
+                    .bind::<Array<Nullable<SqlUuid>>, _>(&rows.actors)
+                    .bind::<Array<Text>, _>(&rows.kinds)
+                    .bind::<Array<Nullable<SqlUuid>>, _>(&rows.credentials)
+                    .bind::<Array<Text>, _>(&rows.actions)
+                    .bind::<Array<Text>, _>(&rows.rpcs)
+                    .bind::<Array<Text>, _>(&rows.outcomes)
+                    .bind::<Array<Text>, _>(&rows.reasons)
+                    .bind::<Array<Nullable<Inet>>, _>(&rows.peers)
+                    .bind::<Array<Nullable<Text>>, _>(&rows.user_agents)
+                    .bind::<Array<BigInt>, _>(&rows.counts)
+                    .execute(connection)
+                    .await?;
+            }
             Ok(())
         })
     }
 
-    /// Moves some tallies of minutes that are over to the log, so many at the most. Returns how many entries that made.
+    /// Moves some tallies of minutes that are over to the log, so many at the most of tokens and of sessions. Returns how many entries that
+    /// made of whichever there were more.
     ///
     /// # Errors
     /// [`StoreError`]
     pub async fn audit_seal(&self, most: usize) -> Result<usize, StoreError> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         writing!(self, async |connection| -> Result<usize, StoreError> {
-            Ok(diesel::sql_query(SEAL).bind::<BigInt, _>(most).execute(connection).await?)
+            let tokens = diesel::sql_query(SEAL).bind::<BigInt, _>(most).execute(connection).await?;
+            let sessions = diesel::sql_query(SEAL_OF_SESSIONS).bind::<BigInt, _>(most).execute(connection).await?;
+            // Whoever asks for more looks whether there may be: as many of either as were asked for.
+            Ok(tokens.max(sessions))
         })
+    }
+}
+
+/// Observations as columns.
+struct Rows<'a> {
+    organizations: Vec<Option<Uuid>>,
+    actors: Vec<Option<Uuid>>,
+    kinds: Vec<&'static str>,
+    credentials: Vec<Option<Uuid>>,
+    actions: Vec<&'static str>,
+    rpcs: Vec<&'static str>,
+    outcomes: Vec<&'static str>,
+    reasons: Vec<&'static str>,
+    peers: Vec<Option<IpNet>>,
+    user_agents: Vec<Option<&'a str>>,
+    counts: Vec<i64>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(seen: &[&'a (Observation, i64)], credential: impl Fn(&Observation) -> Option<Uuid>) -> Self {
+        Self {
+            organizations: seen.iter().map(|(one, _)| one.organization_id.map(OrganizationId::uuid)).collect(),
+            actors: seen.iter().map(|(one, _)| one.principal.map(|(id, _)| id.uuid())).collect(),
+            kinds: seen
+                .iter()
+                .map(|(one, _)| one.principal.map_or("stranger", |(_, kind)| columns::principal_kind_text(kind)))
+                .collect(),
+            credentials: seen.iter().map(|(one, _)| credential(one)).collect(),
+            actions: seen.iter().map(|(one, _)| one.action.as_str()).collect(),
+            rpcs: seen.iter().map(|(one, _)| one.rpc).collect(),
+            outcomes: seen.iter().map(|(one, _)| one.outcome.as_str()).collect(),
+            reasons: seen.iter().map(|(one, _)| one.reason).collect(),
+            peers: seen.iter().map(|(one, _)| one.peer.map(columns::inet)).collect(),
+            user_agents: seen.iter().map(|(one, _)| one.user_agent.as_deref()).collect(),
+            counts: seen.iter().map(|(_, count)| *count).collect(),
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     MintError, Store, StoreError, audit, columns,
     error::TransactionError,
     mint::{hold_credential, mint},
-    schema::{personal_access_tokens, principals, token_last_used},
+    schema::{personal_access_tokens, principals, token_forms, token_last_used},
     writing,
 };
 use crate::domain::{
@@ -280,6 +280,12 @@ pub(super) async fn create(
         hold_credential(connection, credential).await?;
     }
     let (generation, minted) = mint(connection, keys, CredentialKind::PersonalAccessToken, new.id.uuid()).await?;
+    if let Some(key) = new.idempotency_key {
+        diesel::insert_into(token_forms::table)
+            .values((token_forms::creator_id.eq(new.creator_id.uuid()), token_forms::idempotency_key.eq(key)))
+            .execute(connection)
+            .await?;
+    }
     let row: TokenRow = diesel::insert_into(personal_access_tokens::table)
         .values((
             personal_access_tokens::id.eq(new.id.uuid()),
@@ -288,7 +294,6 @@ pub(super) async fn create(
             personal_access_tokens::creator_id.eq(new.creator_id.uuid()),
             personal_access_tokens::created_by_token_id
                 .eq(new.created_with.and_then(Credential::token_id).map(TokenId::uuid)),
-            personal_access_tokens::idempotency_key.eq(new.idempotency_key),
             personal_access_tokens::key_generation.eq(i16::from(generation.number())),
             personal_access_tokens::digest.eq(minted.digest.as_bytes().as_slice()),
             personal_access_tokens::description.eq(new.asked.description()),

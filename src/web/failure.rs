@@ -58,8 +58,9 @@ impl Failure {
         Self { retry_after: Some(seconds), ..new }
     }
 
-    fn too_many_tries(seconds: u64) -> Self {
-        let message = "Too much that is no session has come from your address. Wait a little, and sign in again.";
+    pub(super) fn too_many_tries(seconds: u64) -> Self {
+        let message =
+            "Too much that is no session, link or code has come from your address. Wait a little, and sign in again.";
         let new = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted, "Too many tries", message);
         Self { retry_after: Some(seconds), ..new }
     }
@@ -170,13 +171,18 @@ pub fn not_found() -> Response<Body> {
     Failure::not_found().answer()
 }
 
+/// Whether somebody would see what is answered: not so a script of a page that asks for what has changed.
+fn is_looked_at(request: &Request<Body>) -> bool {
+    request.headers().get("sec-fetch-dest").is_none_or(|dest| dest == "document")
+}
+
 /// The answer to a request for a page that the auth layer has refused: whoever comes to see one is led to where people sign in, and back
 /// again afterwards.
 #[must_use]
 pub fn refuse(request: &Request<Body>, refusal: Refusal) -> Response<Body> {
     let failure = match refusal {
         Refusal::UnknownRpc => Failure::not_found(),
-        Refusal::Unauthenticated(_) if request.method().is_safe() => {
+        Refusal::Unauthenticated(_) if request.method().is_safe() && is_looked_at(request) => {
             let next = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
             let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish();
             let mut response = answer::see_other(&format!("/sign-in?{query}"));

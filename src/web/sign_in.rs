@@ -8,7 +8,7 @@ use axum::{
     body::Body,
     extract::{RawQuery, State},
 };
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, header, request::Parts};
 use url::form_urlencoded;
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     frame::{Frame, Section},
     visit::{Posted, Visit},
 };
+use crate::auth::{origin, session_cookie};
 use crate::domain::{
     secret::Secret,
     sign_in::{Landing, Provider},
@@ -73,6 +74,15 @@ pub(super) async fn sign_out(
         pages.sessions.revoke(visit.actor(), id, "sign-out").await?;
     }
     Ok(signed_out(&pages.site))
+}
+
+/// Whoever signs in anew leaves the session that the browser had. They are signed in all the same if it cannot be ended now: it ends by
+/// itself.
+pub(super) async fn leave_former(pages: &Pages, parts: &Parts, rpc: &'static str) {
+    let Some(former) = session_cookie(parts, &pages.site) else { return };
+    if let Err(error) = pages.sessions.leave(&Secret::new(former.to_owned()), &origin(parts), rpc).await {
+        tracing::warn!(?error, "a session that somebody has left cannot be ended right now");
+    }
 }
 
 /// Takes the cookie away.

@@ -33,8 +33,18 @@ pub(crate) async fn sign_in_link(server: &TestServer, database: &TestDatabase, u
 
 /// A browser in which a user is signed in.
 pub(crate) async fn signed_in(server: &TestServer, database: &TestDatabase, email: &str) -> Browser {
+    signed_in_with(server, database, email, serde_json::json!({})).await
+}
+
+/// The same with settings of the browser's.
+pub(crate) async fn signed_in_with(
+    server: &TestServer,
+    database: &TestDatabase,
+    email: &str,
+    context: serde_json::Value,
+) -> Browser {
     let link = sign_in_link(server, database, Some(email)).await;
-    let mut browser = Browser::open(&server.url()).await;
+    let mut browser = Browser::open_with(&server.url(), context).await;
     assert_eq!(browser.goto(&link).await, 200);
     browser.act(serde_json::json!({ "action": "click", "selector": "main button" })).await;
     browser.shows("Personal access tokens").await;

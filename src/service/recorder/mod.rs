@@ -113,10 +113,12 @@ impl QueuedRecorder {
     /// Writes the last use of each session. What cannot be written is lost: whoever sits there comes again, or does not.
     async fn flush_session_uses(&self) {
         let uses = self.waiting().take_session_uses();
-        if !uses.is_empty()
-            && let Err(error) = self.0.store.session_uses_write(uses, self.0.session_idle).await
-        {
-            tracing::warn!(%error, "uses of sessions cannot be written right now");
+        // Of more than a hundred at once servers would be told that any credential may have changed.
+        for group in uses.chunks(50) {
+            if let Err(error) = self.0.store.session_uses_write(group.to_vec(), self.0.session_idle).await {
+                tracing::warn!(%error, "uses of sessions cannot be written right now");
+                break;
+            }
         }
     }
 

@@ -1,13 +1,12 @@
 //! One provider, as its client.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use openidconnect::{
     AuthType, AuthorizationCode, ClientId, ClientSecret, CsrfToken, IssuerUrl, Nonce, OAuth2TokenResponse,
     PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenResponse, UserInfoError,
     core::{CoreAuthenticationFlow, CoreClientAuthMethod},
 };
-use tokio::sync::Semaphore;
 use url::Url;
 
 use super::{
@@ -16,6 +15,7 @@ use super::{
     error::ProviderError,
     http_client::{HttpClient, HttpError, cut, whole},
     id_token::{Expected, Unproven, prove},
+    places::Places,
     wire::{DiscoveredClient, Metadata, TokenAnswer, TokenClaims, UserInfo},
 };
 use crate::domain::{
@@ -24,8 +24,6 @@ use crate::domain::{
     sign_in::{Attempt, ClaimedIdentity, Provider},
 };
 
-/// Codes of one provider that are looked at at once: anybody may make some up.
-const AT_ONCE: usize = 32;
 /// The longest code that is passed on.
 const CODE_LIMIT: usize = 4096;
 
@@ -37,7 +35,7 @@ pub struct ProviderClient {
     redirect: RedirectUrl,
     http: HttpClient,
     discovery: Discovery,
-    under_way: Semaphore,
+    under_way: Places,
     clock: Arc<dyn Clock>,
 }
 
@@ -67,7 +65,7 @@ impl ProviderClient {
         Ok(Self {
             client_id: ClientId::new(provider.client_id.clone()),
             discovery: Discovery::new(issuer, http.clone()),
-            under_way: Semaphore::new(AT_ONCE),
+            under_way: Places::default(),
             provider,
             secret,
             redirect,
@@ -114,8 +112,9 @@ impl ProviderClient {
         attempt: &Attempt,
         code: &str,
         issuer: Option<&str>,
+        peer: Option<IpAddr>,
     ) -> Result<ClaimedIdentity, ProviderError> {
-        let _place = self.under_way.try_acquire().map_err(|_| ProviderError::Busy)?;
+        let _place = self.under_way.take(peer).ok_or(ProviderError::Busy)?;
         if code.is_empty() || code.len() > CODE_LIMIT {
             return Err(ProviderError::Code("it is empty, or too long to be one".to_owned()));
         }

@@ -11,6 +11,7 @@ mod discovery;
 mod error;
 mod http_client;
 mod id_token;
+mod places;
 mod wire;
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -9,9 +9,9 @@ use axum::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Request, Response, request::Parts};
 
-use super::{parameter, set_cookie, signed_in};
+use super::{leave_former, parameter, set_cookie, signed_in};
 use crate::{
-    auth::{cookie, origin, session_cookie},
+    auth::{cookie, origin},
     domain::{secret::Secret, sign_in::Landing},
     web::{Pages, answer, failure::Failure, frame::Frame},
 };
@@ -74,9 +74,7 @@ pub(in crate::web) async fn sign_in(
     let Some(text) = kept(&parts, &pages) else { return Ok(answer::see_other("/sign-in")) };
     let origin = origin(&parts);
     let session = pages.sign_in_links.sign_in(&text, &origin, "sign-in/link").await?;
-    if let Some(former) = session_cookie(&parts, &pages.site) {
-        pages.sessions.leave(&Secret::new(former.to_owned()), &origin, "sign-in/link").await?;
-    }
+    leave_former(&pages, &parts, "sign-in/link").await;
     let mut response = signed_in(&pages, &session, remembered(&parts, &pages).as_str());
     set_cookie(&mut response, &pages.site, &pages.site.cookie("sign-in-next"), "", 0);
     set_cookie(&mut response, &pages.site, &pages.site.cookie("sign-in-link"), "", 0);

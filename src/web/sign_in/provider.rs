@@ -7,17 +7,14 @@ use axum::{
     body::Body,
     extract::{Path, RawQuery, State},
 };
-use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use tonic::Code;
 use url::form_urlencoded;
 
-use super::{set_cookie, signed_in};
+use super::{leave_former, set_cookie, signed_in};
 use crate::{
-    auth::{cookie, origin, session_cookie},
-    domain::{
-        secret::Secret,
-        sign_in::{ATTEMPT_LIFE, AttemptError, Landing},
-    },
+    auth::{cookie, origin},
+    domain::sign_in::{ATTEMPT_LIFE, AttemptError, Landing},
     form::Form,
     service::{ResumeError, SignInOutcome},
     web::{
@@ -90,11 +87,22 @@ pub(in crate::web) async fn callback(
             Ok(code) => code,
             Err(error) => return Err(refused_there(&client, error)),
         };
-        let claimed = client.identify(&attempt, code, answer.issuer.as_deref()).await;
-        let claimed = claimed.map_err(|error| refused(&client, &error))?;
-        match pages.sign_ins.finish(&attempt, provider, &claimed, &origin(&parts), CALLBACK).await? {
+        let peer = origin(&parts);
+        let claimed = client.identify(&attempt, code, answer.issuer.as_deref(), peer.peer).await;
+        let claimed = claimed.map_err(|error| match &error {
+            // Whoever makes codes up is told to wait, as whoever makes tokens up.
+            ProviderError::Code(_) => pages
+                .sign_ins
+                .count_guess(&peer)
+                .map_or_else(|| refused(&client, &error), |wait| Failure::too_many_tries(wait.as_secs() + 1)),
+            ProviderError::Unavailable(_)
+            | ProviderError::Configuration(_)
+            | ProviderError::Busy
+            | ProviderError::Proof(_) => refused(&client, &error),
+        })?;
+        match pages.sign_ins.finish(&attempt, provider, &claimed, &peer, CALLBACK).await? {
             SignInOutcome::SignedIn(_, session) => {
-                leave_former(&pages, &parts).await?;
+                leave_former(&pages, &parts, CALLBACK).await;
                 Ok(signed_in(&pages, &session, attempt.landing.as_str()))
             }
             SignInOutcome::Refused(refusal) => {
@@ -102,16 +110,10 @@ pub(in crate::web) async fn callback(
             }
         }
     };
-    // An attempt is over, whatever came of it.
+    // The browser's attempt is over, whatever came of it.
     let mut response = outcome.await.unwrap_or_else(Failure::answer);
     set_cookie(&mut response, &pages.site, &pages.site.cookie(COOKIE), "", 0);
     Ok(response)
-}
-
-/// Whoever signs in anew leaves the session that the browser had.
-async fn leave_former(pages: &Pages, parts: &Parts) -> Result<(), Failure> {
-    let Some(former) = session_cookie(parts, &pages.site) else { return Ok(()) };
-    Ok(pages.sessions.leave(&Secret::new(former.to_owned()), &origin(parts), CALLBACK).await?)
 }
 
 fn client(pages: &Pages, name: &str) -> Result<Arc<ProviderClient>, Failure> {

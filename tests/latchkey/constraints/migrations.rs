@@ -71,3 +71,23 @@ async fn an_empty_database_is_brought_up_to_date_once() {
     let template = TestDatabase::create().await;
     assert_eq!(schema(&database.owner().await).await, schema(&template.owner().await).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_was_broken_off_is_built_anew() {
+    let database = TestDatabase::create_empty().await;
+    let config = StoreConfig::parse(&database.owner_url()).unwrap();
+    migrate(&config).await.unwrap();
+    let owner = database.owner().await;
+    let before = schema(&owner).await;
+    // As PostgreSQL leaves one: two rows that are one to it, while others go on.
+    let broken = "DROP INDEX personal_access_tokens_by_revocation;
+        DELETE FROM __diesel_schema_migrations WHERE version = '20261130000016';
+        INSERT INTO organizations (id, name) VALUES (gen_random_uuid(), 'x'), (gen_random_uuid(), 'x');";
+    owner.batch_execute(broken).await.unwrap();
+    let twice = "CREATE UNIQUE INDEX CONCURRENTLY personal_access_tokens_by_revocation ON organizations (name)";
+    assert!(owner.batch_execute(twice).await.is_err());
+    assert_eq!(migrate(&config).await.unwrap().len(), 1);
+    assert_eq!(schema(&owner).await, before);
+    let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'personal_access_tokens_by_revocation'::regclass";
+    assert!(owner.query_one(valid, &[]).await.unwrap().get::<_, bool>(0));
+}

@@ -46,6 +46,9 @@ const FIXTURE: &str = "
         VALUES (@entry, @org, @user, 1, sha256('d'), 'link', now() + interval '7 days', now() + interval '1 hour');
     INSERT INTO sign_in_links (id, organization_id, principal_id, key_generation, digest, expires_at)
         VALUES (@entry, @org, @user, 1, sha256('e'), now() + interval '1 minute');
+    INSERT INTO token_forms (creator_id, idempotency_key) VALUES (@user, @entry);
+    INSERT INTO audit_session_tallies (minute, organization_id, actor_id, actor_kind, session_id, action, rpc, outcome, count)
+        VALUES ('2001-01-01Z', @org, @user, 'user', @entry, 'read', 'test', 'succeeded', 1);
     INSERT INTO servers (id, public_url, takes_links) VALUES (@entry, 'http://127.0.0.1:8080', true);
     INSERT INTO identities (issuer, subject, organization_id, principal_id) VALUES ('https://i.example', 'user', @org, @user);
     INSERT INTO invitations (id, organization_id, principal_id, provider, email, created_at, expires_at, redeemed_at, withdrawn_at)
@@ -172,10 +175,11 @@ const NULLABLE: [&str; 53] = [
     "audit_logs.subject_type",
     "audit_logs.token_id",
     "audit_logs.user_agent",
+    "audit_session_tallies.peer",
+    "audit_session_tallies.user_agent",
     "audit_tallies.actor_id",
     "audit_tallies.organization_id",
     "audit_tallies.peer",
-    "audit_tallies.session_id",
     "audit_tallies.token_id",
     "audit_tallies.user_agent",
     "environments.archived_at",
@@ -205,7 +209,6 @@ const NULLABLE: [&str; 53] = [
     "login_requests.user_agent",
     "login_requests.user_code_digest",
     "personal_access_tokens.created_by_token_id",
-    "personal_access_tokens.idempotency_key",
     "personal_access_tokens.revoked_at",
     "principals.email",
     "sessions.peer",

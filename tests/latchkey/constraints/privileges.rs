@@ -8,6 +8,7 @@ use crate::support::TestDatabase;
 /// Every right of the serving role on tables, by column where it has only some.
 const GRANTS: &str = "\
 audit_logs INSERT SELECT
+audit_session_tallies DELETE INSERT SELECT UPDATE(count)
 audit_tallies DELETE INSERT SELECT UPDATE(count)
 environment_classes INSERT SELECT
 environment_tokens DELETE INSERT SELECT
@@ -24,6 +25,7 @@ sessions DELETE INSERT SELECT UPDATE(idle_expires_at,last_used_at,peer,revoked_a
 sign_in_attempts DELETE INSERT SELECT
 sign_in_links DELETE INSERT SELECT UPDATE(used_at)
 signing_keys INSERT SELECT UPDATE(state)
+token_forms DELETE INSERT SELECT
 token_last_used INSERT SELECT UPDATE(last_used_at,peer,user_agent)";
 
 const RIGHTS: &str = "
@@ -77,7 +79,6 @@ const REFUSED: &[&str] = &[
     "UPDATE personal_access_tokens SET principal_id = @colleague",
     "UPDATE personal_access_tokens SET read_only = false",
     "UPDATE personal_access_tokens SET key_generation = 2",
-    "UPDATE personal_access_tokens SET idempotency_key = @new",
     "UPDATE sessions SET expires_at = now() + interval '80 days'",
     "UPDATE sessions SET principal_id = @colleague",
     "UPDATE sessions SET digest = sha256('mine')",

@@ -57,5 +57,7 @@ pub(super) const CASES: &[(&str, &str)] = &[
     ("servers_public_url", "UPDATE servers SET public_url = 'latchkey.example'"),
     ("servers_public_url", "UPDATE servers SET public_url = 'https://' || repeat('x', 2048)"),
     ("servers_seen_at", "UPDATE servers SET seen_at = 'infinity'"),
-    ("personal_access_tokens_idempotency_key", "UPDATE personal_access_tokens SET idempotency_key = @new"),
+    ("token_forms_pkey", "INSERT INTO token_forms SELECT * FROM token_forms"),
+    ("audit_session_tallies_count", "UPDATE audit_session_tallies SET count = 0"),
+    ("audit_session_tallies_key", "INSERT INTO audit_session_tallies SELECT * FROM audit_session_tallies"),
 ];

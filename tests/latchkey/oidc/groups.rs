@@ -64,6 +64,17 @@ async fn the_role_follows_the_groups_for_every_token_and_session_on_every_server
     world.acme.tell("accounts", ann(Value::Null)).await;
     world.sign_in("ann").await;
     assert!(!is_admin(&here, &other).await);
+
+    // Also of whoever is refused for another reason, and may act again one day.
+    world.acme.tell("accounts", ann(json!("root"))).await;
+    world.sign_in("ann").await;
+    let owner = world.database.owner().await;
+    owner.batch_execute("UPDATE principals SET status = 'suspended' WHERE email = 'ann@acme.example'").await.unwrap();
+    world.acme.tell("accounts", ann(Value::Null)).await;
+    let (_, page) = world.sign_in("ann").await;
+    assert_eq!(page.status, 403, "{}", page.words());
+    let role = world.database.text("SELECT role FROM principals WHERE email = 'ann@acme.example'", &[]).await;
+    assert_eq!(role, "member");
 }
 
 #[tokio::test]

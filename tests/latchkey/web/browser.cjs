@@ -7,6 +7,7 @@ const { chromium } = require('playwright-core');
 let browser, context, page, baseURL;
 // What pages asked for and complained of, since the last look.
 let requests = [];
+let referrers = [];
 let complaints = [];
 let bytes = 0;
 
@@ -20,7 +21,11 @@ async function open(options) {
 }
 
 function watch(page) {
-  page.on('request', (request) => requests.push(request.url()));
+  page.on('request', async (request) => {
+    requests.push(request.url());
+    const referrer = await request.headerValue('referer').catch(() => null);
+    if (referrer) referrers.push(referrer);
+  });
   page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
   page.on('pageerror', (error) => complaints.push(String(error)));
   page.on('requestfinished', async (request) => {
@@ -61,6 +66,8 @@ const actions = {
     await context.addCookies(cookies);
   },
   requests: async () => requests.splice(0),
+  referrers: async () => referrers.splice(0),
+  frames: async () => page.frames().slice(1).map((frame) => frame.url()),
   complaints: async () => complaints.splice(0),
   async weight({ url }) {
     // With nothing kept from before.

@@ -10,7 +10,7 @@ use super::{
     requests::{Session, form, send},
     signed_in,
 };
-use crate::support::{TestDatabase, TestServer, keys::token_id};
+use crate::support::{ServerOptions, TestDatabase, TestServer, keys::token_id};
 
 const LIST: &str = "/settings/personal-access-tokens";
 
@@ -45,6 +45,11 @@ fn forms(id: &str) -> Vec<(String, Vec<(&'static str, String)>)> {
             format!("/admin/service-accounts/{id}/tokens"),
             texts(&[("description", "evil"), ("days", "30"), ("idempotency_key", &key)]),
         ),
+        ("/admin/invitations".to_owned(), texts(&[("email", "evil@example.com"), ("provider", "acme")])),
+        ("/admin/invitations/withdraw".to_owned(), texts(&[("email", "evil@example.com"), ("provider", "acme")])),
+        ("/device".to_owned(), texts(&[("user_code", "BBBB-BBBB")])),
+        ("/device/answer".to_owned(), texts(&[("user_code", "BBBB-BBBB"), ("answer", "yes")])),
+        ("/oauth2/authorize".to_owned(), texts(&[("client_id", "gitpod-cli"), ("answer", "yes")])),
         ("/sign-out".to_owned(), Vec::new()),
     ]
 }
@@ -58,6 +63,13 @@ async fn acts(database: &TestDatabase) -> Vec<String> {
 #[tokio::test]
 async fn every_form_needs_the_form_token_of_its_own_session() {
     let (database, server, id) = place().await;
+    // All there are.
+    let known: std::collections::BTreeSet<String> = forms(&id).into_iter().map(|(path, _)| path).collect();
+    let posted =
+        PAGE_POLICIES.iter().filter(|page| page.method == http::Method::POST && page.policy.who == Who::Caller);
+    let posted: std::collections::BTreeSet<String> =
+        posted.map(|page| format!("/{}", page.policy.rpc.replace("{}", &id))).collect();
+    assert_eq!(known, posted);
     let session = Session::open(&server, &database, "dev@example.com").await;
     let other = Session::open(&server, &database, "dev@example.com").await;
     assert_ne!(session.form_token, other.form_token);
@@ -294,6 +306,43 @@ async fn assets_are_those_that_there_are() {
     assert_eq!(location, "/sign-in?next=%2Fsettings%3Fx%3D%250d%250aset-cookie%3A%2520evil%3D1");
 }
 
+/// Of what is no page, and public, a page of somebody else's whose name leads here learns nothing; programs may call the server as they
+/// like.
+#[tokio::test]
+async fn a_name_that_leads_here_begins_no_login() {
+    let (_database, server, _) = place().await;
+    let form = [("content-type", "application/x-www-form-urlencoded"), ("host", "evil.example")];
+    let (origin, site) = (("origin", "http://evil.example"), ("sec-fetch-site", "same-origin"));
+    for (headers, status) in [(&[][..], 200), (&[origin], 403), (&[site], 403), (&[origin, site], 403)] {
+        let headers = [&form[..], headers].concat();
+        let path = "/oauth2/device_authorization";
+        let answer = send(server.address(), "POST", path, &headers, "client_id=gitpod-cli&host_name=x").await;
+        assert_eq!(answer.status, status, "{headers:?}: {answer:?}");
+        assert_eq!(answer.body.contains("user_code"), status == 200, "{answer:?}");
+    }
+}
+
+/// A server that has not heard yet that somebody is no admin any more lets them in, and lets them do nothing that outlives it.
+#[tokio::test]
+async fn whoever_is_no_admin_any_more_leaves_no_way_in() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start_with(
+        &database,
+        ServerOptions { args: vec!["--revocation-bound=1h".to_owned()], ..ServerOptions::default() },
+    )
+    .await;
+    server.admin_user(&database, "dev@example.com").await;
+    let session = Session::open(&server, &database, "dev@example.com").await;
+    assert_eq!(session.get("/admin/service-accounts").await.status, 200);
+    let unheard =
+        "ALTER TABLE principals DISABLE TRIGGER principals_tell_update; UPDATE principals SET role = 'member'";
+    database.owner().await.batch_execute(unheard).await.unwrap();
+    assert_eq!(session.get("/admin/service-accounts").await.status, 200, "it has not heard of it");
+    assert_eq!(session.post("/admin/service-accounts", &[("name", "mine")]).await.status, 403);
+    let accounts = "SELECT count(*) FROM principals WHERE kind = 'service_account'";
+    assert_eq!(database.number(accounts, &[]).await, 0);
+}
+
 /// Whatever is added is in the table, and behind the layer.
 #[tokio::test]
 async fn every_page_asks_who_is_there() {
@@ -340,8 +389,9 @@ async fn a_page_of_another_port_can_neither_act_nor_look() {
         ))
         .await;
     assert_eq!(looked, "nothing");
-    let framed = browser.evaluate("document.querySelector('iframe').contentDocument === null || document.querySelector('iframe').contentDocument.body.innerText").await;
-    assert!(framed == true || !framed.to_string().contains("Personal access tokens"), "{framed}");
+    // What the frame holds is the browser's own page on that it may not hold ours.
+    let framed = browser.act(serde_json::json!({ "action": "frames" })).await.to_string();
+    assert!(framed.contains("chrome-error://") && !framed.contains(LIST), "{framed}");
     browser.act(serde_json::json!({ "action": "evaluate", "script": "document.getElementById('f').submit()" })).await;
     browser.shows("was not sent by a page of this site").await;
     serving.abort();
@@ -367,6 +417,9 @@ async fn no_secret_is_in_an_address() {
     browser.follow("Done").await;
     let requests = browser.act(serde_json::json!({ "action": "requests" })).await.to_string();
     assert!(requests.contains("/settings/personal-access-tokens") && !requests.contains(&token));
+    let referrers = browser.act(serde_json::json!({ "action": "referrers" })).await.to_string();
+    assert!(referrers.contains("/settings/personal-access-tokens"), "they are looked at: {referrers}");
+    assert!(!referrers.contains(&token) && !referrers.contains(&code), "{referrers}");
     assert_eq!(requests.matches(&code).count(), 1, "once, as it was opened: {requests}");
     let log = server.log();
     let cookie =

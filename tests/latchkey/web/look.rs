@@ -25,6 +25,7 @@ const PAGES: &[(&str, &str)] = &[
     ("suspend-user", "/admin/users/0198a000-0000-7000-8000-000000000021/suspend"),
     ("invitations", "/admin/invitations"),
     ("service-accounts", "/admin/service-accounts"),
+    ("new-service-token", "/admin/service-accounts/0198a000-0000-7000-8000-000000000023/tokens/new"),
     ("service-account", "/admin/service-accounts/0198a000-0000-7000-8000-000000000023"),
     ("projects", "/projects"),
     ("sign-in", "/sign-in"),
@@ -49,7 +50,7 @@ struct Gallery {
     server: TestServer,
     browser: Browser,
     token: String,
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 impl Gallery {
@@ -61,7 +62,7 @@ impl Gallery {
         let query = "SELECT id::text FROM personal_access_tokens";
         let token: String = database.owner().await.query_one(query, &[]).await.unwrap().get(0);
         let browser = signed_in(&server, &database, "ada@example.com").await;
-        Self { server, browser, token, _database: database }
+        Self { server, browser, token, database }
     }
 
     fn path(&self, path: &str) -> String {
@@ -103,6 +104,8 @@ async fn every_page_can_be_used_by_everybody_on_any_screen() {
 #[tokio::test]
 async fn nothing_is_asked_of_anybody_else_and_little_of_us() {
     let mut gallery = Gallery::open().await;
+    // A full page of each.
+    gallery.database.add_tokens(&gallery.token, 30).await;
     let url = gallery.server.url();
     for (name, path) in PAGES {
         let path = gallery.path(path);

@@ -100,6 +100,7 @@ async fn links_are_for_a_server_that_nobody_else_reaches() {
     let (database, server) = place().await;
     let link = sign_in_link(&server, &database, None).await;
     let keys = server.keys();
+    let database_keys = keys.clone();
     drop(server);
     database.owner().await.batch_execute("DELETE FROM servers").await.unwrap();
     let args = ["--insecure-listen", "--public-url", "https://latchkey.example"].map(str::to_owned).to_vec();
@@ -123,6 +124,14 @@ async fn links_are_for_a_server_that_nobody_else_reaches() {
     ];
     let answer = send(&format!("127.0.0.1:{port}"), "POST", "/sign-in/link", &headers, "").await;
     assert_eq!(answer.status, 403, "{answer:?}");
+    // Nor where a proxy leads to it.
+    drop(server);
+    let keys = database_keys;
+    let args = ["--public-url", "https://latchkey.example"].map(str::to_owned).to_vec();
+    let options = ServerOptions { args, signing_keys: Some(keys), ..ServerOptions::default() };
+    let server = TestServer::start_with(&database, options).await;
+    let refused = server.admin(&database, &["sign-in-link"]).await.unwrap_err();
+    assert!(refused.contains("people do not sign in by links"), "{refused}");
     // And without a server there is nothing that a link could lead to.
     drop(server);
     database.owner().await.batch_execute("DELETE FROM servers").await.unwrap();

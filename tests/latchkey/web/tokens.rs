@@ -4,7 +4,7 @@ use serde_json::json;
 
 use latchkey::domain::ids::RequestId;
 
-use super::{requests::Session, signed_in};
+use super::{requests::Session, signed_in, signed_in_with};
 use crate::support::{TestDatabase, TestServer, keys::token_id};
 
 const LIST: &str = "/settings/personal-access-tokens";
@@ -131,4 +131,24 @@ async fn ten_thousand_tokens_are_a_page_at_a_time() {
     assert_eq!(seen.len(), 10_001);
     // Not one more than a page, however many there are.
     assert_eq!(session.get(&format!("{LIST}?page_token=nonsense")).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_way_back_shows_no_token_again() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::without_memory(&database).await;
+    server.user(&database, "dev@example.com").await;
+    for scripts in [true, false] {
+        let mut browser =
+            signed_in_with(&server, &database, "dev@example.com", json!({ "javaScriptEnabled": scripts })).await;
+        browser.follow("New Token").await;
+        browser.fill("Description", "once").await;
+        browser.press("Create").await;
+        let token = browser.value("#token").await;
+        browser.follow("Done").await;
+        browser.shows("Personal access tokens").await;
+        // Where a browser would have to send the form again for it, it asks; without an answer it shows nothing.
+        let _ = browser.try_act(json!({ "action": "back" })).await;
+        assert!(!browser.html().await.contains(&token), "scripts: {scripts}");
+    }
 }

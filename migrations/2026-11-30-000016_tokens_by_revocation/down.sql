@@ -1,2 +1,1 @@
 DROP INDEX personal_access_tokens_by_revocation;
-DROP INDEX personal_access_tokens_by_end;

@@ -1,0 +1,1 @@
+DROP INDEX personal_access_tokens_by_end;
