@@ -3,12 +3,13 @@
 use std::{io::Write, time::Duration};
 
 use clap::{ArgGroup, Subcommand};
-use time::{Date, format_description::well_known::Rfc3339};
+use time::Date;
 
 use super::{AppError, database::data_directory, operator::Operator, pages, signing_keys};
 use crate::{
     config::DataArgs,
     domain::{
+        clock::to_the_second,
         ids::{InvalidId, PrincipalId, TokenId},
         sign_in::ProviderName,
         token::{CreateToken, CredentialKind, Generation, InvalidToken, Presented, SigningKeys},
@@ -191,9 +192,7 @@ async fn act(
         }
         AdminCommand::Invite { email, provider, admin } => {
             let until = operator.invite(&email, provider.clone(), admin).await?;
-            let until =
-                until.replace_nanosecond(0).unwrap_or(until).format(&Rfc3339).unwrap_or_else(|_| until.to_string());
-            print(out, &format!("{email} may sign in by {provider} until {until}\n"))
+            print(out, &format!("{email} may sign in by {provider} until {}\n", to_the_second(until)))
         }
         AdminCommand::WithdrawInvitation { email, provider } => operator.withdraw_invitation(&email, &provider).await,
         AdminCommand::CreateServiceAccount { name, service } => {

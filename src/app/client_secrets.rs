@@ -1,17 +1,11 @@
 //! The secrets that we have at providers: read with the rights that the process was started with.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::Read,
-    os::unix::fs::{MetadataExt, PermissionsExt},
-    path::Path,
+use std::{collections::BTreeMap, fs::File, path::Path};
+
+use super::{
+    AppError,
+    private_file::{self, Unread},
 };
-
-use rustix::process::geteuid;
-use zeroize::Zeroizing;
-
-use super::AppError;
 use crate::domain::{
     secret::Secret,
     sign_in::{Provider, ProviderName},
@@ -47,18 +41,15 @@ pub(super) fn load(providers: &[Provider]) -> Result<ClientSecrets, AppError> {
     if mistakes.is_empty() { Ok(secrets) } else { Err(AppError::Refused(mistakes.join("\n"))) }
 }
 
-/// Reads a secret of one line through the descriptor whose permissions were looked at.
+/// Reads a secret of one line.
 fn read(path: &Path) -> Result<Secret, String> {
-    let told = |error: std::io::Error| error.to_string();
-    let file = File::open(path).map_err(told)?;
-    let metadata = file.metadata().map_err(told)?;
-    let mode = metadata.permissions().mode() & 0o777;
-    let owner_is_us = metadata.uid() == geteuid().as_raw() || metadata.uid() == 0;
-    if mode & 0o077 != 0 || !owner_is_us {
-        return Err(format!("may be read or written by others (mode {mode:o}); make it safe with 'chmod 600'"));
-    }
-    let mut text = Zeroizing::new(String::new());
-    file.take(LIMIT + 1).read_to_string(&mut text).map_err(told)?;
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let text = private_file::read(file, LIMIT + 1).map_err(|unread| match unread {
+        Unread::File(error) => error.to_string(),
+        Unread::Permissions(mode) => {
+            format!("may be read or written by others (mode {mode:o}); make it safe with 'chmod 600'")
+        }
+    })?;
     // Editors end a file with a line break.
     let secret = text.strip_suffix('\n').unwrap_or(&text);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);
@@ -68,7 +59,7 @@ fn read(path: &Path) -> Result<Secret, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::Write};
+    use std::{fs, io::Write, os::unix::fs::PermissionsExt};
 
     use super::*;
 

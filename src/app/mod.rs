@@ -18,6 +18,7 @@ mod operator;
 mod pages;
 mod paths;
 mod prepare;
+mod private_file;
 mod privileges;
 mod readiness;
 mod refusal;

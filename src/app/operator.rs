@@ -2,12 +2,13 @@
 
 use std::{borrow::Cow, io::Write};
 
-use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339};
+use time::{Date, OffsetDateTime};
 
 use super::{AppError, admin::print};
 use crate::{
     domain::{
         audit::{Action, AuditActor, AuditEvent, Subject, SubjectType},
+        clock::to_the_second,
         ids::{OrganizationId, PrincipalId, TokenId},
         page::PageRequest,
         principal::{Origin, PrincipalKind, PrincipalRecord, Role},
@@ -176,16 +177,13 @@ impl Operator {
             Some(email) => Some(self.user(email).await?.id),
             None => None,
         };
-        let time = |at: OffsetDateTime| {
-            at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_else(|_| at.to_string())
-        };
         let mut page = PageRequest::first();
         loop {
             let tokens = self.store.token_list(self.organization, user.as_slice(), &page).await?;
             for token in tokens.entries {
                 let access = if token.read_only { "read-only" } else { "read-write" };
-                let last_used = token.last_used.map_or_else(|| "never".to_owned(), |last| time(last.at));
-                let (created, expires) = (time(token.created_at), time(token.expires_at));
+                let last_used = token.last_used.map_or_else(|| "never".to_owned(), |last| to_the_second(last.at));
+                let (created, expires) = (to_the_second(token.created_at), to_the_second(token.expires_at));
                 print(
                     out,
                     &format!(

@@ -2,16 +2,16 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use rustix::process::geteuid;
 use tempfile::NamedTempFile;
-use zeroize::Zeroizing;
 
-use super::AppError;
+use super::{
+    AppError,
+    private_file::{self, Unread},
+};
 use crate::{
     config::DataArgs,
     domain::{
@@ -124,17 +124,12 @@ fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Reads the file through the descriptor whose permissions were looked at.
-fn read(path: &Path, mut file: File) -> Result<Secret, SigningKeyError> {
-    let failed = |error| SigningKeyError::File(path.to_owned(), error);
-    let metadata = file.metadata().map_err(failed)?;
-    let mode = metadata.permissions().mode() & 0o777;
-    let owner_is_us = metadata.uid() == geteuid().as_raw() || metadata.uid() == 0;
-    if mode & 0o077 != 0 || !owner_is_us {
-        return Err(SigningKeyError::Permissions { path: path.to_owned(), mode });
-    }
-    let mut text = Zeroizing::new(String::new());
-    file.read_to_string(&mut text).map_err(failed)?;
+/// Reads the file, which is as long as the operator has made it.
+fn read(path: &Path, file: File) -> Result<Secret, SigningKeyError> {
+    let mut text = private_file::read(file, u64::MAX).map_err(|unread| match unread {
+        Unread::File(error) => SigningKeyError::File(path.to_owned(), error),
+        Unread::Permissions(mode) => SigningKeyError::Permissions { path: path.to_owned(), mode },
+    })?;
     // A mistake in it is told with its place.
     SigningKeys::parse(&text).map_err(|error| SigningKeyError::Invalid(path.to_owned(), error))?;
     Ok(Secret::new(std::mem::take(&mut text)))

@@ -10,7 +10,7 @@ use serde_norway::{Mapping, Value};
 use url::{Host, Url};
 
 use crate::domain::{
-    sign_in::{Provider, ProviderName},
+    sign_in::{Provider, ProviderName, is_loopback},
     text,
 };
 
@@ -199,16 +199,10 @@ fn domain(text: &str) -> Result<String, String> {
 fn issuer(text: &str) -> Result<String, String> {
     let problem = "must be an https URL without a query, byte by byte as the provider's tokens have it in 'iss' (http on loopback alone)";
     let url = Url::parse(text).ok().filter(|url| {
-        let is_loopback = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        };
         let is_plain =
             url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
         let is_written_so = url.as_str().trim_end_matches('/') == text.trim_end_matches('/');
-        is_plain && is_written_so && (url.scheme() == "https" || url.scheme() == "http" && is_loopback)
+        is_plain && is_written_so && (url.scheme() == "https" || url.scheme() == "http" && is_loopback(url))
     });
     url.map(|_| text.to_owned()).ok_or_else(|| problem.to_owned())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use time::OffsetDateTime;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Tells the time. Stored times are written by PostgreSQL; this serves what is judged in the process.
 pub trait Clock: Send + Sync + 'static {
@@ -29,6 +29,12 @@ pub fn boot_time() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
+}
+
+/// A time as people are told it by programs: to the second (RFC 3339).
+#[must_use]
+pub fn to_the_second(at: OffsetDateTime) -> String {
+    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 
 /// Whether something that expires at `expires_at` is expired at `now`. The only judge of expiry: the very second

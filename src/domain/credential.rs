@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 
-use super::clock::is_expired;
+use super::clock::{is_expired, to_the_second};
 use super::ids::{OrganizationId, PrincipalId};
 use super::principal::{Credential, PrincipalKind, PrincipalStatus, Role};
 use super::token::Digest;
@@ -66,12 +66,9 @@ impl Ended {
     /// What its holder is told.
     #[must_use]
     pub fn message(self) -> String {
-        let on = |at: OffsetDateTime| {
-            at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_else(|_| at.to_string())
-        };
         match self {
-            Self::Revoked(at) => format!("token revoked on {}; create a new one", on(at)),
-            Self::Expired(at) => format!("token expired on {}; create a new one", on(at)),
+            Self::Revoked(at) => format!("token revoked on {}; create a new one", to_the_second(at)),
+            Self::Expired(at) => format!("token expired on {}; create a new one", to_the_second(at)),
             Self::Suspended => "the account of this token is suspended; ask an admin of your organization".to_owned(),
         }
     }

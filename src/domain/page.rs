@@ -86,6 +86,12 @@ impl<K: Key> PageRequest<K> {
         Self { size: DEFAULT_PAGE_SIZE, after: None }
     }
 
+    /// The first page, of the most entries that one has.
+    #[must_use]
+    pub const fn largest() -> Self {
+        Self { size: MAX_PAGE_SIZE, after: None }
+    }
+
     /// The page after an entry, of the same size.
     #[must_use]
     pub const fn following(&self, after: K) -> Self {

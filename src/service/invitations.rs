@@ -1,12 +1,15 @@
 //! Invitations to sign in, for the first time, as a user who is there.
 
-use super::ServiceError;
+use super::{ServiceError, only_admins};
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     principal::Actor,
     sign_in::ProviderName,
 };
 use crate::store::{Invitation, Invited, NewInvitation, Store};
+
+/// What whoever is no admin is told.
+const ADMINS: &str = "only admins may invite users";
 
 /// The use cases of invitations: for admins alone.
 #[derive(Debug, Clone)]
@@ -32,7 +35,7 @@ impl Invitations {
         email: &str,
         rpc: &'static str,
     ) -> Result<Invited, ServiceError> {
-        only_admins(actor)?;
+        only_admins(actor, ADMINS)?;
         if !crate::domain::sign_in::is_address(email) {
             return Err(ServiceError::invalid("email", "must be an e-mail address"));
         }
@@ -58,7 +61,7 @@ impl Invitations {
         email: &str,
         rpc: &'static str,
     ) -> Result<(), ServiceError> {
-        only_admins(actor)?;
+        only_admins(actor, ADMINS)?;
         let event = event(actor, Action::InvitationWithdraw, rpc);
         let withdrawn = self.store.invitation_withdraw(actor.organization_id, provider, email, &event).await?;
         if withdrawn { Ok(()) } else { Err(ServiceError::not_found("open invitation", email)) }
@@ -69,13 +72,9 @@ impl Invitations {
     /// # Errors
     /// [`ServiceError`]: denied to all but admins.
     pub async fn list(&self, actor: &Actor) -> Result<Vec<Invitation>, ServiceError> {
-        only_admins(actor)?;
+        only_admins(actor, ADMINS)?;
         Ok(self.store.invitation_list(actor.organization_id).await?)
     }
-}
-
-fn only_admins(actor: &Actor) -> Result<(), ServiceError> {
-    if actor.is_admin() { Ok(()) } else { Err(ServiceError::Denied("only admins may invite users".to_owned())) }
 }
 
 /// Its subject is replaced by whom each thing is done to.

@@ -1,6 +1,6 @@
 //! Service accounts: programs of the organization, which admins look after.
 
-use super::ServiceError;
+use super::{ServiceError, only_admins};
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     ids::PrincipalId,
@@ -9,6 +9,9 @@ use crate::domain::{
     text,
 };
 use crate::store::{NewServiceAccount, Store};
+
+/// What whoever is no admin is told.
+const ADMINS: &str = "service accounts are for admins";
 
 /// The use cases of service accounts.
 #[derive(Debug, Clone)]
@@ -28,7 +31,7 @@ impl ServiceAccounts {
     /// # Errors
     /// [`ServiceError`]: denied to all but admins.
     pub async fn list(&self, actor: &Actor, page: &PageRequest) -> Result<Page<PrincipalRecord>, ServiceError> {
-        admins_alone(actor)?;
+        only_admins(actor, ADMINS)?;
         Ok(self.store.principal_list(actor.organization_id, PrincipalKind::ServiceAccount, page).await?)
     }
 
@@ -37,7 +40,7 @@ impl ServiceAccounts {
     /// # Errors
     /// [`ServiceError`]: denied to all but admins; not found for users, and for those of another organization.
     pub async fn get(&self, actor: &Actor, id: PrincipalId) -> Result<PrincipalRecord, ServiceError> {
-        admins_alone(actor)?;
+        only_admins(actor, ADMINS)?;
         let found = self.store.principal_get(actor.organization_id, id).await?;
         let found = found.filter(|found| found.kind == PrincipalKind::ServiceAccount);
         found.ok_or_else(|| ServiceError::not_found("service account", id))
@@ -54,7 +57,7 @@ impl ServiceAccounts {
         asks: bool,
         rpc: &'static str,
     ) -> Result<PrincipalId, ServiceError> {
-        admins_alone(actor)?;
+        only_admins(actor, ADMINS)?;
         text::line(name, 255).map_err(|problem| ServiceError::invalid("name", problem))?;
         let id = PrincipalId::generate();
         let role = if asks { Role::Service } else { Role::Member };
@@ -67,8 +70,4 @@ impl ServiceAccounts {
             Err(ServiceError::Denied("you are no admin any more".to_owned()))
         }
     }
-}
-
-fn admins_alone(actor: &Actor) -> Result<(), ServiceError> {
-    if actor.is_admin() { Ok(()) } else { Err(ServiceError::Denied("service accounts are for admins".to_owned())) }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Internal, ServiceError};
+use super::{Internal, ServiceError, only_admins};
 use crate::auth::Cache;
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
@@ -77,9 +77,7 @@ impl Users {
     /// # Errors
     /// [`ServiceError`]: denied to all but admins.
     pub async fn list(&self, actor: &Actor, page: &PageRequest) -> Result<Page<PrincipalRecord>, ServiceError> {
-        if !actor.is_admin() {
-            return Err(ServiceError::Denied("only admins may list users".to_owned()));
-        }
+        only_admins(actor, "only admins may list users")?;
         Ok(self.store.principal_list(actor.organization_id, PrincipalKind::User, page).await?)
     }
 
@@ -88,9 +86,7 @@ impl Users {
     /// # Errors
     /// [`ServiceError`]: denied to all but admins; not found as by [`get`](Self::get).
     pub async fn look_after(&self, actor: &Actor, id: PrincipalId) -> Result<PrincipalRecord, ServiceError> {
-        if !actor.is_admin() {
-            return Err(ServiceError::Denied("only admins look after users".to_owned()));
-        }
+        only_admins(actor, "only admins look after users")?;
         self.get(actor, id).await
     }
 
@@ -106,9 +102,7 @@ impl Users {
         suspended: bool,
         rpc: &'static str,
     ) -> Result<(), ServiceError> {
-        if !actor.is_admin() {
-            return Err(ServiceError::Denied("only admins may suspend users".to_owned()));
-        }
+        only_admins(actor, "only admins may suspend users")?;
         let action = if suspended { Action::UserSuspend } else { Action::UserUnsuspend };
         let event = AuditEvent::of(actor, action, rpc, Subject { subject_type: SubjectType::User, id: id.uuid() });
         let organization = actor.organization_id;

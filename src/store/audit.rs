@@ -1,9 +1,7 @@
 //! The audit log: acts in the transaction of the change, observations in batches, and reading it.
 
 use diesel::{
-    ExpressionMethods, Insertable, QueryDsl, Queryable, Selectable, SelectableHelper,
-    dsl::sql,
-    sql_types::{Bool, Timestamptz, Uuid as SqlUuid},
+    ExpressionMethods, Insertable, QueryDsl, Queryable, Selectable, SelectableHelper, dsl::sql, sql_types::Bool,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use ipnet::IpNet;
@@ -12,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     Store, StoreError, columns,
-    keyset::{key_of, sorting, time_of},
+    keyset::{from_page, key_of, sorting},
     reading,
     schema::audit_logs,
     writing,
@@ -236,16 +234,7 @@ impl Store {
             if let Some(to) = filter.to {
                 query = query.filter(audit_logs::created_at.lt(to));
             }
-            if let Some(after) = page.after() {
-                query = query.filter(
-                    sql::<Bool>(&later)
-                        .bind::<Timestamptz, _>(time_of(after))
-                        .sql(", ")
-                        .bind::<SqlUuid, _>(after.id)
-                        .sql(")"),
-                );
-            }
-            query.load(connection)
+            from_page!(query, &later, page).load(connection)
         })?;
         let entries = rows.into_iter().map(EntryRow::entry).collect::<Result<Vec<_>, _>>()?;
         Ok(page.page(entries, |entry| key_of(entry.created_at, entry.id.uuid())))

@@ -25,3 +25,22 @@ pub(super) fn sorting(time: &str, id: &str, order: Order) -> (String, String) {
     };
     (format!("{time} {direction}, {id} {direction}"), format!("({time}, {id}) {comparison} ("))
 }
+
+/// A boxed query from where a page begins, by the condition that [`sorting`] gives. A macro, since the type of such a query cannot be
+/// written down.
+macro_rules! from_page {
+    ($query:expr, $later:expr, $page:expr) => {
+        match $page.after() {
+            None => $query,
+            Some(after) => $query.filter(
+                diesel::dsl::sql::<diesel::sql_types::Bool>($later)
+                    .bind::<diesel::sql_types::Timestamptz, _>($crate::store::keyset::time_of(after))
+                    .sql(", ")
+                    .bind::<diesel::sql_types::Uuid, _>(after.id)
+                    .sql(")"),
+            ),
+        }
+    };
+}
+
+pub(super) use from_page;

@@ -1,15 +1,11 @@
 //! Principals as they are listed.
 
-use diesel::{
-    ExpressionMethods, QueryDsl, SelectableHelper,
-    dsl::sql,
-    sql_types::{Bool, Timestamptz, Uuid as SqlUuid},
-};
+use diesel::{ExpressionMethods, QueryDsl, SelectableHelper, dsl::sql, sql_types::Bool};
 use diesel_async::RunQueryDsl;
 
 use super::{
     Store, StoreError, columns,
-    keyset::{key_of, sorting, time_of},
+    keyset::{from_page, key_of, sorting},
     organizations::PrincipalRow,
     reading,
     schema::principals,
@@ -33,23 +29,14 @@ impl Store {
     ) -> Result<Page<PrincipalRecord>, StoreError> {
         let (in_order, later) = sorting("created_at", "id", Order::Descending);
         let rows: Vec<PrincipalRow> = reading!(self, |connection| {
-            let mut query = principals::table
+            let query = principals::table
                 .filter(principals::organization_id.eq(organization.uuid()))
                 .filter(principals::kind.eq(columns::principal_kind_text(kind)))
                 .order(sql::<Bool>(&in_order))
                 .limit(page.fetch())
                 .select(PrincipalRow::as_select())
                 .into_boxed();
-            if let Some(after) = page.after() {
-                query = query.filter(
-                    sql::<Bool>(&later)
-                        .bind::<Timestamptz, _>(time_of(after))
-                        .sql(", ")
-                        .bind::<SqlUuid, _>(after.id)
-                        .sql(")"),
-                );
-            }
-            query.load(connection)
+            from_page!(query, &later, page).load(connection)
         })?;
         let found = rows.into_iter().map(PrincipalRow::record).collect::<Result<Vec<_>, _>>()?;
         Ok(page.page(found, |principal| key_of(principal.created_at, principal.id.uuid())))

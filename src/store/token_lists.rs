@@ -3,7 +3,7 @@
 use diesel::{
     ExpressionMethods, JoinOnDsl, NullableExpressionMethods, QueryDsl, SelectableHelper,
     dsl::{now, sql},
-    sql_types::{Bool, Timestamptz, Uuid as SqlUuid},
+    sql_types::{Bool, Timestamptz},
 };
 use diesel_async::RunQueryDsl;
 use time::OffsetDateTime;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     Store, StoreError, TokenScope,
     error::not_found,
-    keyset::{key_of, sorting, time_of},
+    keyset::{from_page, key_of, sorting},
     reading,
     schema::{personal_access_tokens, principals, token_last_used},
     tokens::{JoinedRow, TokenRow, joined, known_tokens, within},
@@ -61,16 +61,8 @@ impl Store {
                 [one] => query.filter(personal_access_tokens::principal_id.eq(*one)),
                 several => query.filter(personal_access_tokens::principal_id.eq_any(several.to_vec())),
             };
-            if let Some(after) = page.after() {
-                query = query.filter(
-                    sql::<Bool>("(personal_access_tokens.created_at, personal_access_tokens.id) < (")
-                        .bind::<Timestamptz, _>(time_of(after))
-                        .sql(", ")
-                        .bind::<SqlUuid, _>(after.id)
-                        .sql(")"),
-                );
-            }
-            query.load(connection)
+            let later = "(personal_access_tokens.created_at, personal_access_tokens.id) < (";
+            from_page!(query, later, page).load(connection)
         })?;
         let tokens = rows.into_iter().map(joined).collect::<Result<Vec<_>, _>>()?;
         Ok(page.page(tokens, |token| key_of(token.created_at, token.id.uuid())))
@@ -112,16 +104,7 @@ impl Store {
                     .filter(personal_access_tokens::expires_at.le(now)),
                 TokenState::Revoked => query.filter(personal_access_tokens::revoked_at.is_not_null()),
             };
-            if let Some(after) = page.after() {
-                query = query.filter(
-                    sql::<Bool>(&later)
-                        .bind::<Timestamptz, _>(time_of(after))
-                        .sql(", ")
-                        .bind::<SqlUuid, _>(after.id)
-                        .sql(")"),
-                );
-            }
-            query.load(connection)
+            from_page!(query, &later, page).load(connection)
         })?;
         let tokens = rows.into_iter().map(joined).collect::<Result<Vec<_>, _>>()?;
         Ok(page.page(tokens, |token| key_of(sorted_by(token, state), token.id.uuid())))

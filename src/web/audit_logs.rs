@@ -162,7 +162,7 @@ fn day(text: &str) -> Result<Option<OffsetDateTime>, &'static str> {
 /// `/audit-logs`
 pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Response<Body>, Failure> {
     let asked = Asked::of(&visit);
-    let page = PageRequest::parse(0, visit.query("page_token")).unwrap_or_else(|_| PageRequest::first());
+    let page = visit.page();
     let (filter, problem) = match asked.filter() {
         Ok(filter) => (Some(filter), None),
         Err(problem) => (None, Some(problem)),

@@ -127,7 +127,7 @@ fn size(bytes: i64) -> String {
 }
 
 async fn classes(pages: &Pages, visit: &Visit) -> Result<HashMap<ClassId, String>, Failure> {
-    let first = PageRequest::parse(100, "").unwrap_or_else(|_| PageRequest::first());
+    let first = PageRequest::largest();
     let found = pages.environments.classes(visit.actor(), &ClassFilter::default(), &first).await?;
     Ok(found.entries.into_iter().map(|class| (class.id, class.display_name)).collect())
 }
@@ -144,7 +144,7 @@ struct List {
 
 /// `/environments`
 pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Response<Body>, Failure> {
-    let page = PageRequest::parse(0, visit.query("page_token")).unwrap_or_else(|_| PageRequest::first());
+    let page = visit.page();
     let archived = visit.query("archived") == "true";
     let filter = EnvironmentFilter { archived: Some(archived), ..EnvironmentFilter::default() };
     let order = (EnvironmentTime::Creation, Order::Descending);

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::domain::{
     clock::{Clock, SystemClock, is_expired},
-    ids::TokenId,
+    ids::{PrincipalId, TokenId},
     page::{Key, PageRequest},
     token::{Token, TokenDescription, TokenState},
 };
@@ -83,6 +83,17 @@ const fn name(state: TokenState) -> &'static str {
     }
 }
 
+/// The newest of the active tokens of somebody whom an admin looks after, and whether there are more.
+pub(super) async fn newest_active(
+    pages: &Pages,
+    visit: &Visit,
+    holder: PrincipalId,
+) -> Result<(Vec<Row>, bool), Failure> {
+    let page = PageRequest::largest();
+    let found = pages.tokens.list_of_state(visit.actor(), holder, TokenState::Active, &page).await?;
+    Ok((found.entries.into_iter().map(Row::new).collect(), found.next.is_some()))
+}
+
 #[derive(Template)]
 #[template(path = "tokens/list.html", config = "src/web/askama.toml")]
 struct List {
@@ -100,9 +111,7 @@ struct List {
 pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Response<Body>, Failure> {
     let asked = visit.query("state");
     let state = TokenState::ALL.into_iter().find(|state| name(*state) == asked).unwrap_or(TokenState::Active);
-    let after = visit.query("page_token");
-    // An address that was changed by hand, or is of another list, leads to the first page.
-    let page = PageRequest::parse(0, after).unwrap_or_else(|_| PageRequest::first());
+    let page = visit.page();
     let found = pages.tokens.list_of_state(visit.actor(), visit.actor().principal_id, state, &page).await?;
     let tokens: Vec<Row> = found.entries.into_iter().map(Row::new).collect();
     let notice = match visit.query("notice") {

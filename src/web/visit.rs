@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     auth::{Caller, session_cookie},
-    domain::principal::Actor,
+    domain::{page::PageRequest, principal::Actor},
     form::Form,
 };
 
@@ -41,6 +41,11 @@ impl Visit {
     /// A parameter of the query; empty where it is left out. Of one that comes twice, the last.
     pub(super) fn query(&self, name: &str) -> &str {
         self.query.get(name).map_or("", String::as_str)
+    }
+
+    /// Which page of a list is asked for. An address that was changed by hand, or is of another list, leads to the first one.
+    pub(super) fn page(&self) -> PageRequest {
+        PageRequest::parse(0, self.query("page_token")).unwrap_or_else(|_| PageRequest::first())
     }
 
     pub(super) fn frame(&self, section: Section, title: impl Into<String>) -> Frame {

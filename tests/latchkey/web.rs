@@ -1,22 +1,13 @@
 //! The pages, in a real browser and by hand-made requests.
 
-#[path = "web/browser.rs"]
 pub(crate) mod browser;
-#[path = "web/environments.rs"]
 mod environments;
-#[path = "web/hostile.rs"]
 mod hostile;
-#[path = "web/look.rs"]
 mod look;
-#[path = "web/requests.rs"]
 pub(crate) mod requests;
-#[path = "web/scene.rs"]
 mod scene;
-#[path = "web/signing_in.rs"]
 mod signing_in;
-#[path = "web/tokens.rs"]
 mod tokens;
-#[path = "web/whole.rs"]
 mod whole;
 
 use crate::support::{TestDatabase, TestServer};

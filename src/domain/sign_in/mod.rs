@@ -10,7 +10,7 @@ mod refusal;
 pub use attempt::{ATTEMPT_LIFE, Attempt, AttemptError};
 pub use claimed::{ClaimedIdentity, InvalidClaims, NAME_LIMIT, SUBJECT_LIMIT, is_address};
 pub use landing::{InvalidLanding, Landing};
-pub use provider::{InvalidProviderName, Provider, ProviderName};
+pub use provider::{InvalidProviderName, Provider, ProviderName, is_loopback};
 pub use refusal::SignInRefusal;
 
 use std::time::Duration;

@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use url::{Host, Url};
 
 /// The most characters that a name has.
 const NAME_LIMIT: usize = 63;
@@ -57,6 +58,17 @@ impl From<ProviderName> for String {
 impl fmt::Display for ProviderName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
+    }
+}
+
+/// Whether a URL leads to this machine, whatever name servers say: there, providers may go without TLS.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 

@@ -9,7 +9,7 @@ use diesel::{
     BoolExpressionMethods, ExpressionMethods, OptionalExtension, PgTextExpressionMethods, QueryDsl, SelectableHelper,
     dsl::{InnerJoin, IntoBoxed, count_star, sql},
     pg::Pg,
-    sql_types::{Bool, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{Bool, Nullable, Text, Uuid as SqlUuid},
 };
 use diesel_async::RunQueryDsl;
 use limits::{Counts, hold};
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{
     Store, StoreError, audit,
     error::{TransactionError, not_found},
-    keyset::{key_of, sorting, time_of},
+    keyset::{from_page, key_of, sorting},
     reading,
     schema::{environment_classes, environments, principals, runners},
     writing,
@@ -242,20 +242,11 @@ impl Store {
         };
         let (in_order, later) = sorting(time, "environments.id", order);
         let rows: Vec<(EnvironmentRow, String)> = reading!(self, |connection| {
-            let mut query = matching(organization, filter)
+            let query = matching(organization, filter)
                 .order(sql::<Bool>(&in_order))
                 .limit(page.fetch())
                 .select((EnvironmentRow::as_select(), principals::kind));
-            if let Some(after) = page.after() {
-                query = query.filter(
-                    sql::<Bool>(&later)
-                        .bind::<Timestamptz, _>(time_of(after))
-                        .sql(", ")
-                        .bind::<SqlUuid, _>(after.id)
-                        .sql(")"),
-                );
-            }
-            query.load(connection)
+            from_page!(query, &later, page).load(connection)
         })?;
         let found = rows.into_iter().map(|(row, kind)| row.environment(&kind)).collect::<Result<Vec<_>, _>>()?;
         Ok(page.page(found, |environment| {

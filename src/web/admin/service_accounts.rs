@@ -10,11 +10,7 @@ use tonic::Code;
 
 use super::Row;
 use crate::{
-    domain::{
-        ids::PrincipalId,
-        page::{Key, PageRequest},
-        token::TokenState,
-    },
+    domain::{ids::PrincipalId, page::Key},
     service::ServiceError,
     web::{
         Pages, answer,
@@ -37,7 +33,7 @@ struct List {
 }
 
 async fn page(pages: &Pages, visit: &Visit, name: &str, problem: Option<String>) -> Result<List, Failure> {
-    let page = PageRequest::parse(0, visit.query("page_token")).unwrap_or_else(|_| PageRequest::first());
+    let page = visit.page();
     let found = pages.service_accounts.list(visit.actor(), &page).await?;
     Ok(List {
         frame: visit.frame(Section::ServiceAccounts, "Service accounts"),
@@ -91,14 +87,8 @@ pub(in crate::web) async fn show(
     visit: Visit,
 ) -> Result<Response<Body>, Failure> {
     let account = found(&pages, &visit, &id).await?;
-    let page = PageRequest::parse(100, "").unwrap_or_else(|_| PageRequest::first());
-    let found = pages.tokens.list_of_state(visit.actor(), account.id, TokenState::Active, &page).await?;
-    answer::ok(&Show {
-        frame: visit.frame(Section::ServiceAccounts, account.name.clone()),
-        account,
-        has_more: found.next.is_some(),
-        tokens: found.entries.into_iter().map(tokens::Row::new).collect(),
-    })
+    let (tokens, has_more) = tokens::newest_active(&pages, &visit, account.id).await?;
+    answer::ok(&Show { frame: visit.frame(Section::ServiceAccounts, account.name.clone()), account, tokens, has_more })
 }
 
 /// `/admin/service-accounts/{}/tokens/new`

@@ -9,11 +9,7 @@ use http::Response;
 
 use super::Row;
 use crate::{
-    domain::{
-        ids::PrincipalId,
-        page::{Key, PageRequest},
-        token::TokenState,
-    },
+    domain::{ids::PrincipalId, page::Key},
     web::{
         Pages, answer,
         failure::Failure,
@@ -34,7 +30,7 @@ struct List {
 
 /// `/admin/users`
 pub(in crate::web) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Response<Body>, Failure> {
-    let page = PageRequest::parse(0, visit.query("page_token")).unwrap_or_else(|_| PageRequest::first());
+    let page = visit.page();
     let found = pages.users.list(visit.actor(), &page).await?;
     answer::ok(&List {
         frame: visit.frame(Section::Users, "Users"),
@@ -66,8 +62,7 @@ pub(in crate::web) async fn show(
     visit: Visit,
 ) -> Result<Response<Body>, Failure> {
     let user = found(&pages, &visit, &id).await?;
-    let page = PageRequest::parse(100, "").unwrap_or_else(|_| PageRequest::first());
-    let found = pages.tokens.list_of_state(visit.actor(), user.id, TokenState::Active, &page).await?;
+    let (tokens, has_more) = tokens::newest_active(&pages, &visit, user.id).await?;
     let notice = match visit.query("notice") {
         "suspended" => Some("The user is suspended: nothing is done in their name from now on."),
         "unsuspended" => Some("The user may act again."),
@@ -77,8 +72,8 @@ pub(in crate::web) async fn show(
         frame: visit.frame(Section::Users, user.name.clone()).with_notice(notice),
         is_self: user.id == visit.actor().principal_id,
         user,
-        has_more: found.next.is_some(),
-        tokens: found.entries.into_iter().map(tokens::Row::new).collect(),
+        tokens,
+        has_more,
     })
 }
 

@@ -13,13 +13,14 @@ use std::{
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use openidconnect::IssuerUrl;
 use tokio::sync::Mutex;
-use url::{Host, Url};
+use url::Url;
 
 use super::{
     error::ProviderError,
     http_client::{HttpClient, whole},
     wire::Metadata,
 };
+use crate::domain::sign_in::is_loopback;
 
 /// How long it is taken to be as it was.
 const FRESH: Duration = Duration::from_secs(5 * 60);
@@ -136,13 +137,7 @@ pub(super) fn is_cleartext(issuer: &Url) -> bool {
 }
 
 fn is_safe(url: &Url, in_cleartext: bool) -> bool {
-    let is_loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    if in_cleartext { url.scheme() == "http" && is_loopback } else { url.scheme() == "https" }
+    if in_cleartext { url.scheme() == "http" && is_loopback(url) } else { url.scheme() == "https" }
 }
 
 #[cfg(test)]

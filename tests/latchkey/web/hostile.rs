@@ -13,6 +13,7 @@ use super::{
 use crate::support::{ServerOptions, TestDatabase, TestServer, keys::token_id};
 
 const LIST: &str = "/settings/personal-access-tokens";
+const TOKENS: &str = "SELECT count(*) FROM personal_access_tokens";
 
 /// A server with a user and one token of theirs, by its ID.
 async fn place() -> (TestDatabase, TestServer, String) {
@@ -75,13 +76,7 @@ async fn every_form_needs_the_form_token_of_its_own_session() {
     assert_ne!(session.form_token, other.form_token);
     let origin = format!("http://{}", server.address());
     let own = [("origin", origin.as_str()), ("sec-fetch-site", "same-origin")];
-    let tokens = database
-        .owner()
-        .await
-        .query_one("SELECT count(*) FROM personal_access_tokens", &[])
-        .await
-        .unwrap()
-        .get::<_, i64>(0);
+    let tokens = database.number(TOKENS, &[]).await;
     for (path, fields) in forms(&id) {
         let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         for form_token in [None, Some(""), Some("wrong"), Some(other.form_token.as_str())] {
@@ -93,13 +88,7 @@ async fn every_form_needs_the_form_token_of_its_own_session() {
         }
     }
     assert_eq!(acts(&database).await, Vec::<String>::new());
-    let after = database
-        .owner()
-        .await
-        .query_one("SELECT count(*) FROM personal_access_tokens", &[])
-        .await
-        .unwrap()
-        .get::<_, i64>(0);
+    let after = database.number(TOKENS, &[]).await;
     assert_eq!(after, tokens);
     // And with the right one, the same is done.
     let answer = session.post(&format!("{LIST}/{id}/revoke"), &[]).await;
