@@ -217,17 +217,21 @@ impl Store {
                 [actor] => query.filter(audit_logs::actor_id.eq(actor)),
                 actors => query.filter(audit_logs::actor_id.eq_any(actors)),
             };
-            if !actor_kinds.is_empty() {
-                query = query.filter(audit_logs::actor_kind.eq_any(&actor_kinds));
-            }
+            query = match actor_kinds.as_slice() {
+                [] => query,
+                [kind] => query.filter(audit_logs::actor_kind.eq(kind)),
+                kinds => query.filter(audit_logs::actor_kind.eq_any(kinds)),
+            };
             query = match filter.subject_ids.as_slice() {
                 [] => query,
                 [subject] => query.filter(audit_logs::subject_id.eq(subject)),
                 subjects => query.filter(audit_logs::subject_id.eq_any(subjects)),
             };
-            if !subject_types.is_empty() {
-                query = query.filter(audit_logs::subject_type.eq_any(&subject_types));
-            }
+            query = match subject_types.as_slice() {
+                [] => query,
+                [kind] => query.filter(audit_logs::subject_type.eq(kind)),
+                kinds => query.filter(audit_logs::subject_type.eq_any(kinds)),
+            };
             if let Some(from) = filter.from {
                 query = query.filter(audit_logs::created_at.ge(from));
             }

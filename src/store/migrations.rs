@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use diesel::{
-    QueryableByName, sql_query,
-    sql_types::{Bool, Text},
-};
+use diesel::{QueryableByName, sql_query, sql_types::Bool};
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{StoreConfig, connect, self_test};
+use super::{StoreConfig, connect, indexes, self_test};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
@@ -53,12 +50,6 @@ struct Locked {
     locked: bool,
 }
 
-#[derive(QueryableByName)]
-struct Broken {
-    #[diesel(sql_type = Text)]
-    name: String,
-}
-
 /// Runs the migrations that are missing, under an advisory lock, as who the URL logs in as (the owner). Returns their
 /// names.
 ///
@@ -84,7 +75,7 @@ pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>, MigrateError> 
     let is_behind = harness.has_pending_migration(MIGRATIONS).map_err(|error| failed(config, error.to_string()))?;
     let mut connection = harness.into_inner();
     if is_behind {
-        drop_broken_indexes(&mut connection).await.map_err(|error| failed(config, error.to_string()))?;
+        indexes::drop_broken(&mut connection).await.map_err(|error| failed(config, error.to_string()))?;
     }
     let mut harness = AsyncMigrationHarness::new(connection);
     let names = harness
@@ -96,22 +87,12 @@ pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>, MigrateError> 
     if let Err(error) = sql_query("SELECT audit_logs_prepare_partitions()").execute(&mut connection).await {
         tracing::warn!(%error, "the audit log's next partitions cannot be made right now");
     }
+    // Nor is this: without them, some lists are slow.
+    if let Err(error) = indexes::complete(&mut connection).await {
+        tracing::warn!(%error, "an index of the audit log cannot be built right now; the next start tries again");
+    }
     // The lock goes with the connection.
     Ok(names)
-}
-
-/// Removes indexes that were to be built while others go on, and were broken off: they are good for nothing, and in the way of the next
-/// try.
-async fn drop_broken_indexes(connection: &mut AsyncPgConnection) -> diesel::QueryResult<()> {
-    let query = "
-        SELECT format('%I', relname) AS name FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-        WHERE NOT indisvalid AND relkind = 'i' AND relnamespace = current_schema()::regnamespace";
-    let broken: Vec<Broken> = sql_query(query).load(connection).await?;
-    for Broken { name } in broken {
-        tracing::warn!(index = name, "an index was broken off, and is built anew");
-        sql_query(format!("DROP INDEX CONCURRENTLY {name}")).execute(connection).await?;
-    }
-    Ok(())
 }
 
 fn failed(config: &StoreConfig, detail: String) -> MigrateError {

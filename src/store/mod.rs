@@ -16,6 +16,7 @@ mod environments;
 mod error;
 mod events;
 mod identities;
+mod indexes;
 mod instance;
 mod invitations;
 mod keyset;

@@ -2,6 +2,7 @@
 
 mod acts;
 mod atomic;
+mod indexes;
 mod observations;
 mod partitions;
 mod reading;
