@@ -8,10 +8,8 @@ use std::{
 };
 
 use tempfile::NamedTempFile;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
-use super::{AppError, Database};
+use super::{AppError, Database, background::Background};
 use crate::{
     config::Config,
     domain::{
@@ -105,8 +103,7 @@ pub(super) async fn start(
     ready: Option<Ready>,
     organization: OrganizationId,
     store: &Store,
-    stop: &CancellationToken,
-    tasks: &mut JoinSet<()>,
+    background: &mut Background,
 ) -> Result<Option<(RunnerId, Arc<dyn Operations>)>, AppError> {
     let Some(Ready { id, machine }) = ready else { return Ok(None) };
     let runner = match machine {
@@ -115,7 +112,7 @@ pub(super) async fn start(
     };
     let runner = Arc::new(runner.map_err(|error| failed(&error))?);
     let reconciler = Reconciler::new(id, organization, store.clone(), Arc::clone(&runner) as _);
-    tasks.spawn(reconciler.run(stop.clone()));
+    background.spawn(reconciler.run(background.stop()));
     Ok(Some((id, runner)))
 }
 

@@ -20,15 +20,38 @@ use crate::{
 /// How often a server says that it runs: twice as often at least as commands take it to run.
 const SEEN_EVERY: Duration = Duration::from_secs(30);
 
-/// Where pages are, by the public URL.
-pub(super) fn site(public_url: &str) -> Result<Arc<Site>, AppError> {
-    let site = Site::new(public_url);
-    site.map(Arc::new).ok_or_else(|| AppError::Refused(format!("{public_url} is no URL with a host")))
+/// Where the pages are.
+pub(super) struct Place {
+    /// The URL that everybody knows the server by.
+    pub(super) public_url: Arc<str>,
+    /// The same in its parts.
+    pub(super) site: Arc<Site>,
+    /// Whether people sign in by links: where nobody else can reach the server, and no provider tells who they are.
+    pub(super) takes_links: bool,
 }
 
-/// Whether nobody else can reach the server: it listens on loopback, and is not said to be reached otherwise, by a proxy.
-pub(super) const fn is_for_this_machine(address: SocketAddr, site: &Site) -> bool {
-    address.ip().to_canonical().is_loopback() && site.is_loopback()
+impl Place {
+    /// Where the server listens, by its public URL if it has one.
+    ///
+    /// # Errors
+    /// [`AppError::Refused`] for what is no URL.
+    pub(super) fn new(
+        address: SocketAddr,
+        public_url: Option<String>,
+        has_no_provider: bool,
+    ) -> Result<Self, AppError> {
+        let public_url: Arc<str> = public_url.unwrap_or_else(|| format!("http://{address}")).into();
+        let site =
+            Site::new(&public_url).ok_or_else(|| AppError::Refused(format!("{public_url} is no URL with a host")))?;
+        // Listening on loopback, and not said to be reached otherwise, by a proxy.
+        let is_for_this_machine = address.ip().to_canonical().is_loopback() && site.is_loopback();
+        Ok(Self { public_url, site: Arc::new(site), takes_links: is_for_this_machine && has_no_provider })
+    }
+
+    /// What the operator's commands know of it.
+    pub(super) fn running(&self) -> RunningServer {
+        RunningServer { public_url: self.public_url.to_string(), takes_links: self.takes_links }
+    }
 }
 
 /// Says that a server runs until it is told to stop, and then that it runs no more.
@@ -71,17 +94,20 @@ pub(super) async fn sign_in_link(
     }
 }
 
-/// What is said of signing in when a server starts: a link for its first admin. Nothing where there is none, or where none can be made
-/// right now: there is a command for it.
+/// What is said of signing in when a server starts: a link for its first admin. Nothing where there is none, or people do not sign in by
+/// links, or none can be made right now: there is a command for it.
 pub(super) async fn first_link(
     store: &Store,
     keys: &SigningKeys,
-    public_url: &str,
+    place: &Place,
     organization: OrganizationId,
 ) -> Option<Secret> {
+    if !place.takes_links {
+        return None;
+    }
     let link = async {
         let Some(admin) = store.first_admin(organization).await? else { return Ok(None) };
-        sign_in_link(store, keys, public_url, &admin, "latchkey serve").await.map(Some)
+        sign_in_link(store, keys, &place.public_url, &admin, "latchkey serve").await.map(Some)
     };
     let made: Result<Option<Secret>, AppError> = link.await;
     made.unwrap_or_else(|error| {

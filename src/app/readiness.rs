@@ -9,14 +9,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use tonic_health::{
     ServingStatus,
     pb::health_server::{Health, HealthServer},
     server::HealthReporter,
 };
 
+use super::background::Background;
 use crate::{
     auth::policy::{POLICIES, Who},
     domain::token::{Generation, SigningKeys},
@@ -96,15 +95,14 @@ pub(super) async fn watch(
     keys: Arc<SigningKeys>,
     missing: Vec<Generation>,
     changes: CredentialChanges,
-    stop: &CancellationToken,
-    tasks: &mut JoinSet<()>,
+    background: &mut Background,
 ) -> (Arc<Readiness>, HealthServer<impl Health>, Draining) {
     let readiness = Arc::new(Readiness { problem: Mutex::new(without(&missing)), is_ending: AtomicBool::new(false) });
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, &readiness).await;
     let draining = Draining { readiness: Arc::clone(&readiness), reporter: reporter.clone() };
-    let (watched, stop) = (Arc::clone(&readiness), stop.clone());
-    tasks.spawn(async move {
+    let (watched, stop) = (Arc::clone(&readiness), background.stop());
+    background.spawn(async move {
         while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
             let problem = match check_signing_keys(&store, &keys).await {
                 Ok(missing) => without(&missing).or_else(|| apart(changes.clock_ahead())),
