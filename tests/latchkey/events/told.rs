@@ -69,8 +69,12 @@ async fn filters_let_pass_what_they_name() {
     let admin = server.api(&server.admin_user(&database, "admin@example.com").await).await;
     let (dev, other) = (server.user(&database, "dev@example.com").await, server.user(&database, "o@example.com").await);
     let creator = server.api(&other).await.whoami().await.unwrap();
+    let mut all = admin.watch(everything()).await.unwrap();
     let first = database.environment_of(&token_id(&dev)).await;
     let second = database.environment_of(&token_id(&other)).await;
+    // Once the server has told of them, it does not tell it again to who watches from here on.
+    all.tells(Create, &first).await;
+    all.tells(Create, &second).await;
 
     // Named ones are told of at once, however long they have been there.
     let mut of_first = admin.watch(of(&[&first], &[])).await.unwrap();
