@@ -1,11 +1,13 @@
 //! The audit log: who did what, to what, with which token, from where, and whether it was let through.
 
+mod entry;
+
 use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
-use time::OffsetDateTime;
-
-use super::ids::{AuditEntryId, OrganizationId, PrincipalId, RequestId, SessionId, TokenId};
+use super::ids::{OrganizationId, PrincipalId, RequestId, SessionId, TokenId};
 use super::principal::{Actor, Origin, PrincipalKind};
+
+pub use entry::{AuditEntry, AuditFilter, Doer};
 
 /// What was done. Written to the log as `noun_verb`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -305,54 +307,4 @@ pub struct Observation {
     pub user_agent: Option<Arc<str>>,
     /// Names the request.
     pub request_id: RequestId,
-}
-
-/// An entry of the log, as it is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditEntry {
-    /// Names it.
-    pub id: AuditEntryId,
-    /// Who; none for the operator or a stranger.
-    pub actor: Option<(PrincipalId, PrincipalKind)>,
-    /// With which token.
-    pub token_id: Option<TokenId>,
-    /// In which session, if it was no token.
-    pub session_id: Option<SessionId>,
-    /// What, as [`Action::as_str`] has it.
-    pub action: String,
-    /// The full name of the RPC, or the command.
-    pub rpc: String,
-    /// To what.
-    pub subject: Option<Subject>,
-    /// Whether it was let through.
-    pub outcome: Outcome,
-    /// Why it was refused; empty otherwise.
-    pub reason: String,
-    /// From where.
-    pub peer: Option<IpAddr>,
-    /// What the client calls itself.
-    pub user_agent: Option<String>,
-    /// Names the request; none for aggregated entries.
-    pub request_id: Option<RequestId>,
-    /// How many times; 1 but for aggregated entries.
-    pub count: i64,
-    /// When; the minute, for aggregated entries.
-    pub created_at: OffsetDateTime,
-}
-
-/// Which entries are asked for. Empty lists ask for all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AuditFilter {
-    /// By whom.
-    pub actor_ids: Vec<PrincipalId>,
-    /// By what kind of principal.
-    pub actor_kinds: Vec<PrincipalKind>,
-    /// To what.
-    pub subject_ids: Vec<uuid::Uuid>,
-    /// To what kind of thing.
-    pub subject_types: Vec<SubjectType>,
-    /// From this time on.
-    pub from: Option<OffsetDateTime>,
-    /// Before this time.
-    pub to: Option<OffsetDateTime>,
 }

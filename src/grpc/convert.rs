@@ -182,8 +182,8 @@ pub(super) fn audit_entry(entry: AuditEntry) -> pb::list_audit_logs_response::Au
     let kind = if changes { pb::AuditLogEntryKind::ResourceChange } else { pb::AuditLogEntryKind::CredentialAccess };
     pb::list_audit_logs_response::AuditLogEntry {
         id: entry.id.to_string(),
-        actor_id: entry.actor.map(|(id, _)| id.to_string()).unwrap_or_default(),
-        actor_principal: entry.actor.map_or(pb::Principal::Unspecified, |(_, kind)| principal(kind)).into(),
+        actor_id: entry.actor.principal().map(|(id, _)| id.to_string()).unwrap_or_default(),
+        actor_principal: entry.actor.principal().map_or(pb::Principal::Unspecified, |(_, kind)| principal(kind)).into(),
         subject_id: entry.subject.map(|subject| subject.id.to_string()).unwrap_or_default(),
         subject_type: subject_type.into(),
         action: entry.action,

@@ -1,6 +1,6 @@
 //! Who the caller is, and who may act.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{Internal, ServiceError, only_admins};
 use crate::auth::Cache;
@@ -88,6 +88,18 @@ impl Users {
     pub async fn look_after(&self, actor: &Actor, id: PrincipalId) -> Result<PrincipalRecord, ServiceError> {
         only_admins(actor, "only admins look after users")?;
         self.get(actor, id).await
+    }
+
+    /// What people call these principals of the actor's organization, service accounts too, as far as they are there.
+    ///
+    /// # Errors
+    /// [`ServiceError`]
+    pub async fn names(
+        &self,
+        actor: &Actor,
+        ids: &[PrincipalId],
+    ) -> Result<HashMap<PrincipalId, String>, ServiceError> {
+        Ok(self.store.principal_names(actor.organization_id, ids).await?)
     }
 
     /// Suspends a user of the admin's organization and stops what runs of theirs, or lets them act again.

@@ -16,7 +16,7 @@ use super::{
     writing,
 };
 use crate::domain::{
-    audit::{AuditActor, AuditEntry, AuditEvent, AuditFilter, Observation, Outcome, Subject},
+    audit::{AuditActor, AuditEntry, AuditEvent, AuditFilter, Doer, Observation, Outcome, Subject},
     ids::{AuditEntryId, OrganizationId, RequestId, SessionId, TokenId},
     page::{Order, Page, PageRequest},
     principal::{Credential, PrincipalKind},
@@ -119,9 +119,10 @@ struct EntryRow {
 
 impl EntryRow {
     fn entry(self) -> Result<AuditEntry, StoreError> {
-        let actor = match self.actor_id {
-            Some(id) => Some((id.into(), columns::principal_kind(&self.actor_kind)?)),
-            None => None,
+        let actor = match (self.actor_id, self.actor_kind.as_str()) {
+            (Some(id), kind) => Doer::Principal(id.into(), columns::principal_kind(kind)?),
+            (None, "operator") => Doer::Operator,
+            (None, _) => Doer::Stranger,
         };
         let subject = match (self.subject_type, self.subject_id) {
             (Some(subject_type), Some(id)) => {

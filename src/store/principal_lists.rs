@@ -1,7 +1,10 @@
 //! Principals as they are listed.
 
+use std::collections::HashMap;
+
 use diesel::{ExpressionMethods, QueryDsl, SelectableHelper, dsl::sql, sql_types::Bool};
 use diesel_async::RunQueryDsl;
+use uuid::Uuid;
 
 use super::{
     Store, StoreError, columns,
@@ -11,7 +14,7 @@ use super::{
     schema::principals,
 };
 use crate::domain::{
-    ids::OrganizationId,
+    ids::{OrganizationId, PrincipalId},
     page::{Order, Page, PageRequest},
     principal::{PrincipalKind, PrincipalRecord},
 };
@@ -40,5 +43,25 @@ impl Store {
         })?;
         let found = rows.into_iter().map(PrincipalRow::record).collect::<Result<Vec<_>, _>>()?;
         Ok(page.page(found, |principal| key_of(principal.created_at, principal.id.uuid())))
+    }
+
+    /// What people call these principals of an organization, as far as they are there.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn principal_names(
+        &self,
+        organization: OrganizationId,
+        ids: &[PrincipalId],
+    ) -> Result<HashMap<PrincipalId, String>, StoreError> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+        let rows: Vec<(Uuid, String)> = reading!(self, |connection| {
+            principals::table
+                .filter(principals::organization_id.eq(organization.uuid()))
+                .filter(principals::id.eq_any(&ids))
+                .select((principals::id, principals::name))
+                .load(connection)
+        })?;
+        Ok(rows.into_iter().map(|(id, name)| (id.into(), name)).collect())
     }
 }

@@ -1,5 +1,7 @@
 //! The audit log: one's own entries, or as an admin everybody's.
 
+use std::collections::{BTreeSet, HashMap};
+
 use askama::Template;
 use axum::{body::Body, extract::State};
 use http::Response;
@@ -15,9 +17,11 @@ use super::{
     visit::Visit,
 };
 use crate::domain::{
-    audit::{AuditEntry, AuditFilter, Outcome, SubjectType},
+    audit::{AuditEntry, AuditFilter, Doer, Outcome, SubjectType},
     clock::{Clock, SystemClock},
+    ids::PrincipalId,
     page::{Key, Order, PageRequest},
+    principal::PrincipalKind,
 };
 
 /// An entry on a page.
@@ -28,7 +32,10 @@ pub(super) struct Row {
     pub(super) is_denied: bool,
     pub(super) reason: String,
     pub(super) count: i64,
-    pub(super) actor: String,
+    /// What whoever did it is called.
+    pub(super) name: String,
+    /// Who that is, and where there is more about them.
+    pub(super) actor: Option<(String, Option<String>)>,
     pub(super) token_id: Option<String>,
     pub(super) session_id: Option<String>,
     /// What it was done to, and where that is.
@@ -40,18 +47,30 @@ pub(super) struct Row {
 }
 
 impl Row {
-    fn new(entry: AuditEntry, now: OffsetDateTime) -> Self {
+    fn new(entry: AuditEntry, names: &HashMap<PrincipalId, String>, is_admin: bool, now: OffsetDateTime) -> Self {
         let subject = entry.subject.map(|subject| {
-            let page = match subject.subject_type {
-                SubjectType::PersonalAccessToken => Some(format!("/settings/personal-access-tokens/{}", subject.id)),
-                SubjectType::Environment => Some(format!("/details/{}", subject.id)),
-                SubjectType::User
-                | SubjectType::ServiceAccount
-                | SubjectType::Organization
-                | SubjectType::Session
-                | SubjectType::LoginRequest => None,
+            let folder = match subject.subject_type {
+                SubjectType::PersonalAccessToken => Some("/settings/personal-access-tokens"),
+                SubjectType::Environment => Some("/details"),
+                SubjectType::User => is_admin.then_some(USERS),
+                SubjectType::ServiceAccount => is_admin.then_some(SERVICE_ACCOUNTS),
+                SubjectType::Organization | SubjectType::Session | SubjectType::LoginRequest => None,
             };
+            let page = folder.map(|folder| format!("{folder}/{}", subject.id));
             (subject.subject_type.as_str(), subject.id.to_string(), page)
+        });
+        let name = match entry.actor {
+            // Whoever has no row any more has an ID all the same.
+            Doer::Principal(id, _) => names.get(&id).cloned().unwrap_or_else(|| id.to_string()),
+            Doer::Operator => "the operator".to_owned(),
+            Doer::Stranger => "nobody who is known here".to_owned(),
+        };
+        let actor = entry.actor.principal().map(|(id, kind)| {
+            let folder = match kind {
+                PrincipalKind::User => USERS,
+                PrincipalKind::ServiceAccount => SERVICE_ACCOUNTS,
+            };
+            (id.to_string(), is_admin.then(|| format!("{folder}/{id}")))
         });
         Self {
             at: Moment::new(entry.created_at, now),
@@ -60,7 +79,8 @@ impl Row {
             is_denied: entry.outcome == Outcome::Denied,
             reason: entry.reason,
             count: entry.count,
-            actor: entry.actor.map_or_else(|| "nobody who is known here".to_owned(), |(id, _)| id.to_string()),
+            name,
+            actor,
             token_id: entry.token_id.map(|id| id.to_string()),
             session_id: entry.session_id.map(|id| id.to_string()),
             subject,
@@ -70,6 +90,18 @@ impl Row {
             id: entry.id.to_string(),
         }
     }
+}
+
+const USERS: &str = "/admin/users";
+const SERVICE_ACCOUNTS: &str = "/admin/service-accounts";
+
+/// Entries as they are shown, with the names of who did it.
+async fn rows(pages: &Pages, visit: &Visit, entries: Vec<AuditEntry>) -> Result<Vec<Row>, Failure> {
+    let who: BTreeSet<PrincipalId> = entries.iter().filter_map(|entry| Some(entry.actor.principal()?.0)).collect();
+    let who: Vec<PrincipalId> = who.into_iter().collect();
+    let names = pages.users.names(visit.actor(), &who).await?;
+    let (is_admin, now) = (visit.actor().is_admin(), SystemClock.now());
+    Ok(entries.into_iter().map(|entry| Row::new(entry, &names, is_admin, now)).collect())
 }
 
 #[derive(Template)]
@@ -126,8 +158,8 @@ impl Asked {
             subject_ids: id(&self.subject)?,
             subject_types,
             from: day(&self.from)?,
-            // The last day is one of those that are asked for.
-            to: day(&self.to)?.map(|day| day + time::Duration::DAY),
+            // The last day is one of those that are asked for; after the last one that there is comes none.
+            to: day(&self.to)?.and_then(|day| day.checked_add(time::Duration::DAY)),
             ..AuditFilter::default()
         })
     }
@@ -155,8 +187,9 @@ fn day(text: &str) -> Result<Option<OffsetDateTime>, &'static str> {
     if text.is_empty() {
         return Ok(None);
     }
-    let day = Date::parse(text, format_description!("[year]-[month]-[day]"));
-    day.map(|day| Some(day.midnight().assume_utc())).map_err(|_| "A day is written as 2026-03-31.")
+    // Neither PostgreSQL nor a clock has all the years that can be written.
+    let day = Date::parse(text, format_description!("[year]-[month]-[day]")).ok().filter(|day| day.year() >= 1);
+    day.map(|day| Some(day.midnight().assume_utc())).ok_or("A day is written as 2026-03-31.")
 }
 
 /// `/audit-logs`
@@ -167,12 +200,11 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
         Ok(filter) => (Some(filter), None),
         Err(problem) => (None, Some(problem)),
     };
-    let now = SystemClock.now();
     let (entries, next) = match filter {
         Some(filter) => {
             let found = pages.audit_logs.list(visit.actor(), filter, Order::Descending, &page).await?;
             let next = found.next.map(|key| asked.next(&key.token()));
-            (found.entries.into_iter().map(|entry| Row::new(entry, now)).collect(), next)
+            (rows(&pages, &visit, found.entries).await?, next)
         }
         None => (Vec::new(), None),
     };
@@ -192,6 +224,5 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
 pub(super) async fn of_subject(pages: &Pages, visit: &Visit, subject: Uuid) -> Result<Vec<Row>, Failure> {
     let filter = AuditFilter { subject_ids: vec![subject], ..AuditFilter::default() };
     let found = pages.audit_logs.list(visit.actor(), filter, Order::Descending, &PageRequest::first()).await?;
-    let now = SystemClock.now();
-    Ok(found.entries.into_iter().map(|entry| Row::new(entry, now)).collect())
+    rows(pages, visit, found.entries).await
 }

@@ -1,5 +1,6 @@
 //! The pages, in a real browser and by hand-made requests.
 
+mod audit_logs;
 pub(crate) mod browser;
 mod environments;
 mod hostile;
