@@ -15,7 +15,7 @@ use crate::{
         token::{CreateToken, CredentialKind, Generation, InvalidToken, Presented, SigningKeys},
     },
     embedded::{ClusterConfig, CommandSession, Role as DatabaseRole},
-    store::{Store, StoreConfig, migrate},
+    store::{Store, StoreConfig, build_indexes, migrate},
 };
 
 /// How long a command waits for a server that is just starting, or for another command.
@@ -155,24 +155,29 @@ pub async fn run(data: &DataArgs, command: AdminCommand, out: &mut (impl Write +
     outcome
 }
 
-/// Brings the tables up to date and ends. Writes the names of the migrations that ran.
+/// Brings the tables up to date, builds the indexes that are missing, and ends. Writes the names of the migrations that ran.
 ///
 /// # Errors
 /// [`AppError`]
 pub async fn run_migrations(data: &DataArgs, out: &mut (impl Write + Send)) -> Result<(), AppError> {
-    let names = if let Some(url) = data.owner_url() {
-        migrate(&StoreConfig::parse(url)?).await?
-    } else {
-        let session = CommandSession::begin(&data_directory(data)?, ClusterConfig::default(), PATIENCE).await?;
-        let config = StoreConfig::parse(&session.cluster().connection(DatabaseRole::Owner))?;
-        let outcome = migrate(&config).await;
-        session.end().await?;
-        outcome?
-    };
-    for name in &names {
+    if let Some(url) = data.owner_url() {
+        return bring_up_to_date(&StoreConfig::parse(url)?, out).await;
+    }
+    let session = CommandSession::begin(&data_directory(data)?, ClusterConfig::default(), PATIENCE).await?;
+    let config = StoreConfig::parse(&session.cluster().connection(DatabaseRole::Owner))?;
+    let outcome = bring_up_to_date(&config, out).await;
+    session.end().await?;
+    outcome
+}
+
+async fn bring_up_to_date(owner: &StoreConfig, out: &mut (impl Write + Send)) -> Result<(), AppError> {
+    for name in migrate(owner).await? {
         print(out, &format!("{name}\n"))?;
     }
-    Ok(())
+    // Somebody else may be at it.
+    build_indexes(owner).await.map(drop).map_err(|error| {
+        AppError::Refused(format!("the tables are up to date, but an index is not built: {error}; run this again"))
+    })
 }
 
 async fn act(

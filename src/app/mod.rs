@@ -88,14 +88,21 @@ pub async fn run(
     let database = Database::open(&config.data).await?;
     let listeners = Listeners { address, api: listener, metrics: metrics_listener };
     let outcome = match prepare::prepare(&config, &database).await {
-        Ok(prepared) if rustix::process::geteuid().is_root() => {
-            privileges::serve(config, listeners, &database, prepared, announcement, shutdown).await
-        }
         Ok(prepared) => {
-            let serving = serve(config, listeners, prepared, |link| announce(&with_link(announcement, link)), shutdown);
+            let serving = async {
+                if rustix::process::geteuid().is_root() {
+                    return privileges::serve(config, listeners, &database, prepared, announcement, shutdown).await;
+                }
+                let announce = |link| announce(&with_link(announcement, link));
+                tokio::select! {
+                    outcome = serve(config, listeners, prepared, announce, shutdown) => outcome,
+                    () = database.keep_running() => Ok(()),
+                }
+            };
             tokio::select! {
                 outcome = serving => outcome,
-                () = database.keep_running() => Ok(()),
+                // By the owner of the tables, whom a server that root starts is not.
+                never = prepare::build_indexes(database.owner()) => match never {},
             }
         }
         Err(error) => Err(error),

@@ -1,69 +1,119 @@
-//! Indexes of the audit log's partitions, each built while others read and write: one of the whole log cannot be
+//! Indexes of tables that may be large, which lists need and nothing else does: without one of them a list is slow, and nothing is wrong. So
+//! they are no migrations, which everybody waits for: they are built beside, while others read and write.
+//!
+//! One of a partitioned table cannot be built so: it is made of the whole table only, which takes no time, each partition's is built, and
+//! becomes a part of it. Whatever partition is made afterwards comes with one
 //! (<https://www.postgresql.org/docs/current/ddl-partitioning.html>, 5.12.2.2).
 
-use diesel::{QueryResult, QueryableByName, sql_query, sql_types::Text};
+use diesel::{
+    OptionalExtension, QueryResult, QueryableByName, sql_query,
+    sql_types::{BigInt, Bool, Text},
+};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
+use super::{StoreConfig, StoreError, connect};
+
+/// Names the advisory lock of who builds: "latchidx" in ASCII.
+const LOCK: i64 = 0x6c61_7463_6869_6478;
+
+/// Of tokens that have expired, by when they did, and of those that were revoked: one may have thousands, of which a page shows 25.
+const PLAIN: [(&str, &str); 2] = [
+    (
+        "personal_access_tokens_by_end",
+        "personal_access_tokens (principal_id, expires_at DESC, id DESC) WHERE revoked_at IS NULL",
+    ),
+    (
+        "personal_access_tokens_by_revocation",
+        "personal_access_tokens (principal_id, revoked_at DESC, id DESC) WHERE revoked_at IS NOT NULL",
+    ),
+];
+
+/// Of what was done to one kind of thing, or by one kind of principal, of which there may be nothing among millions of entries.
+const PARTITIONED: [(&str, &str); 2] = [
+    ("audit_logs_of_subject_type", "(organization_id, subject_type, created_at DESC, id DESC)"),
+    ("audit_logs_of_actor_kind", "(organization_id, actor_kind, created_at DESC, id DESC)"),
+];
+
 #[derive(QueryableByName)]
-struct Missing {
-    #[diesel(sql_type = Text)]
-    build: String,
-    #[diesel(sql_type = Text)]
-    attach: String,
-}
-
-/// For every index of the log and every partition that has none like it: how to build that one, and how to make it a part of the former.
-const MISSING: &str = "
-    SELECT format('CREATE INDEX CONCURRENTLY IF NOT EXISTS %I ON %I %s', name, partition, of_what) AS build,
-        format('ALTER INDEX %I ATTACH PARTITION %I', whole, name) AS attach
-    FROM (
-        SELECT replace(index.relname, 'audit_logs', partition.relname) AS name, partition.relname AS partition, index.relname AS whole,
-            substring(pg_get_indexdef(index.oid) FROM ' (USING .*)$') AS of_what
-        FROM pg_index
-        JOIN pg_class index ON index.oid = indexrelid AND index.relkind = 'I'
-        JOIN pg_inherits ON inhparent = indrelid
-        JOIN pg_class partition ON partition.oid = inhrelid
-        WHERE indrelid = 'audit_logs'::regclass AND NOT EXISTS (
-            SELECT FROM pg_index own JOIN pg_inherits part ON part.inhrelid = own.indexrelid
-            WHERE own.indrelid = partition.oid AND part.inhparent = index.oid
-        )
-    ) AS missing
-    ORDER BY whole, partition";
-
-/// Builds what is missing. A log of many millions of entries takes minutes; nobody waits for it but whoever called.
-///
-/// # Errors
-/// What PostgreSQL says. What was built stays; the rest is built the next time.
-pub(super) async fn complete(connection: &mut AsyncPgConnection) -> QueryResult<()> {
-    let missing: Vec<Missing> = sql_query(MISSING).load(connection).await?;
-    if missing.is_empty() {
-        return Ok(());
-    }
-    // One that was broken off bears the name that the next one needs.
-    drop_broken(connection).await?;
-    for Missing { build, attach } in missing {
-        sql_query(build).execute(connection).await?;
-        sql_query(attach).execute(connection).await?;
-    }
-    Ok(())
+struct Held {
+    #[diesel(sql_type = Bool)]
+    held: bool,
 }
 
 #[derive(QueryableByName)]
-struct Broken {
+struct Name {
     #[diesel(sql_type = Text)]
     name: String,
 }
 
-/// Removes indexes that were to be built while others go on, and were broken off: they are good for nothing, and in the way of the next
-/// try.
-pub(super) async fn drop_broken(connection: &mut AsyncPgConnection) -> QueryResult<()> {
+/// Builds what is missing, as the owner of the tables. False if somebody else does it at this moment. With many millions of rows it takes
+/// minutes; it waits for transactions that are longer than that, and nobody waits for it.
+///
+/// # Errors
+/// [`StoreError`]. What was built stays; the rest is built the next time.
+pub async fn build_indexes(config: &StoreConfig) -> Result<bool, StoreError> {
+    let connection = connect::connect(&config.owning()).await;
+    let mut connection = connection.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    // The lock goes with the connection.
+    let query = "SELECT pg_try_advisory_lock($1) AS held";
+    let Held { held } = sql_query(query).bind::<BigInt, _>(LOCK).get_result(&mut connection).await?;
+    if held {
+        for (name, of_what) in PLAIN {
+            build(&mut connection, name, of_what).await?;
+        }
+        for (name, of_what) in PARTITIONED {
+            build_partitioned(&mut connection, name, of_what).await?;
+        }
+    }
+    Ok(held)
+}
+
+/// Whether there is an index of that name, and if so, whether it is good for anything.
+async fn is_valid(connection: &mut AsyncPgConnection, name: &str) -> QueryResult<Option<bool>> {
+    let query = "SELECT indisvalid AS held FROM pg_index WHERE indexrelid = to_regclass(quote_ident($1))";
+    let found: Option<Held> = sql_query(query).bind::<Text, _>(name).get_result(connection).await.optional()?;
+    Ok(found.map(|found| found.held))
+}
+
+/// Builds one that is not there, and anew one that was broken off, which is good for nothing and in the way.
+async fn build(connection: &mut AsyncPgConnection, name: &str, of_what: &str) -> QueryResult<()> {
+    match is_valid(connection, name).await? {
+        Some(true) => return Ok(()),
+        Some(false) => {
+            tracing::warn!(index = name, "an index was broken off, and is built anew");
+            sql_query(format!("DROP INDEX CONCURRENTLY {name}")).execute(connection).await?;
+        }
+        None => {}
+    }
+    sql_query(format!("CREATE INDEX CONCURRENTLY {name} ON {of_what}")).execute(connection).await?;
+    Ok(())
+}
+
+async fn build_partitioned(connection: &mut AsyncPgConnection, name: &str, columns: &str) -> QueryResult<()> {
+    if is_valid(connection, name).await?.is_none() {
+        in_an_instant(connection, &format!("CREATE INDEX {name} ON ONLY audit_logs {columns}")).await?;
+    }
     let query = "
-        SELECT format('%I', relname) AS name FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-        WHERE NOT indisvalid AND relkind = 'i' AND relnamespace = current_schema()::regnamespace";
-    let broken: Vec<Broken> = sql_query(query).load(connection).await?;
-    for Broken { name } in broken {
-        tracing::warn!(index = name, "an index was broken off, and is built anew");
-        sql_query(format!("DROP INDEX CONCURRENTLY {name}")).execute(connection).await?;
+        SELECT relname::text AS name FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+        WHERE inhparent = 'audit_logs'::regclass AND NOT EXISTS (
+            SELECT FROM pg_index own JOIN pg_inherits part ON part.inhrelid = own.indexrelid
+            WHERE own.indrelid = pg_class.oid AND part.inhparent = to_regclass(quote_ident($1))
+        )
+        ORDER BY 1";
+    let without: Vec<Name> = sql_query(query).bind::<Text, _>(name).load(connection).await?;
+    for Name { name: partition } in without {
+        // Partitions are named by our own functions: nothing would need quoting.
+        let own = name.replace("audit_logs", &partition);
+        build(connection, &own, &format!("{partition} {columns}")).await?;
+        in_an_instant(connection, &format!("ALTER INDEX {name} ATTACH PARTITION {own}")).await?;
     }
     Ok(())
+}
+
+/// What takes no time once it has its locks, and whoever writes waits behind it until then: rather later than that.
+async fn in_an_instant(connection: &mut AsyncPgConnection, statement: &str) -> QueryResult<()> {
+    sql_query("SET lock_timeout = '1s'").execute(connection).await?;
+    let done = sql_query(statement).execute(connection).await;
+    sql_query("SET lock_timeout = 0").execute(connection).await?;
+    done.map(drop)
 }

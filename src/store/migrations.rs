@@ -6,7 +6,7 @@ use diesel::{QueryableByName, sql_query, sql_types::Bool};
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{StoreConfig, connect, indexes, self_test};
+use super::{StoreConfig, connect, self_test};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
@@ -39,7 +39,7 @@ pub enum MigrateError {
     /// The URL leads through a pooler, where another connection may have the lock by now.
     #[error("what is announced is not heard through the URL of the owner: that is {pooler}", pooler = connect::POOLER)]
     Pooler,
-    /// A migration failed; those before it stay, it itself is undone, or will be before it is tried again.
+    /// A migration failed; those before it stay, it itself is undone.
     #[error("a migration failed: {0}")]
     Failed(String),
 }
@@ -72,12 +72,6 @@ pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>, MigrateError> 
     }
     lock(&mut connection, config.migration_patience).await?;
     let mut harness = AsyncMigrationHarness::new(connection);
-    let is_behind = harness.has_pending_migration(MIGRATIONS).map_err(|error| failed(config, error.to_string()))?;
-    let mut connection = harness.into_inner();
-    if is_behind {
-        indexes::drop_broken(&mut connection).await.map_err(|error| failed(config, error.to_string()))?;
-    }
-    let mut harness = AsyncMigrationHarness::new(connection);
     let names = harness
         .run_pending_migrations(MIGRATIONS)
         .map(|versions| versions.iter().map(ToString::to_string).collect())
@@ -86,10 +80,6 @@ pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>, MigrateError> 
     let mut connection = harness.into_inner();
     if let Err(error) = sql_query("SELECT audit_logs_prepare_partitions()").execute(&mut connection).await {
         tracing::warn!(%error, "the audit log's next partitions cannot be made right now");
-    }
-    // Nor is this: without them, some lists are slow.
-    if let Err(error) = indexes::complete(&mut connection).await {
-        tracing::warn!(%error, "an index of the audit log cannot be built right now; the next start tries again");
     }
     // The lock goes with the connection.
     Ok(names)

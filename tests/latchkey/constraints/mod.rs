@@ -1,6 +1,7 @@
 //! What PostgreSQL itself holds everybody to: constraints, triggers and rights, and that migrations go up and down.
 
 mod cases;
+mod indexes;
 mod login_cases;
 mod migrations;
 mod privileges;

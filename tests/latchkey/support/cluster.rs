@@ -8,7 +8,7 @@ use std::{
 
 use latchkey::{
     embedded::{Cluster, ClusterConfig, DataDirectory, DataDirectoryLock, Role},
-    store::{StoreConfig, migrate},
+    store::{StoreConfig, build_indexes, migrate},
 };
 use tokio_postgres::NoTls;
 
@@ -83,7 +83,9 @@ async fn start() -> Shared {
     let owner = Role::Owner.name();
     let superuser = connect(&cluster.connection_to(Role::Superuser, "postgres")).await;
     superuser.batch_execute(&format!("CREATE DATABASE {TEMPLATE} OWNER {owner}")).await.unwrap();
-    migrate(&StoreConfig::parse(&cluster.connection_to(Role::Owner, TEMPLATE)).unwrap()).await.unwrap();
+    let template = StoreConfig::parse(&cluster.connection_to(Role::Owner, TEMPLATE)).unwrap();
+    migrate(&template).await.unwrap();
+    assert!(build_indexes(&template).await.unwrap());
     Shared { cluster, _lock: lock }
 }
 

@@ -1,1 +1,0 @@
-DROP INDEX personal_access_tokens_by_revocation;
