@@ -46,6 +46,7 @@ fn read(path: &Path) -> Result<Secret, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let text = private_file::read(file, LIMIT + 1).map_err(|unread| match unread {
         Unread::File(error) => error.to_string(),
+        Unread::Owner(uid) => format!("belongs to another account (user ID {uid}); make it the server's with 'chown'"),
         Unread::Permissions(mode) => {
             format!("may be read or written by others (mode {mode:o}); make it safe with 'chmod 600'")
         }

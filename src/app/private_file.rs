@@ -14,8 +14,10 @@ use zeroize::Zeroizing;
 pub(super) enum Unread {
     /// The system says why.
     File(io::Error),
-    /// Others may read or write it, or own it: its mode.
+    /// Others may read or write it: its mode.
     Permissions(u32),
+    /// It is another account's, by this number.
+    Owner(u32),
 }
 
 impl From<io::Error> for Unread {
@@ -32,7 +34,10 @@ pub(super) fn read(file: File, limit: u64) -> Result<Zeroizing<String>, Unread> 
     let metadata = file.metadata()?;
     let mode = metadata.permissions().mode() & 0o777;
     let owner_is_us = metadata.uid() == geteuid().as_raw() || metadata.uid() == 0;
-    if mode & 0o077 != 0 || !owner_is_us {
+    if !owner_is_us {
+        return Err(Unread::Owner(metadata.uid()));
+    }
+    if mode & 0o077 != 0 {
         return Err(Unread::Permissions(mode));
     }
     let mut text = Zeroizing::new(String::new());

@@ -57,6 +57,14 @@ pub enum SigningKeyError {
         /// Its permissions.
         mode: u32,
     },
+    /// Another account owns it, and may change it.
+    #[error("{path} belongs to another account (user ID {uid}); make it the server's with 'chown'")]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// The account's number.
+        uid: u32,
+    },
     /// What is in it.
     #[error("{0}: {1}")]
     Invalid(PathBuf, InvalidSigningKeys),
@@ -128,6 +136,7 @@ fn open(path: &Path) -> io::Result<File> {
 fn read(path: &Path, file: File) -> Result<Secret, SigningKeyError> {
     let mut text = private_file::read(file, u64::MAX).map_err(|unread| match unread {
         Unread::File(error) => SigningKeyError::File(path.to_owned(), error),
+        Unread::Owner(uid) => SigningKeyError::Owner { path: path.to_owned(), uid },
         Unread::Permissions(mode) => SigningKeyError::Permissions { path: path.to_owned(), mode },
     })?;
     // A mistake in it is told with its place.

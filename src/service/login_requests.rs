@@ -263,7 +263,10 @@ impl LoginRequests {
             Err(TokenCreateError::Limit(limit)) => Ok(Login::Denied(format!(
                 "whoever has said yes has {limit} tokens that are neither revoked nor expired, the most there may be; revoke one first"
             ))),
-            Err(TokenCreateError::NoSuchPrincipal) => Ok(Login::Denied("whoever has said yes is gone".to_owned())),
+            // Everybody may make what they make for themselves.
+            Err(TokenCreateError::NoSuchPrincipal | TokenCreateError::NotForOthers) => {
+                Ok(Login::Denied("whoever has said yes is gone".to_owned()))
+            }
             Err(TokenCreateError::Mint(error)) => Err(error.into()),
         }
     }

@@ -41,7 +41,7 @@ pub use sign_in_links::SignInLinks;
 pub use sign_ins::{ResumeError, SignInOutcome, SignIns};
 pub use signing_keys::{KeyCheckError, check_signing_keys};
 pub use standing::Standing;
-pub use tokens::{CreatedToken, Tokens};
+pub use tokens::{CreatedOnce, CreatedToken, Tokens};
 pub use users::{Identity, Users};
 
 use crate::domain::principal::Actor;

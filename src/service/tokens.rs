@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use time::Duration;
+use uuid::Uuid;
+
 use super::ServiceError;
 use crate::auth::Cache;
 use crate::domain::{
@@ -13,7 +16,6 @@ use crate::domain::{
     token::{CreateToken, SigningKeys, Token, TokenDescription, TokenState},
 };
 use crate::store::{MintError, NewToken, Store, StoreError, TokenCreateError, TokenDelete, TokenScope, TokenUpdate};
-use uuid::Uuid;
 
 /// What whoever is no admin is told who asks for others' tokens.
 const OTHERS_LIST: &str = "only admins may list the tokens of others";
@@ -25,6 +27,15 @@ pub struct CreatedToken {
     pub token: Token,
     /// The text, for its holder.
     pub text: Secret,
+}
+
+/// What came of asking for a token that is made once.
+#[derive(Debug)]
+pub enum CreatedOnce {
+    /// It is made.
+    Now(CreatedToken),
+    /// It was made before, as this one if that is still known; its text was shown then.
+    Before(Option<TokenId>),
 }
 
 /// The use cases of personal access tokens.
@@ -55,13 +66,13 @@ impl Tokens {
         rpc: &'static str,
     ) -> Result<CreatedToken, ServiceError> {
         let principal_id = self.holder(actor, user).await?;
-        self.make(actor, principal_id, asked, None, rpc).await
+        self.make(actor, principal_id, asked, None, rpc).await.map_err(refused)
     }
 
-    /// The same, once: whoever sends it again, with the same key, makes no second one.
+    /// The same, once: whoever sends it again, with the same key, makes no second one, and is told of the first.
     ///
     /// # Errors
-    /// [`ServiceError`]: a precondition for the second one; else as [`create`](Self::create).
+    /// As [`create`](Self::create).
     pub async fn create_once(
         &self,
         actor: &Actor,
@@ -69,9 +80,17 @@ impl Tokens {
         asked: CreateToken,
         idempotency_key: Uuid,
         rpc: &'static str,
-    ) -> Result<CreatedToken, ServiceError> {
+    ) -> Result<CreatedOnce, ServiceError> {
         let principal_id = self.holder(actor, Some(holder)).await?;
-        self.make(actor, principal_id, asked, Some(idempotency_key), rpc).await
+        match self.make(actor, principal_id, asked, Some(idempotency_key), rpc).await {
+            Ok(created) => Ok(CreatedOnce::Now(created)),
+            Err(TokenCreateError::Mint(MintError::Store(StoreError::Constraint(name))))
+                if name == "token_forms_pkey" =>
+            {
+                Ok(CreatedOnce::Before(self.store.token_of_form(actor.principal_id, idempotency_key).await?))
+            }
+            Err(error) => Err(refused(error)),
+        }
     }
 
     async fn make(
@@ -81,7 +100,7 @@ impl Tokens {
         asked: CreateToken,
         idempotency_key: Option<Uuid>,
         rpc: &'static str,
-    ) -> Result<CreatedToken, ServiceError> {
+    ) -> Result<CreatedToken, TokenCreateError> {
         let id = TokenId::generate();
         let new = NewToken {
             id,
@@ -94,8 +113,7 @@ impl Tokens {
             limit: self.limit,
         };
         let event = AuditEvent::of(actor, Action::TokenCreate, rpc, subject(id));
-        let (token, text) =
-            self.store.token_create(&new, &self.keys, &event).await.map_err(|error| self.refused(error))?;
+        let (token, text) = self.store.token_create(&new, &self.keys, &event).await?;
         Ok(CreatedToken { token, text })
     }
 
@@ -152,6 +170,14 @@ impl Tokens {
         Ok(self.store.token_list_of_state(actor.organization_id, holder, state, page).await?)
     }
 
+    /// The active tokens of the actor's own that end within some time, the first to end first; so many at the most.
+    ///
+    /// # Errors
+    /// [`ServiceError`]
+    pub async fn ending(&self, actor: &Actor, within: Duration, most: usize) -> Result<Vec<Token>, ServiceError> {
+        Ok(self.store.token_list_ending(actor.organization_id, actor.principal_id, within, most).await?)
+    }
+
     /// Gives a token of the actor's, or as an admin of the organization's, another description. Without one, and with the one that it
     /// has, nothing changes.
     ///
@@ -205,37 +231,32 @@ impl Tokens {
             Some(user) if user == actor.principal_id => return Ok(user),
             Some(user) => user,
         };
-        let denied = || {
-            ServiceError::Denied(
-                "user_id must be empty or your own ID; an admin may also name a service account of the organization"
-                    .to_owned(),
-            )
-        };
         if !actor.is_admin() {
-            return Err(denied());
+            return Err(not_for_others());
         }
         match self.store.principal_get(actor.organization_id, user).await? {
             Some(principal) if principal.kind == PrincipalKind::ServiceAccount => Ok(user),
-            Some(_) | None => Err(denied()),
+            Some(_) | None => Err(not_for_others()),
         }
     }
+}
 
-    fn refused(&self, error: TokenCreateError) -> ServiceError {
-        match error {
-            TokenCreateError::Limit(limit) => ServiceError::Exhausted(format!(
-                "you have {limit} tokens that are neither revoked nor expired, the most there may be; revoke one first"
-            )),
-            TokenCreateError::Mint(MintError::Store(StoreError::Constraint(name)))
-                if name == "token_forms_pkey" =>
-            {
-                ServiceError::Precondition(
-                    "this form has made its token already, which was shown then and is not shown again; open the form anew for another one".to_owned(),
-                )
-            }
-            TokenCreateError::NoSuchPrincipal => ServiceError::Denied("the account is gone".to_owned()),
-            TokenCreateError::Mint(error) => error.into(),
-        }
+fn refused(error: TokenCreateError) -> ServiceError {
+    match error {
+        TokenCreateError::Limit(limit) => ServiceError::Exhausted(format!(
+            "there are {limit} tokens already that are neither revoked nor expired, the most that one account may have; \
+             revoke one first"
+        )),
+        TokenCreateError::NoSuchPrincipal => ServiceError::Denied("the account is gone".to_owned()),
+        TokenCreateError::NotForOthers => not_for_others(),
+        TokenCreateError::Mint(error) => error.into(),
     }
+}
+
+fn not_for_others() -> ServiceError {
+    ServiceError::Denied(
+        "user_id must be empty or your own ID; an admin may also name a service account of the organization".to_owned(),
+    )
 }
 
 fn scope(actor: &Actor) -> TokenScope {

@@ -56,6 +56,7 @@ table! {
         creator_id -> Uuid,
         idempotency_key -> Uuid,
         created_at -> Timestamptz,
+        token_id -> Nullable<Uuid>,
     }
 }
 

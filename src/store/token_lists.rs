@@ -3,10 +3,10 @@
 use diesel::{
     ExpressionMethods, JoinOnDsl, NullableExpressionMethods, QueryDsl, SelectableHelper,
     dsl::{now, sql},
-    sql_types::{Bool, Timestamptz},
+    sql_types::{Bool, Double, Timestamptz},
 };
 use diesel_async::RunQueryDsl;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     error::not_found,
     keyset::{from_page, key_of, sorting},
     reading,
-    schema::{personal_access_tokens, principals, token_last_used},
+    schema::{personal_access_tokens, principals, token_forms, token_last_used},
     tokens::{JoinedRow, TokenRow, joined, known_tokens, within},
 };
 use crate::domain::{
@@ -35,6 +35,50 @@ impl Store {
         .map(Some)
         .or_else(not_found)?;
         row.map(joined).transpose()
+    }
+
+    /// Which token somebody's form has made. None of one that has made none, or did so long ago.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn token_of_form(
+        &self,
+        creator: PrincipalId,
+        idempotency_key: Uuid,
+    ) -> Result<Option<TokenId>, StoreError> {
+        let found: Option<Option<Uuid>> = reading!(self, |connection| {
+            token_forms::table.find((creator.uuid(), idempotency_key)).select(token_forms::token_id).first(connection)
+        })
+        .map(Some)
+        .or_else(not_found)?;
+        Ok(found.flatten().map(Into::into))
+    }
+
+    /// The active tokens of one principal that end within some time, the first to end first; so many at the most.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn token_list_ending(
+        &self,
+        organization: OrganizationId,
+        principal: PrincipalId,
+        within: Duration,
+        most: usize,
+    ) -> Result<Vec<Token>, StoreError> {
+        let soon =
+            sql::<Timestamptz>("now() + make_interval(secs => ").bind::<Double, _>(within.as_seconds_f64()).sql(")");
+        let rows: Vec<JoinedRow> = reading!(self, |connection| {
+            known_tokens!()
+                .filter(personal_access_tokens::organization_id.eq(organization.uuid()))
+                .filter(personal_access_tokens::principal_id.eq(principal.uuid()))
+                .filter(personal_access_tokens::revoked_at.is_null())
+                .filter(personal_access_tokens::expires_at.gt(now))
+                .filter(personal_access_tokens::expires_at.lt(soon.clone()))
+                .order((personal_access_tokens::expires_at.asc(), personal_access_tokens::id.asc()))
+                .limit(i64::try_from(most).unwrap_or(i64::MAX))
+                .load(connection)
+        })?;
+        rows.into_iter().map(joined).collect()
     }
 
     /// A page of the tokens of some principals of an organization (of all, if none is named): newest first, expired ones included, revoked ones not.

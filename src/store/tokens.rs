@@ -1,9 +1,11 @@
 //! Personal access tokens.
 
+mod creating;
+
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods, OptionalExtension, QueryDsl,
     Queryable, Selectable, SelectableHelper,
-    dsl::{Eq, Or, now, sql},
+    dsl::{Eq, Or, sql},
     sql_types::Timestamptz,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -12,54 +14,19 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    MintError, Store, StoreError, audit, columns,
-    error::TransactionError,
-    mint::{hold_credential, mint},
-    schema::{personal_access_tokens, principals, token_forms, token_last_used},
+    Store, StoreError, audit, columns,
+    schema::{personal_access_tokens, principals, token_last_used},
     writing,
 };
 use crate::domain::{
     audit::AuditEvent,
     ids::{OrganizationId, PrincipalId, TokenId},
-    principal::Credential,
     secret::Secret,
-    token::{CreateToken, CredentialKind, LastUsed, SigningKeys, Token, TokenDescription},
+    token::{LastUsed, SigningKeys, Token, TokenDescription},
 };
 
-/// A token to be made.
-#[derive(Debug, Clone)]
-pub struct NewToken {
-    /// Names it.
-    pub id: TokenId,
-    /// The organization of its principal.
-    pub organization_id: OrganizationId,
-    /// Whose it will be.
-    pub principal_id: PrincipalId,
-    /// Who makes it.
-    pub creator_id: PrincipalId,
-    /// With which credential; none for the operator.
-    pub created_with: Option<Credential>,
-    /// By which its maker knows it again: a second one with this key is not made.
-    pub idempotency_key: Option<Uuid>,
-    /// What is asked for.
-    pub asked: CreateToken,
-    /// Live tokens that its principal may have at the most, this one included.
-    pub limit: u32,
-}
-
-/// Why a token could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenCreateError {
-    /// Its principal has as many live tokens as it may.
-    #[error("as many live tokens as allowed: {0}")]
-    Limit(u32),
-    /// There is no such principal in the organization.
-    #[error("no such principal")]
-    NoSuchPrincipal,
-    /// Making the credential failed.
-    #[error(transparent)]
-    Mint(#[from] MintError),
-}
+pub(super) use creating::create;
+pub use creating::{NewToken, TokenCreateError};
 
 /// What came of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -250,67 +217,6 @@ impl Store {
     }
 }
 
-/// Makes a token, in the transaction of what it is made for.
-pub(super) async fn create(
-    connection: &mut AsyncPgConnection,
-    new: &NewToken,
-    keys: &SigningKeys,
-    event: &AuditEvent,
-) -> Result<(Token, Secret), TokenCreateError> {
-    let kind: Option<String> = principals::table
-        .filter(principals::id.eq(new.principal_id.uuid()))
-        .filter(principals::organization_id.eq(new.organization_id.uuid()))
-        .select(principals::kind)
-        .for_no_key_update()
-        .first(connection)
-        .await
-        .optional()?;
-    let kind = kind.ok_or(TokenCreateError::NoSuchPrincipal)?;
-    let live: i64 = personal_access_tokens::table
-        .filter(personal_access_tokens::principal_id.eq(new.principal_id.uuid()))
-        .filter(personal_access_tokens::revoked_at.is_null())
-        .filter(personal_access_tokens::expires_at.gt(now))
-        .count()
-        .get_result(connection)
-        .await?;
-    if live >= i64::from(new.limit) {
-        return Err(TokenCreateError::Limit(new.limit));
-    }
-    if let Some(credential) = new.created_with {
-        hold_credential(connection, credential).await?;
-    }
-    let (generation, minted) = mint(connection, keys, CredentialKind::PersonalAccessToken, new.id.uuid()).await?;
-    if let Some(key) = new.idempotency_key {
-        diesel::insert_into(token_forms::table)
-            .values((token_forms::creator_id.eq(new.creator_id.uuid()), token_forms::idempotency_key.eq(key)))
-            .execute(connection)
-            .await?;
-    }
-    let row: TokenRow = diesel::insert_into(personal_access_tokens::table)
-        .values((
-            personal_access_tokens::id.eq(new.id.uuid()),
-            personal_access_tokens::organization_id.eq(new.organization_id.uuid()),
-            personal_access_tokens::principal_id.eq(new.principal_id.uuid()),
-            personal_access_tokens::creator_id.eq(new.creator_id.uuid()),
-            personal_access_tokens::created_by_token_id
-                .eq(new.created_with.and_then(Credential::token_id).map(TokenId::uuid)),
-            personal_access_tokens::key_generation.eq(i16::from(generation.number())),
-            personal_access_tokens::digest.eq(minted.digest.as_bytes().as_slice()),
-            personal_access_tokens::description.eq(new.asked.description()),
-            personal_access_tokens::read_only.eq(new.asked.read_only()),
-            personal_access_tokens::expires_at.eq(sql::<Timestamptz>("now() + make_interval(secs => ")
-                .bind::<diesel::sql_types::Double, _>(new.asked.valid_for().as_seconds_f64())
-                .sql(")")),
-        ))
-        .returning(TokenRow::as_returning())
-        .get_result(connection)
-        .await?;
-    audit::insert(connection, event).await?;
-    let creator_kind: String =
-        principals::table.find(new.creator_id.uuid()).select(principals::kind).first(connection).await?;
-    Ok((row.token(&kind, &creator_kind, None)?, minted.text))
-}
-
 /// Revokes a token that is not revoked and says so in the log, in the transaction of what it is revoked for.
 pub(super) async fn revoke(
     connection: &mut AsyncPgConnection,
@@ -331,32 +237,4 @@ pub(super) async fn revoke(
 /// Now, but never before the token was made: a transaction that began earlier has an earlier `now()`.
 pub(super) fn revocation_time() -> diesel::expression::SqlLiteral<diesel::sql_types::Nullable<Timestamptz>> {
     sql("greatest(now(), created_at)")
-}
-
-impl From<diesel::result::Error> for TokenCreateError {
-    fn from(error: diesel::result::Error) -> Self {
-        StoreError::from(error).into()
-    }
-}
-
-impl TransactionError for TokenCreateError {
-    fn is_unavailable(&self) -> bool {
-        match self {
-            Self::Mint(error) => error.is_unavailable(),
-            Self::Limit(_) | Self::NoSuchPrincipal => false,
-        }
-    }
-
-    fn at_commit(self) -> Self {
-        match self {
-            Self::Mint(error) => Self::Mint(error.at_commit()),
-            Self::Limit(_) | Self::NoSuchPrincipal => self,
-        }
-    }
-}
-
-impl From<StoreError> for TokenCreateError {
-    fn from(error: StoreError) -> Self {
-        Self::Mint(error.into())
-    }
 }

@@ -23,7 +23,7 @@ use super::{
 use crate::domain::{
     clock::{Clock, SystemClock, is_expired},
     ids::{PrincipalId, TokenId},
-    page::{Key, PageRequest},
+    page::Key,
     token::{Token, TokenDescription, TokenState},
 };
 
@@ -31,6 +31,8 @@ use crate::domain::{
 const LIST: &str = "/settings/personal-access-tokens";
 /// A token that ends sooner is one to be warned of.
 const SOON: Duration = Duration::days(7);
+/// How many of those are named.
+const ENDING: usize = 5;
 
 /// A token on a page.
 pub(super) struct Row {
@@ -83,15 +85,24 @@ const fn name(state: TokenState) -> &'static str {
     }
 }
 
-/// The newest of the active tokens of somebody whom an admin looks after, and whether there are more.
-pub(super) async fn newest_active(
-    pages: &Pages,
-    visit: &Visit,
-    holder: PrincipalId,
-) -> Result<(Vec<Row>, bool), Failure> {
-    let page = PageRequest::largest();
-    let found = pages.tokens.list_of_state(visit.actor(), holder, TokenState::Active, &page).await?;
-    Ok((found.entries.into_iter().map(Row::new).collect(), found.next.is_some()))
+/// A page of the active tokens of somebody whom an admin looks after.
+pub(super) struct ActiveTokens {
+    pub(super) tokens: Vec<Row>,
+    pub(super) is_first: bool,
+    pub(super) next: Option<String>,
+}
+
+impl ActiveTokens {
+    /// Those of the page that is asked for.
+    pub(super) async fn of(pages: &Pages, visit: &Visit, holder: PrincipalId) -> Result<Self, Failure> {
+        let page = visit.page();
+        let found = pages.tokens.list_of_state(visit.actor(), holder, TokenState::Active, &page).await?;
+        Ok(Self {
+            tokens: found.entries.into_iter().map(Row::new).collect(),
+            is_first: page.after().is_none(),
+            next: found.next.map(|key| key.token()),
+        })
+    }
 }
 
 #[derive(Template)]
@@ -101,8 +112,9 @@ struct List {
     state: TokenState,
     state_name: &'static str,
     tokens: Vec<Row>,
-    /// How many on this page end soon.
-    ending: usize,
+    /// The first of those that end soon, on whatever page they are, and whether there are more.
+    ending: Vec<Row>,
+    more_end: bool,
     is_first: bool,
     next: Option<String>,
 }
@@ -114,6 +126,12 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
     let page = visit.page();
     let found = pages.tokens.list_of_state(visit.actor(), visit.actor().principal_id, state, &page).await?;
     let tokens: Vec<Row> = found.entries.into_iter().map(Row::new).collect();
+    let mut ending = match state {
+        TokenState::Active => pages.tokens.ending(visit.actor(), SOON, ENDING + 1).await?,
+        TokenState::Expired | TokenState::Revoked => Vec::new(),
+    };
+    let more_end = ending.len() > ENDING;
+    ending.truncate(ENDING);
     let notice = match visit.query("notice") {
         "revoked" => Some("The token is revoked. Whoever uses it is refused from now on."),
         _ => None,
@@ -122,7 +140,8 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
         frame: visit.frame(Section::Tokens, "Personal access tokens").with_notice(notice),
         state,
         state_name: name(state),
-        ending: tokens.iter().filter(|token| token.expires_soon).count(),
+        ending: ending.into_iter().map(Row::new).collect(),
+        more_end,
         tokens,
         is_first: page.after().is_none(),
         next: found.next.map(|key| key.token()),

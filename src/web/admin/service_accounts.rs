@@ -16,7 +16,7 @@ use crate::{
         Pages, answer,
         failure::Failure,
         frame::{Frame, Section},
-        tokens::{self, Holder},
+        tokens::{self, ActiveTokens, Holder},
         visit::{Posted, Visit},
     },
 };
@@ -27,19 +27,21 @@ struct List {
     frame: Frame,
     accounts: Vec<Row>,
     name: String,
+    asks: bool,
     problem: Option<String>,
     is_first: bool,
     next: Option<String>,
 }
 
-async fn page(pages: &Pages, visit: &Visit, name: &str, problem: Option<String>) -> Result<List, Failure> {
+async fn page(pages: &Pages, visit: &Visit) -> Result<List, Failure> {
     let page = visit.page();
     let found = pages.service_accounts.list(visit.actor(), &page).await?;
     Ok(List {
         frame: visit.frame(Section::ServiceAccounts, "Service accounts"),
         accounts: found.entries.into_iter().map(Row::new).collect(),
-        name: name.to_owned(),
-        problem,
+        name: String::new(),
+        asks: false,
+        problem: None,
         is_first: page.after().is_none(),
         next: found.next.map(|key| key.token()),
     })
@@ -47,7 +49,7 @@ async fn page(pages: &Pages, visit: &Visit, name: &str, problem: Option<String>)
 
 /// `/admin/service-accounts`
 pub(in crate::web) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Response<Body>, Failure> {
-    answer::ok(&page(&pages, &visit, "", None).await?)
+    answer::ok(&page(&pages, &visit).await?)
 }
 
 /// The same by POST: another one.
@@ -59,7 +61,8 @@ pub(in crate::web) async fn create(
     match pages.service_accounts.create(visit.actor(), name, asks, "admin/service-accounts").await {
         Ok(id) => Ok(answer::see_other(&format!("/admin/service-accounts/{id}"))),
         Err(ServiceError::Invalid { problem, .. }) => {
-            let page = page(&pages, &visit, name, Some(format!("The name {problem}."))).await?;
+            let problem = Some(format!("The name {problem}."));
+            let page = List { name: name.to_owned(), asks, problem, ..page(&pages, &visit).await? };
             answer::page(StatusCode::BAD_REQUEST, Code::InvalidArgument, &page)
         }
         Err(error) => Err(error.into()),
@@ -71,8 +74,7 @@ pub(in crate::web) async fn create(
 struct Show {
     frame: Frame,
     account: Row,
-    tokens: Vec<tokens::Row>,
-    has_more: bool,
+    active: ActiveTokens,
 }
 
 async fn found(pages: &Pages, visit: &Visit, id: &str) -> Result<Row, Failure> {
@@ -87,8 +89,8 @@ pub(in crate::web) async fn show(
     visit: Visit,
 ) -> Result<Response<Body>, Failure> {
     let account = found(&pages, &visit, &id).await?;
-    let (tokens, has_more) = tokens::newest_active(&pages, &visit, account.id).await?;
-    answer::ok(&Show { frame: visit.frame(Section::ServiceAccounts, account.name.clone()), account, tokens, has_more })
+    let active = ActiveTokens::of(&pages, &visit, account.id).await?;
+    answer::ok(&Show { frame: visit.frame(Section::ServiceAccounts, account.name.clone()), account, active })
 }
 
 /// `/admin/service-accounts/{}/tokens/new`

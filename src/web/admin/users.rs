@@ -14,7 +14,7 @@ use crate::{
         Pages, answer,
         failure::Failure,
         frame::{Frame, Section},
-        tokens,
+        tokens::ActiveTokens,
         visit::{Posted, Visit},
     },
 };
@@ -46,8 +46,7 @@ struct Show {
     frame: Frame,
     user: Row,
     is_self: bool,
-    tokens: Vec<tokens::Row>,
-    has_more: bool,
+    active: ActiveTokens,
 }
 
 async fn found(pages: &Pages, visit: &Visit, id: &str) -> Result<Row, Failure> {
@@ -62,7 +61,7 @@ pub(in crate::web) async fn show(
     visit: Visit,
 ) -> Result<Response<Body>, Failure> {
     let user = found(&pages, &visit, &id).await?;
-    let (tokens, has_more) = tokens::newest_active(&pages, &visit, user.id).await?;
+    let active = ActiveTokens::of(&pages, &visit, user.id).await?;
     let notice = match visit.query("notice") {
         "suspended" => Some("The user is suspended: nothing is done in their name from now on."),
         "unsuspended" => Some("The user may act again."),
@@ -72,8 +71,7 @@ pub(in crate::web) async fn show(
         frame: visit.frame(Section::Users, user.name.clone()).with_notice(notice),
         is_self: user.id == visit.actor().principal_id,
         user,
-        tokens,
-        has_more,
+        active,
     })
 }
 

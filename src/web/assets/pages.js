@@ -27,6 +27,15 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
+// A form that is sent once more before the answer to the first has come would lose that answer.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.dataset.sent) event.preventDefault();
+  form.dataset.sent = "true";
+  // Whoever has stopped it may send it again.
+  setTimeout(() => delete form.dataset.sent, 10000);
+});
+
 // A page that has shown a secret is not shown again, neither by a reload nor by the way back.
 if (document.querySelector("[data-secret]")) {
   history.replaceState(null, "", document.querySelector("[data-secret]").dataset.secret);

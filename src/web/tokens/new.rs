@@ -14,10 +14,10 @@ use crate::{
         token::{CreateToken, InvalidToken},
     },
     form::Form,
-    service::CreatedToken,
+    service::{CreatedOnce, CreatedToken, ServiceError},
     web::{
         Pages, answer,
-        failure::Failure,
+        failure::{self, Failure},
         frame::{Frame, Section},
         visit::{Posted, Visit},
     },
@@ -56,7 +56,9 @@ struct New<'a> {
     frame: Frame,
     holder: &'a Holder,
     description: String,
+    /// What is wrong with what was asked for, and whether that is the description.
     problem: Option<String>,
+    is_about_description: bool,
     days: [i64; 3],
     chosen_days: i64,
     is_read_only: bool,
@@ -71,6 +73,7 @@ impl<'a> New<'a> {
             holder,
             description: String::new(),
             problem: None,
+            is_about_description: false,
             days: DAYS,
             chosen_days: DAYS[0],
             is_read_only: false,
@@ -98,6 +101,16 @@ struct Created<'a> {
     text: &'a str,
 }
 
+/// The same form once more: by a second click, or a reload.
+#[derive(Template)]
+#[template(path = "tokens/made.html", config = "src/web/askama.toml")]
+struct Made<'a> {
+    frame: Frame,
+    holder: &'a Holder,
+    /// What it has made, if that is still known.
+    token: Option<Row>,
+}
+
 /// `/settings/personal-access-tokens`, by POST.
 pub(in crate::web) async fn create(
     State(pages): State<Pages>,
@@ -119,25 +132,44 @@ pub(in crate::web) async fn create_for(
     let is_read_only = form.text("access") == "read-only";
     let key: Option<Uuid> = form.text("idempotency_key").parse().ok();
     let asked = CreateToken::new(description, chosen.map(Duration::days), is_read_only);
+    let again = |problem: String, is_about_description: bool| New {
+        description: description.to_owned(),
+        problem: Some(problem),
+        is_about_description,
+        chosen_days: chosen.unwrap_or(DAYS[0]),
+        is_read_only,
+        idempotency_key: key.unwrap_or_else(|| RequestId::generate().uuid()),
+        ..New::empty(visit, holder)
+    };
     let (asked, key) = match (asked, chosen, key) {
         (Ok(asked), Some(_), Some(key)) => (asked, key),
-        (asked, chosen, key) => {
-            let problem = match asked {
-                Err(InvalidToken::Description(problem)) => format!("The description {problem}."),
-                Err(InvalidToken::ValidFor) | Ok(_) => "Choose how long the token is good for.".to_owned(),
-            };
-            let page = New {
-                description: description.to_owned(),
-                problem: Some(problem),
-                chosen_days: chosen.unwrap_or(DAYS[0]),
-                is_read_only,
-                idempotency_key: key.unwrap_or_else(|| RequestId::generate().uuid()),
-                ..New::empty(visit, holder)
+        (asked, ..) => {
+            let page = match asked {
+                Err(InvalidToken::Description(problem)) => again(format!("The description {problem}."), true),
+                Err(InvalidToken::ValidFor) | Ok(_) => {
+                    again("Choose how long the token is good for.".to_owned(), false)
+                }
             };
             return answer::page(StatusCode::BAD_REQUEST, Code::InvalidArgument, &page);
         }
     };
-    let CreatedToken { token, text } = pages.tokens.create_once(visit.actor(), holder.id, asked, key, rpc).await?;
-    let frame = visit.frame(holder.section, "Copy the new token");
-    answer::ok(&Created { frame, holder, token: Row::new(token), text: text.expose() })
+    match pages.tokens.create_once(visit.actor(), holder.id, asked, key, rpc).await {
+        Ok(CreatedOnce::Now(CreatedToken { token, text })) => {
+            let frame = visit.frame(holder.section, "Copy the new token");
+            answer::ok(&Created { frame, holder, token: Row::new(token), text: text.expose() })
+        }
+        Ok(CreatedOnce::Before(token)) => {
+            let token = match token {
+                Some(id) => Some(Row::new(pages.tokens.get_of_any_state(visit.actor(), id).await?)),
+                None => None,
+            };
+            let frame = visit.frame(holder.section, "Made already");
+            answer::page(StatusCode::CONFLICT, Code::FailedPrecondition, &Made { frame, holder, token })
+        }
+        Err(ServiceError::Exhausted(message)) => {
+            let page = again(failure::sentence(&message), false);
+            answer::page(StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted, &page)
+        }
+        Err(error) => Err(error.into()),
+    }
 }

@@ -40,7 +40,10 @@ async fn the_limit_is_exact() {
 
     let refused = create(&mut api).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
-    assert!(refused.message().contains("you have 5 tokens") && refused.message().contains("revoke one"), "{refused}");
+    assert!(
+        refused.message().contains("there are 5 tokens already") && refused.message().contains("revoke one"),
+        "{refused}"
+    );
     assert_eq!(details(&refused).error_info().unwrap().reason, "LIMIT_REACHED");
 
     // Expired ones do not count, nor do revoked ones.

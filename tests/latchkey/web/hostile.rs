@@ -288,6 +288,14 @@ async fn assets_are_those_that_there_are() {
     }
     let style = send(server.address(), "GET", "/assets/style.css", &host, "").await;
     assert_eq!((style.status, style.header("content-type")), (200, "text/css; charset=utf-8".to_owned()));
+    // Of a program that runs beside this one: what it would have there is something else.
+    for path in ["/assets/style.css", "/assets/style.css?v=", "/assets/style.css?v=0011223344556677"] {
+        assert_eq!(send(server.address(), "GET", path, &host, "").await.header("cache-control"), "no-store", "{path}");
+    }
+    let page = send(server.address(), "GET", "/sign-in", &host, "").await.body;
+    let address = page.split("rel=\"stylesheet\" href=\"").nth(1).unwrap().split('"').next().unwrap();
+    let kept = send(server.address(), "GET", address, &host, "").await;
+    assert_eq!((kept.status, kept.header("cache-control")), (200, "public, max-age=31536000, immutable".to_owned()));
     // A line break in an address begins no header.
     let answer = send(server.address(), "GET", "/settings?x=%0d%0aset-cookie:%20evil=1", &host, "").await;
     assert!(answer.header("set-cookie").is_empty() && !answer.header("location").contains('\n'), "{answer:?}");
@@ -322,14 +330,26 @@ async fn whoever_is_no_admin_any_more_leaves_no_way_in() {
     .await;
     server.admin_user(&database, "dev@example.com").await;
     let session = Session::open(&server, &database, "dev@example.com").await;
+    let account = server.admin(&database, &["create-service-account", "--name", "gateway", "--service"]).await.unwrap();
     assert_eq!(session.get("/admin/service-accounts").await.status, 200);
+    let accounts = "SELECT count(*) FROM principals WHERE kind = 'service_account'";
+    let tokens = "SELECT count(*) FROM personal_access_tokens";
+    let before = (database.number(accounts, &[]).await, database.number(tokens, &[]).await);
     let unheard =
         "ALTER TABLE principals DISABLE TRIGGER principals_tell_update; UPDATE principals SET role = 'member'";
     database.owner().await.batch_execute(unheard).await.unwrap();
     assert_eq!(session.get("/admin/service-accounts").await.status, 200, "it has not heard of it");
     assert_eq!(session.post("/admin/service-accounts", &[("name", "mine")]).await.status, 403);
-    let accounts = "SELECT count(*) FROM principals WHERE kind = 'service_account'";
-    assert_eq!(database.number(accounts, &[]).await, 0);
+    let token = [
+        ("description", "mine"),
+        ("days", "90"),
+        ("access", "read-write"),
+        ("idempotency_key", "0198a000-0000-7000-8000-000000000041"),
+    ];
+    let path = format!("/admin/service-accounts/{}/tokens", account.trim());
+    let answer = session.post(&path, &token).await;
+    assert_eq!(answer.status, 403, "{answer:?}");
+    assert_eq!((database.number(accounts, &[]).await, database.number(tokens, &[]).await), before);
 }
 
 /// Whatever is added is in the table, and behind the layer.

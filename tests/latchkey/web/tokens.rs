@@ -1,11 +1,13 @@
 //! Personal access tokens by the page, as the user guide has it.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use latchkey::domain::ids::RequestId;
 
 use super::{requests::Session, signed_in, signed_in_with};
-use crate::support::{TestDatabase, TestServer, keys::token_id};
+use crate::support::{ServerOptions, TestDatabase, TestServer, keys::token_id};
 
 const LIST: &str = "/settings/personal-access-tokens";
 
@@ -62,6 +64,12 @@ async fn a_form_makes_one_token_however_often_it_is_sent() {
     assert_eq!(statuses, [200, 409, 409, 409]);
     let refused = answers.iter().find(|answer| answer.status == 409).unwrap();
     assert!(refused.body.contains("made its token already") && !refused.body.contains("gitpod_pat_"));
+    // Whoever has not seen the answer that showed it can find it, and revoke it.
+    let made = database.owner().await;
+    let made = made.query_one("SELECT id::text FROM personal_access_tokens WHERE description = 'once'", &[]).await;
+    let id: String = made.unwrap().get(0);
+    let revoke = format!("href=\"/settings/personal-access-tokens/{id}/revoke\"");
+    assert!(refused.body.contains(&revoke), "{}", refused.body);
     assert_eq!(
         database
             .number("SELECT count(*) FROM personal_access_tokens WHERE description = 'once' AND read_only", &[])
@@ -114,13 +122,14 @@ async fn ten_thousand_tokens_are_a_page_at_a_time() {
     let like = token_id(&server.user(&database, "dev@example.com").await);
     database.add_tokens(&like, 10_000).await;
     let session = Session::open(&server, &database, "dev@example.com").await;
-    let (mut path, mut seen) = (LIST.to_owned(), std::collections::BTreeSet::new());
+    let (mut path, mut seen) = (LIST.to_owned(), BTreeSet::new());
     loop {
         let page = session.get(&path).await;
         assert_eq!(page.status, 200);
         let link = format!("href=\"{LIST}/");
-        let ids = page.body.split(&link).skip(1).map(|rest| rest[..36].to_owned());
-        let ids: std::collections::BTreeSet<String> = ids.filter(|id| id.len() == 36 && !id.contains('"')).collect();
+        let rows = page.body.split("<tbody>").nth(1).unwrap();
+        let ids = rows.split(&link).skip(1).map(|rest| rest[..36].to_owned());
+        let ids: BTreeSet<String> = ids.filter(|id| id.len() == 36 && !id.contains('"')).collect();
         assert!(ids.len() <= 25, "{}", ids.len());
         let before = seen.len();
         seen.extend(ids.iter().cloned());
@@ -151,4 +160,87 @@ async fn the_way_back_shows_no_token_again() {
         let _ = browser.try_act(json!({ "action": "back" })).await;
         assert!(!browser.html().await.contains(&token), "scripts: {scripts}");
     }
+}
+
+#[tokio::test]
+async fn what_ends_soon_is_pointed_out_on_whatever_page_it_is() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::without_memory(&database).await;
+    let token = token_id(&server.user(&database, "dev@example.com").await);
+    let session = Session::open(&server, &database, "dev@example.com").await;
+    let add = |ends: &str, age: &str, count: usize| {
+        format!(
+            "INSERT INTO personal_access_tokens SELECT (jsonb_populate_record(t, jsonb_build_object('id', gen_random_uuid(),
+                'description', '{ends} ' || n, 'created_at', now() - interval '{age}', 'expires_at', now() + interval '{ends}'))).*
+             FROM personal_access_tokens t, generate_series(1, {count}) AS n WHERE id = '{token}'"
+        )
+    };
+    let owner = database.owner().await;
+    owner.batch_execute(&format!("{}; {}", add("60 days", "1 day", 30), add("8 days", "80 days", 1))).await.unwrap();
+    assert!(!session.get(LIST).await.body.contains("within a week"));
+    owner.batch_execute(&add("6 days", "80 days", 1)).await.unwrap();
+    let page = session.get(LIST).await.body;
+    let warning =
+        |page: &str| page.split("<p class=\"warning\"").nth(1).unwrap().split("</p>").next().unwrap().to_owned();
+    let told = warning(&page);
+    assert!(told.contains("This token ends within a week") && told.contains(">6 days 1</a>"), "{told}");
+    assert!(!told.contains("8 days") && !told.contains("and more"), "{told}");
+    assert_eq!(page.matches("6 days 1").count(), 1, "it is on another page: {page}");
+    owner.batch_execute(&add("2 days", "80 days", 5)).await.unwrap();
+    let told = warning(&session.get(LIST).await.body);
+    assert_eq!(told.matches(">2 days ").count(), 5, "the first to end: {told}");
+    assert!(told.contains("These tokens end") && told.contains("and more"), "{told}");
+    assert!(!session.get(&format!("{LIST}?state=expired")).await.body.contains("within a week"));
+}
+
+#[tokio::test]
+async fn admins_find_every_active_token_of_whom_they_look_after() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::without_memory(&database).await;
+    server.admin_user(&database, "ada@example.com").await;
+    let token = token_id(&server.user(&database, "dev@example.com").await);
+    database.add_tokens(&token, 60).await;
+    let id = "SELECT id::text FROM principals WHERE email = 'dev@example.com'";
+    let id: String = database.owner().await.query_one(id, &[]).await.unwrap().get(0);
+    let session = Session::open(&server, &database, "ada@example.com").await;
+    let (mut found, mut path) = (BTreeSet::new(), format!("/admin/users/{id}"));
+    loop {
+        let page = session.get(&path).await.body;
+        found.extend(page.split("/revoke\"").filter_map(|part| part.rsplit('/').next()).map(str::to_owned));
+        let Some(next) = page.split("rel=\"next\" href=\"").nth(1) else { break };
+        path = format!("/admin/users/{id}{}", next.split('"').next().unwrap());
+    }
+    // What follows the last link is no ID.
+    found.retain(|id| id.parse::<uuid::Uuid>().is_ok());
+    assert_eq!(found.len(), 61);
+    assert!(found.contains(&token));
+}
+
+#[tokio::test]
+async fn a_second_click_sends_nothing_and_no_form_forgets_what_was_in_it() {
+    let database = TestDatabase::create().await;
+    let args = vec!["--tokens-per-user".to_owned(), "2".to_owned()];
+    let server = TestServer::start_with(&database, ServerOptions { args, ..ServerOptions::default() }).await;
+    server.admin_user(&database, "ada@example.com").await;
+    let mut browser = signed_in(&server, &database, "ada@example.com").await;
+    browser.follow("New Token").await;
+    browser.fill("Description", "Clicked twice").await;
+    let twice = "for (let n = 0; n < 2; n += 1) document.querySelector('main form button[type=submit]').click()";
+    browser.act(serde_json::json!({ "action": "evaluate", "script": twice })).await;
+    browser.shows("Copy the new token").await;
+
+    let session = Session::open(&server, &database, "ada@example.com").await;
+    let key = RequestId::generate().to_string();
+    let fields =
+        [("description", "one too many"), ("days", "60"), ("access", "read-only"), ("idempotency_key", key.as_str())];
+    let answer = session.post(LIST, &fields).await;
+    assert_eq!(answer.status, 429, "{answer:?}");
+    for kept in
+        ["value=\"one too many\"", "value=\"60\" checked", "value=\"read-only\" checked", "There are 2 tokens already"]
+    {
+        assert!(answer.body.contains(kept), "{kept}: {}", answer.body);
+    }
+    let answer = session.post("/admin/service-accounts", &[("name", " "), ("asks", "true")]).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.body.contains("name=\"asks\" value=\"true\" checked"), "{}", answer.body);
 }

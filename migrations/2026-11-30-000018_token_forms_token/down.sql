@@ -1,0 +1,1 @@
+ALTER TABLE token_forms DROP COLUMN token_id;
