@@ -225,7 +225,7 @@ pub struct Subject {
 pub enum AuditActor {
     /// A caller.
     Principal(Actor),
-    /// A user who signs in, and has no credential yet.
+    /// A user in whose name somebody is there with no credential: who signs in, or a program that brings a code of theirs.
     SigningIn(PrincipalId, Origin),
     /// Whoever may run `latchkey admin` on the server's machine.
     Operator(Origin),
@@ -257,6 +257,16 @@ impl AuditEvent {
             rpc: Cow::Borrowed(rpc),
             subject,
         }
+    }
+
+    /// The same, claiming no session: none was opened, or whoever was there is in none.
+    #[must_use]
+    pub fn in_no_session(self) -> Self {
+        let actor = match self.actor {
+            AuditActor::Principal(actor) => AuditActor::SigningIn(actor.principal_id, actor.origin),
+            actor @ (AuditActor::SigningIn(..) | AuditActor::Operator(_)) => actor,
+        };
+        Self { actor, ..self }
     }
 }
 

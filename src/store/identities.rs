@@ -13,7 +13,7 @@ use super::{
     sessions, writing,
 };
 use crate::domain::{
-    audit::{Action, AuditActor, AuditEvent, Subject, SubjectType},
+    audit::{Action, AuditEvent, Subject, SubjectType},
     ids::{InvitationId, OrganizationId, PrincipalId, SessionId, SignInAttemptId},
     principal::{Actor, Credential, Origin, PrincipalKind, PrincipalRecord, PrincipalStatus, Role},
     secret::Secret,
@@ -73,7 +73,7 @@ impl SignIn<'_> {
 
     /// That they were not let in.
     fn refused(&self, user: PrincipalId) -> AuditEvent {
-        AuditEvent { actor: AuditActor::SigningIn(user, self.origin.clone()), ..self.event(user, Action::SignIn) }
+        self.event(user, Action::SignIn).in_no_session()
     }
 }
 
@@ -122,7 +122,8 @@ impl Store {
                 Ok(user) => user,
                 Err(refusal) => return Ok(SignInOutcome::Refused(refusal)),
             };
-            let user = follow_groups(connection, asked, user).await?;
+            let change = asked.event(user.id, Action::UserRoleChange);
+            let user = follow_groups(connection, asked, user, &change).await?;
             let actor = asked.actor(user.id, user.role);
             let subject = Subject { subject_type: SubjectType::Session, id: asked.session.uuid() };
             let event = AuditEvent::of(&actor, Action::SessionCreate, asked.rpc, subject);
@@ -199,7 +200,8 @@ async fn enter(
         PrincipalStatus::Suspended => {
             // What they lose they have lost, also once they may act again.
             if matches!(way, Way::Known(_)) {
-                follow_groups(connection, asked, user).await?;
+                let change = asked.event(id, Action::UserRoleChange).in_no_session();
+                follow_groups(connection, asked, user, &change).await?;
             }
             audit::insert_denied(connection, &asked.refused(id), SignInRefusal::Suspended.reason()).await?;
             return Ok(Err(SignInRefusal::Suspended));
@@ -235,6 +237,7 @@ async fn follow_groups(
     connection: &mut AsyncPgConnection,
     asked: &SignIn<'_>,
     user: PrincipalRecord,
+    change: &AuditEvent,
 ) -> Result<PrincipalRecord, StoreError> {
     let Some(is_admin) = asked.provider.says_admin(&asked.claimed.groups) else { return Ok(user) };
     let role = if is_admin { Role::Admin } else { Role::Member };
@@ -245,6 +248,6 @@ async fn follow_groups(
         .set(principals::role.eq(columns::role_text(role)))
         .execute(connection)
         .await?;
-    audit::insert(connection, &asked.event(user.id, Action::UserRoleChange)).await?;
+    audit::insert(connection, change).await?;
     Ok(PrincipalRecord { role, ..user })
 }

@@ -75,6 +75,10 @@ async fn the_role_follows_the_groups_for_every_token_and_session_on_every_server
     assert_eq!(page.status, 403, "{}", page.words());
     let role = world.database.text("SELECT role FROM principals WHERE email = 'ann@acme.example'", &[]).await;
     assert_eq!(role, "member");
+    // In no session, since none was opened; each of the others is one that there is, or was.
+    let sessions = "SELECT string_agg(coalesce((session_id IN (SELECT id FROM sessions))::text, 'none'), ' ' ORDER BY created_at, id)
+                    FROM audit_logs WHERE action = 'user_role_change'";
+    assert_eq!(world.database.text(sessions, &[]).await, "true true true true true none");
 }
 
 #[tokio::test]
