@@ -49,6 +49,17 @@ pub struct Invited {
     pub expires_at: OffsetDateTime,
 }
 
+/// What came of taking one back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// It is good for nothing any more.
+    Withdrawn,
+    /// None is open.
+    NotFound,
+    /// Who does it is no admin any more.
+    ActorNoAdmin,
+}
+
 /// One that is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invitation {
@@ -160,7 +171,7 @@ impl Store {
         })
     }
 
-    /// Takes an open invitation back. False if there is none.
+    /// Takes an open invitation back.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -170,13 +181,13 @@ impl Store {
         provider: &ProviderName,
         email: &str,
         event: &AuditEvent,
-    ) -> Result<bool, StoreError> {
-        writing!(self, async |connection| -> Result<bool, StoreError> {
+    ) -> Result<Withdrawal, StoreError> {
+        writing!(self, async |connection| -> Result<Withdrawal, StoreError> {
             if !is_admin_still(connection, event).await? {
-                return Ok(false);
+                return Ok(Withdrawal::ActorNoAdmin);
             }
             let Some((id, user)) = open_invitation(connection, organization, provider, email).await? else {
-                return Ok(false);
+                return Ok(Withdrawal::NotFound);
             };
             let withdrawn = diesel::update(invitations::table.find(id.uuid()))
                 .filter(invitations::redeemed_at.is_null())
@@ -184,10 +195,11 @@ impl Store {
                 .set(invitations::withdrawn_at.eq(now))
                 .execute(connection)
                 .await?;
-            if withdrawn == 1 {
-                audit::insert(connection, &also(event, Action::InvitationWithdraw, user)).await?;
+            if withdrawn == 0 {
+                return Ok(Withdrawal::NotFound);
             }
-            Ok(withdrawn == 1)
+            audit::insert(connection, &also(event, Action::InvitationWithdraw, user)).await?;
+            Ok(Withdrawal::Withdrawn)
         })
     }
 

@@ -56,7 +56,7 @@ pub use environments::{EnvironmentChange, EnvironmentCreateError, PhaseWrite};
 pub use error::StoreError;
 pub use events::EventNotifications;
 pub use identities::{SignIn, SignInOutcome};
-pub use invitations::{Invitation, Invited, NewInvitation};
+pub use invitations::{Invitation, Invited, NewInvitation, Withdrawal};
 pub use last_used::TokenUse;
 pub use login_requests::{LoginCreateError, LoginDecision, LoginRedemption, NewAuthorization};
 pub use migrations::{MigrateError, migrate};
