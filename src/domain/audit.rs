@@ -64,7 +64,7 @@ pub enum Action {
     LoginApprove,
     /// Somebody has said no to it.
     LoginDeny,
-    /// The program got its token.
+    /// The program got its token; or its code was refused, and came to its end with that or had before.
     LoginRedeem,
     /// Somebody has typed a code that no program shows.
     LoginCodeRefuse,
