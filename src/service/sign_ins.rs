@@ -13,7 +13,7 @@ use crate::domain::{
     sign_in::{Attempt, AttemptError, ClaimedIdentity, Landing, Provider, ProviderName},
     token::{Generation, SigningKeys},
 };
-use crate::store::{KeyState, SignIn, Store};
+use crate::store::{KeyState, SignIn, Store, Unsettled};
 
 pub use crate::store::SignInOutcome;
 
@@ -111,13 +111,20 @@ impl SignIns {
         let session = SessionId::generate();
         let limits = &self.limits;
         let asked = SignIn { attempt: attempt.id, organization, provider, claimed, origin, rpc, session, limits };
-        let outcome = self.store.sign_in(&asked, &self.keys).await?;
-        match &outcome {
+        let outcome = self.store.sign_in(&asked, &self.keys).await;
+        let touched = match &outcome {
+            Ok(SignInOutcome::SignedIn(user, _)) => Some(user.id),
+            Ok(SignInOutcome::Refused { user, .. }) => *user,
+            // If it is not known what came of it, it may have come to pass.
+            Err(Unsettled { touched, .. }) => *touched,
+        };
+        if let Some(user) = touched {
             // Before anybody is told of it: a role may be gone.
-            SignInOutcome::SignedIn(user, _) => self.cache.forget_principal(user.id),
-            SignInOutcome::Refused(refusal) => {
-                tracing::info!(provider = %provider.name, reason = refusal.reason(), "a sign-in was refused");
-            }
+            self.cache.forget_principal(user);
+        }
+        let outcome = outcome.map_err(|unsettled| unsettled.error)?;
+        if let SignInOutcome::Refused { why, .. } = &outcome {
+            tracing::info!(provider = %provider.name, reason = why.reason(), "a sign-in was refused");
         }
         Ok(outcome)
     }

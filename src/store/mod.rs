@@ -54,7 +54,7 @@ pub use audit_retention::AuditDrop;
 pub use connect::{InvalidDatabaseUrl, StoreConfig};
 pub use credential_changes::{Beat, CredentialChange, CredentialNotifications};
 pub use environments::{EnvironmentChange, EnvironmentCreateError, PhaseWrite};
-pub use error::StoreError;
+pub use error::{StoreError, Unsettled};
 pub use events::EventNotifications;
 pub use identities::{SignIn, SignInOutcome};
 pub use invitations::{Invitation, Withdrawal};

@@ -1,5 +1,7 @@
 //! What becomes of a code that a program brings.
 
+use std::sync::OnceLock;
+
 use diesel::{
     ExpressionMethods, OptionalExtension, QueryDsl,
     dsl::{exists, now, sql},
@@ -25,7 +27,7 @@ use crate::{
         token::{Digest, Presented, SigningKeys, Token},
     },
     store::{
-        NewToken, Store, StoreError, TokenCreateError, audit, columns,
+        NewToken, Store, StoreError, TokenCreateError, Unsettled, audit, columns,
         schema::{audit_logs, login_requests, signing_keys},
         tokens, writing,
     },
@@ -106,7 +108,7 @@ impl Store {
     /// ends is logged once, however often the code is brought: in no session, since whoever brings it is in none.
     ///
     /// # Errors
-    /// [`TokenCreateError`]
+    /// [`TokenCreateError`], with the token that it may have revoked all the same. One that it may have made is known to nobody.
     pub async fn login_request_redeem(
         &self,
         presented: &Presented<'_>,
@@ -115,9 +117,10 @@ impl Store {
         limit: u32,
         keys: &SigningKeys,
         rpc: &'static str,
-    ) -> Result<LoginRedemption, TokenCreateError> {
+    ) -> Result<LoginRedemption, Unsettled<TokenCreateError, TokenId>> {
         let id = presented.id();
-        writing!(self, async |connection| -> Result<LoginRedemption, TokenCreateError> {
+        let touched = OnceLock::new();
+        let redeemed = writing!(self, async |connection| -> Result<LoginRedemption, TokenCreateError> {
             let Some(known) = know(connection, id).await? else { return Ok(LoginRedemption::NoSuchCode) };
             if !known.is_brought(presented, proof, keys) {
                 return Ok(LoginRedemption::NoSuchCode);
@@ -142,6 +145,7 @@ impl Store {
                 State::Redeemed => {
                     let token = held.token_id.map(TokenId::from).filter(|_| known.is_redirect);
                     if let Some(token) = token {
+                        touched.get_or_init(|| token);
                         let event = AuditEvent::of(&actor, Action::TokenRevoke, rpc, of_token(token)).in_no_session();
                         tokens::revoke(connection, token, &event).await?;
                     }
@@ -191,7 +195,8 @@ impl Store {
                 .await?;
             audit::insert(connection, &AuditEvent::of(&actor, Action::LoginRedeem, rpc, subject(id))).await?;
             Ok(LoginRedemption::Redeemed(Box::new(token), text))
-        })
+        });
+        redeemed.map_err(|error| Unsettled { error, touched: touched.into_inner() })
     }
 }
 

@@ -105,8 +105,8 @@ pub(in crate::web) async fn callback(
                 leave_former(&pages, &parts, CALLBACK).await;
                 Ok(signed_in(&pages, &session, attempt.landing.as_str()))
             }
-            SignInOutcome::Refused(refusal) => {
-                Err(Failure::not_signed_in(StatusCode::FORBIDDEN, Code::PermissionDenied, refusal.message()))
+            SignInOutcome::Refused { why, .. } => {
+                Err(Failure::not_signed_in(StatusCode::FORBIDDEN, Code::PermissionDenied, why.message()))
             }
         }
     };

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     oauth::asking::Answer,
-    support::{TestDatabase, TestServer, token_text::token_id},
+    support::{ServerOptions, TestDatabase, TestServer, token_text::token_id},
     web::requests::Session,
 };
 
@@ -128,4 +128,30 @@ async fn who_said_yes_and_admins_find_what_became_of_it() {
         let page = Session::open(&server, &database, email).await.get("/audit-logs").await.body;
         assert!(page.contains("brought again") && page.contains("login_redeem"), "{email}: {page}");
     }
+}
+
+/// The connection to PostgreSQL breaks while the token is taken back: it may be revoked.
+#[tokio::test]
+async fn a_token_that_may_be_taken_back_is_remembered_no_more() {
+    let database = TestDatabase::create().await;
+    let args = vec!["--revocation-bound=1h".to_owned()];
+    let server = TestServer::start_with(&database, ServerOptions { args, ..ServerOptions::default() }).await;
+    let person = Person::new(&database, &server, "dev@example.com").await;
+    let code = person.authorize(REDIRECT, CHALLENGE).await;
+    let token = server.api(&token_of(&redeem(&server, &code).await)).await;
+    let other = server.api(&server.token(&database, "dev@example.com", &[]).await).await;
+    for api in [&token, &other] {
+        api.clone().whoami().await.unwrap();
+    }
+    // Of what happens now the server does not hear.
+    let owner = database.superuser().await;
+    let deaf = "ALTER TABLE personal_access_tokens DISABLE TRIGGER personal_access_tokens_tell_update";
+    owner.batch_execute(deaf).await.unwrap();
+    database.gone_at_commit("UPDATE ON personal_access_tokens").await;
+    redeem(&server, &code).await.assert_error(503, "temporarily_unavailable", "did not say whether it was done");
+    let revoke = "DROP TRIGGER gone ON personal_access_tokens; UPDATE personal_access_tokens SET revoked_at = now()";
+    owner.batch_execute(revoke).await.unwrap();
+    other.clone().whoami().await.expect("it is remembered, and the server has heard of nothing");
+    let refused = token.clone().whoami().await.unwrap_err();
+    assert!(refused.message().starts_with("token revoked on "), "{refused}");
 }
