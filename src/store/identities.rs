@@ -11,12 +11,12 @@ use super::{
     error::not_found,
     invitations::{open_invitation, redeem},
     organizations::{PrincipalRow, add_user},
-    schema::{identities, principals, sign_in_attempts},
+    schema::{identities, principals},
     sessions, writing,
 };
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
-    ids::{InvitationId, OrganizationId, PrincipalId, SessionId, SignInAttemptId},
+    ids::{InvitationId, OrganizationId, PrincipalId, SessionId},
     principal::{Actor, Credential, Origin, PrincipalKind, PrincipalRecord, PrincipalStatus, Role},
     secret::Secret,
     session::SessionLimits,
@@ -27,8 +27,6 @@ use crate::domain::{
 /// Somebody whom a provider has recognized, and who wants in.
 #[derive(Debug)]
 pub struct SignIn<'a> {
-    /// The try that comes to its end with this.
-    pub attempt: SignInAttemptId,
     /// Where they want in.
     pub organization: OrganizationId,
     /// The provider.
@@ -120,18 +118,6 @@ impl Store {
             if let Way::Known(user) | Way::Invited(_, user) = way {
                 touched.get_or_init(|| user);
             }
-            let ended = diesel::insert_into(sign_in_attempts::table)
-                .values(sign_in_attempts::id.eq(asked.attempt.uuid()))
-                .on_conflict_do_nothing()
-                .execute(connection)
-                .await?;
-            if ended == 0 {
-                let why = SignInRefusal::AttemptEnded;
-                let Way::Known(user) = way else { return Ok(SignInOutcome::Refused { why, user: None }) };
-                // Somebody has got hold of what brought them in.
-                audit::insert_denied(connection, &asked.refused(user), why.reason()).await?;
-                return Ok(SignInOutcome::Refused { why, user: Some(user) });
-            }
             let user = match enter(connection, asked, way).await? {
                 Ok(user) => user,
                 Err(refused) => return Ok(refused),
@@ -148,19 +134,6 @@ impl Store {
             })
         });
         outcome.map_err(|error| Unsettled { error, touched: touched.into_inner() })
-    }
-
-    /// Removes attempts that ended so long ago that they would be too old by now.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub async fn sign_in_attempts_clear(&self) -> Result<(), StoreError> {
-        writing!(self, async |connection| -> Result<(), StoreError> {
-            diesel::sql_query("DELETE FROM sign_in_attempts WHERE ended_at < now() - interval '1 hour'")
-                .execute(connection)
-                .await?;
-            Ok(())
-        })
     }
 }
 

@@ -34,6 +34,7 @@ mod schema;
 mod self_test;
 mod servers;
 mod sessions;
+mod sign_in_attempts;
 mod sign_in_links;
 mod signing_keys;
 mod suspensions;

@@ -5,6 +5,7 @@ mod chromium;
 mod first_time;
 mod groups;
 mod keys;
+mod once;
 mod outages;
 mod proofs;
 pub(crate) mod provider;
