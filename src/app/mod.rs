@@ -326,6 +326,7 @@ async fn serve(
             keys: Arc::clone(&keys),
             cache: Arc::clone(&cache),
             guesses: Arc::clone(&guesses),
+            recorder: recorder.clone(),
             organization,
             limits: config.limits.sessions,
             clock,

@@ -2,15 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::ServiceError;
-use crate::auth::{Cache, Guesses};
+use super::{QueuedRecorder, ServiceError};
+use crate::auth::{Cache, Guesses, Recorder};
 use crate::domain::{
+    audit::{Action, Observation, Outcome},
     clock::Clock,
     ids::{OrganizationId, SessionId},
     principal::Origin,
     secret::Secret,
     session::SessionLimits,
-    sign_in::{Attempt, AttemptError, ClaimedIdentity, Landing, Provider, ProviderName},
+    sign_in::{Attempt, AttemptError, ClaimedIdentity, Landing, Provider, ProviderName, SignInRefusal},
     token::{Generation, SigningKeys},
 };
 use crate::store::{KeyState, SignIn, Store, StoreError, Unsettled};
@@ -50,6 +51,8 @@ pub struct SignInParts {
     pub cache: Arc<Cache>,
     /// Where made-up codes count like made-up tokens.
     pub guesses: Arc<Guesses>,
+    /// Who counts those who are refused and not known.
+    pub recorder: QueuedRecorder,
     /// Where people want in.
     pub organization: OrganizationId,
     /// How long they stay.
@@ -120,7 +123,7 @@ impl SignIns {
     ///
     /// # Errors
     /// [`ServiceError`]: unavailable when it cannot be told now whether it is the first.
-    pub async fn take_up(&self, attempt: &Attempt, origin: &Origin) -> Result<TakeUp, ServiceError> {
+    pub async fn take_up(&self, attempt: &Attempt, origin: &Origin, rpc: &'static str) -> Result<TakeUp, ServiceError> {
         if let Some(retry_after) = origin.peer.and_then(|peer| self.taken_up.count(peer)) {
             return Ok(TakeUp::TooMany { retry_after });
         }
@@ -133,7 +136,11 @@ impl SignIns {
             | StoreError::Corrupt(_)
             | StoreError::Query(_)) => error.into(),
         })?;
-        Ok(if is_first { TakeUp::First } else { TakeUp::Again })
+        if is_first {
+            return Ok(TakeUp::First);
+        }
+        self.count_refusal(SignInRefusal::AttemptEnded, origin, rpc);
+        Ok(TakeUp::Again)
     }
 
     /// Lets in whom the provider has recognized: opens a session for them, or says why not.
@@ -163,10 +170,30 @@ impl SignIns {
             self.parts.cache.forget_principal(user);
         }
         let outcome = outcome.map_err(|unsettled| unsettled.error)?;
-        if let SignInOutcome::Refused { why, .. } = &outcome {
+        if let SignInOutcome::Refused { why, user } = &outcome {
             tracing::info!(provider = %provider.name, reason = why.reason(), "a sign-in was refused");
+            if user.is_none() {
+                self.count_refusal(*why, origin, rpc);
+            }
         }
         Ok(outcome)
+    }
+
+    /// Whom nobody knows is counted, as all strangers are: one entry a reason, peer and minute, however many come.
+    fn count_refusal(&self, why: SignInRefusal, origin: &Origin, rpc: &'static str) {
+        self.parts.recorder.observe(Observation {
+            organization_id: Some(self.parts.organization),
+            principal: None,
+            token_id: None,
+            session_id: None,
+            action: Action::SignIn,
+            rpc,
+            outcome: Outcome::Denied,
+            reason: why.reason(),
+            peer: origin.peer,
+            user_agent: origin.user_agent.clone(),
+            request_id: origin.request_id,
+        });
     }
 
     async fn is_revoked(&self, generation: Generation) -> Result<bool, ServiceError> {

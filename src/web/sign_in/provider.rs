@@ -84,7 +84,7 @@ pub(in crate::web) async fn callback(
     }
     let peer = origin(&parts);
     // Whatever the provider says to it: what was seen in a log or a history is good for nothing.
-    let taken_up = match pages.sign_ins.take_up(&attempt, &peer).await? {
+    let taken_up = match pages.sign_ins.take_up(&attempt, &peer, CALLBACK).await? {
         TakeUp::First => Ok(()),
         TakeUp::Again => Err(not_let_in(SignInRefusal::AttemptEnded)),
         TakeUp::TooMany { retry_after } => return Err(Failure::too_many_tries(retry_after.as_secs() + 1)),

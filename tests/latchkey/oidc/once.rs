@@ -47,6 +47,7 @@ async fn nobody_goes_through_an_attempt_twice() {
     assert!(page.text.contains("href=\"/sign-in\""), "{}", page.text);
     assert!(thief.cookies().is_empty(), "it is good for nothing any more");
     assert_eq!(world.number_of("sessions").await, 1);
+    assert_eq!(world.refusals("attempt ended", 1).await.len(), 1);
 
     // A provider that takes codes twice changes nothing, on another server as well.
     let world = World::crooked(json!({ "allowed_domains": ["acme.example"] })).await;
@@ -58,6 +59,7 @@ async fn nobody_goes_through_an_attempt_twice() {
         assert_out(&page, &thief, 403, BEFORE);
     }
     assert_eq!((world.number_of("sessions").await, world.number_of("sign_in_attempts").await), (1, 1));
+    world.refusals("attempt ended", 2).await;
 }
 
 #[tokio::test]
@@ -79,12 +81,15 @@ async fn of_two_who_come_back_from_one_attempt_at_once_one_is_let_in() {
 async fn what_a_provider_has_refused_is_not_tried_again() {
     let world = World::crooked(json!({ "allowed_domains": ["acme.example"] })).await;
     let no_grant = json!({ "token": { "error": "invalid_grant", "access_token": Value::Null, "id_token": Value::Null }, "status": 400 });
-    for (wrong, status) in [
+    for (number, (wrong, status)) in [
         (no_grant, 400),
         (json!({ "claims": { "aud": "somebody else" } }), 502),
         (json!({ "behave": { "/token": "huge" } }), 503),
         (json!({ "answer": { "code": Value::Null, "error": "access_denied" } }), 403),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         world.acme.wrong(wrong.clone()).await;
         let (browser, cookies, back) = on_the_way_back(&world).await;
         let page = browser.open(back.as_str()).await;
@@ -98,6 +103,7 @@ async fn what_a_provider_has_refused_is_not_tried_again() {
         let (thief, page) = bring(&world, &world.server, &cookies, &back).await;
         assert_out(&page, &thief, 403, BEFORE);
         assert_eq!(world.acme.tell("asked", Value::Null).await, json!({}), "{wrong}");
+        world.refusals("attempt ended", i64::try_from(number).unwrap() + 1).await;
     }
     assert_eq!(world.number_of("sessions").await, 0);
     // Whoever begins anew gets in.
