@@ -72,8 +72,8 @@ CREATE TRIGGER invitations_keep BEFORE UPDATE ON invitations
     )
     EXECUTE FUNCTION invitations_keep();
 
--- Attempts to sign in that have come to their end: none is gone through twice, on whichever server, though a provider might take a code
--- twice. Only who was recognized adds one, and they are removed when the attempt would be too old anyway.
+-- Attempts to sign in that have come to their end: what is brought back from a provider is good for one try, on whichever server, though
+-- a provider might take a code twice. They are removed when the attempt would be too old anyway.
 CREATE TABLE sign_in_attempts (
     id uuid PRIMARY KEY,
     ended_at timestamptz NOT NULL DEFAULT now()

@@ -19,7 +19,7 @@ use crate::{
     },
     store::{
         AuditDrop, MintError, NewInvitation, NewServiceAccount, NewToken, NewUser, Store, StoreError, TokenCreateError,
-        TokenDelete, TokenScope,
+        TokenDelete, TokenScope, Withdrawal,
     },
 };
 
@@ -94,10 +94,13 @@ impl Operator {
     pub(super) async fn withdraw_invitation(&self, email: &str, provider: &ProviderName) -> Result<(), AppError> {
         let (of, id) = (SubjectType::Organization, self.organization.uuid());
         let event = self.event(Action::InvitationWithdraw, "latchkey admin withdraw-invitation", of, id);
-        if self.store.invitation_withdraw(self.organization, provider, email, &event).await? {
-            return Ok(());
+        match self.store.invitation_withdraw(self.organization, provider, email, &event).await? {
+            Withdrawal::Withdrawn => Ok(()),
+            // The operator may.
+            Withdrawal::NotFound | Withdrawal::ActorNoAdmin => {
+                Err(AppError::Refused(format!("there is no open invitation of {email} at {provider}")))
+            }
         }
-        Err(AppError::Refused(format!("there is no open invitation of {email} at {provider}")))
     }
 
     pub(super) async fn service_account(&self, id: PrincipalId) -> Result<PrincipalRecord, AppError> {

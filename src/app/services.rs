@@ -19,8 +19,8 @@ use crate::{
     oauth::OAuthApi,
     service::{
         AuditLogs, Environments, Events, Introspection, Invitations, LoginRequests, ProxiedRequests, QueuedRecorder,
-        Revocations, Runners, ServiceAccounts, Sessions, SignInLinks, SignIns, Standing, StoredCredentials, Tokens,
-        Users,
+        Revocations, Runners, ServiceAccounts, Sessions, SignInLinks, SignInParts, SignIns, Standing,
+        StoredCredentials, Tokens, Users,
     },
     store::Store,
     web::{self, Pages, oidc::Providers},
@@ -132,14 +132,15 @@ impl Foundation {
     }
 
     fn sign_ins(&self) -> SignIns {
-        SignIns::new(
-            self.store.clone(),
-            Arc::clone(&self.keys),
-            Arc::clone(&self.cache),
-            Arc::clone(&self.guesses),
-            self.organization,
-            self.limits.sessions,
-            Arc::new(SystemClock),
-        )
+        SignIns::new(SignInParts {
+            store: self.store.clone(),
+            keys: Arc::clone(&self.keys),
+            cache: Arc::clone(&self.cache),
+            guesses: Arc::clone(&self.guesses),
+            recorder: self.recorder.clone(),
+            organization: self.organization,
+            limits: self.limits.sessions,
+            clock: Arc::new(SystemClock),
+        })
     }
 }

@@ -66,7 +66,7 @@ pub enum Action {
     LoginApprove,
     /// Somebody has said no to it.
     LoginDeny,
-    /// The program got its token.
+    /// The program got its token; or its code was refused, and came to its end with that or had before.
     LoginRedeem,
     /// Somebody has typed a code that no program shows.
     LoginCodeRefuse,
@@ -227,7 +227,7 @@ pub struct Subject {
 pub enum AuditActor {
     /// A caller.
     Principal(Actor),
-    /// A user who signs in, and has no credential yet.
+    /// A user in whose name somebody is there with no credential: who signs in, or a program that brings a code of theirs.
     SigningIn(PrincipalId, Origin),
     /// Whoever may run `latchkey admin` on the server's machine.
     Operator(Origin),
@@ -259,6 +259,16 @@ impl AuditEvent {
             rpc: Cow::Borrowed(rpc),
             subject,
         }
+    }
+
+    /// The same, claiming no session: none was opened, or whoever was there is in none.
+    #[must_use]
+    pub fn in_no_session(self) -> Self {
+        let actor = match self.actor {
+            AuditActor::Principal(actor) => AuditActor::SigningIn(actor.principal_id, actor.origin),
+            actor @ (AuditActor::SigningIn(..) | AuditActor::Operator(_)) => actor,
+        };
+        Self { actor, ..self }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::domain::{
     principal::Actor,
     sign_in::ProviderName,
 };
-use crate::store::{Invitation, Invited, NewInvitation, Store};
+use crate::store::{Invitation, Invited, NewInvitation, Store, Withdrawal};
 
 /// What whoever is no admin is told.
 const ADMINS: &str = "only admins may invite users";
@@ -47,7 +47,7 @@ impl Invitations {
             admin: false,
         };
         let invited = self.store.invitation_create(&new, &event(actor, Action::InvitationCreate, rpc)).await?;
-        invited.ok_or_else(|| ServiceError::Denied("you are no admin any more".to_owned()))
+        invited.ok_or_else(no_admin)
     }
 
     /// Takes an open invitation back.
@@ -63,8 +63,11 @@ impl Invitations {
     ) -> Result<(), ServiceError> {
         only_admins(actor, ADMINS)?;
         let event = event(actor, Action::InvitationWithdraw, rpc);
-        let withdrawn = self.store.invitation_withdraw(actor.organization_id, provider, email, &event).await?;
-        if withdrawn { Ok(()) } else { Err(ServiceError::not_found("open invitation", email)) }
+        match self.store.invitation_withdraw(actor.organization_id, provider, email, &event).await? {
+            Withdrawal::Withdrawn => Ok(()),
+            Withdrawal::NotFound => Err(ServiceError::not_found("open invitation", email)),
+            Withdrawal::ActorNoAdmin => Err(no_admin()),
+        }
     }
 
     /// Those that are open, newest first.
@@ -75,6 +78,11 @@ impl Invitations {
         only_admins(actor, ADMINS)?;
         Ok(self.store.invitation_list(actor.organization_id).await?)
     }
+}
+
+/// The call was let in just before.
+fn no_admin() -> ServiceError {
+    ServiceError::Denied("you are no admin any more".to_owned())
 }
 
 /// Its subject is replaced by whom each thing is done to.

@@ -20,7 +20,7 @@ use crate::domain::{
     token::{CredentialKind, Presented, SigningKeys, TagError, UserCode},
 };
 use crate::store::{
-    LoginCreateError, LoginDecision, LoginRedemption, MintError, NewAuthorization, Store, TokenCreateError,
+    LoginCreateError, LoginDecision, LoginRedemption, MintError, NewAuthorization, Store, TokenCreateError, Unsettled,
 };
 
 /// How often codes are drawn anew that another request has by chance.
@@ -244,7 +244,11 @@ impl LoginRequests {
         }
         let redeemed =
             self.store.login_request_redeem(&presented, proof, origin, self.tokens_per_user, &self.keys, rpc).await;
-        match redeemed {
+        if let Err(Unsettled { touched: Some(token), .. }) = &redeemed {
+            // If it is not known what came of it, it may have come to pass.
+            self.cache.forget_token(token.uuid());
+        }
+        match redeemed.map_err(|unsettled| unsettled.error) {
             Ok(LoginRedemption::Redeemed(token, text)) => Ok(Login::Done(CreatedToken { token: *token, text })),
             Ok(LoginRedemption::Pending) => Ok(Login::Pending),
             Ok(LoginRedemption::TooSoon) => Ok(Login::TooSoon),

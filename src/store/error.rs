@@ -140,6 +140,23 @@ impl TransactionError for StoreError {
     }
 }
 
+/// An error of an operation that may have come to pass all the same, with what it has touched of what verification reads: whoever
+/// remembers that has to forget it.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Unsettled<E, I> {
+    /// What went wrong.
+    pub error: E,
+    /// What it has touched, if it came as far.
+    pub touched: Option<I>,
+}
+
+impl<E: From<StoreError>, I> From<StoreError> for Unsettled<E, I> {
+    fn from(error: StoreError) -> Self {
+        Self { error: error.into(), touched: None }
+    }
+}
+
 /// Turns 'no row' into none; diesel's own way needs diesel's error.
 pub(super) fn not_found<T>(error: StoreError) -> Result<Option<T>, StoreError> {
     if matches!(error, StoreError::NoRow) { Ok(None) } else { Err(error) }

@@ -1,20 +1,22 @@
 //! By what providers know people, and letting in whom one has recognized.
 
+use std::sync::OnceLock;
+
 use diesel::{ExpressionMethods, QueryDsl, SelectableHelper, sql_types::Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use super::{
-    MintError, NewUser, Store, StoreError, audit, columns,
+    MintError, NewUser, Store, StoreError, Unsettled, audit, columns,
     error::not_found,
     invitations::{open_invitation, redeem},
     organizations::{PrincipalRow, add_user},
-    schema::{identities, principals, sign_in_attempts},
+    schema::{identities, principals},
     sessions, writing,
 };
 use crate::domain::{
-    audit::{Action, AuditActor, AuditEvent, Subject, SubjectType},
-    ids::{InvitationId, OrganizationId, PrincipalId, SessionId, SignInAttemptId},
+    audit::{Action, AuditEvent, Subject, SubjectType},
+    ids::{InvitationId, OrganizationId, PrincipalId, SessionId},
     principal::{Actor, Credential, Origin, PrincipalKind, PrincipalRecord, PrincipalStatus, Role},
     secret::Secret,
     session::SessionLimits,
@@ -25,8 +27,6 @@ use crate::domain::{
 /// Somebody whom a provider has recognized, and who wants in.
 #[derive(Debug)]
 pub struct SignIn<'a> {
-    /// The try that comes to its end with this.
-    pub attempt: SignInAttemptId,
     /// Where they want in.
     pub organization: OrganizationId,
     /// The provider.
@@ -49,7 +49,12 @@ pub enum SignInOutcome {
     /// They are this user, in a session of whose cookie this is the text.
     SignedIn(PrincipalRecord, Secret),
     /// They are not let in.
-    Refused(SignInRefusal),
+    Refused {
+        /// Why.
+        why: SignInRefusal,
+        /// Who they are, if that is known: the log has it then.
+        user: Option<PrincipalId>,
+    },
 }
 
 impl SignIn<'_> {
@@ -73,7 +78,7 @@ impl SignIn<'_> {
 
     /// That they were not let in.
     fn refused(&self, user: PrincipalId) -> AuditEvent {
-        AuditEvent { actor: AuditActor::SigningIn(user, self.origin.clone()), ..self.event(user, Action::SignIn) }
+        self.event(user, Action::SignIn).in_no_session()
     }
 }
 
@@ -89,12 +94,17 @@ enum Way {
 
 impl Store {
     /// Lets in whom a provider has recognized, as whom they were before, as whom they were invited, or as somebody new; makes them what
-    /// their groups say; opens a session; and logs each of it. All of it, or nothing.
+    /// their groups say; opens a session; and logs each of it. All of it, or nothing. That somebody is refused who is known is logged.
     ///
     /// # Errors
-    /// [`MintError`]
-    pub async fn sign_in(&self, asked: &SignIn<'_>, keys: &SigningKeys) -> Result<SignInOutcome, MintError> {
-        writing!(self, async |connection| -> Result<SignInOutcome, MintError> {
+    /// [`MintError`], with whom it may have changed all the same.
+    pub async fn sign_in(
+        &self,
+        asked: &SignIn<'_>,
+        keys: &SigningKeys,
+    ) -> Result<SignInOutcome, Unsettled<MintError, PrincipalId>> {
+        let touched = OnceLock::new();
+        let outcome = writing!(self, async |connection| -> Result<SignInOutcome, MintError> {
             // Of several who come with one identity at once, the first one is let in, and the others find out as whom.
             let identity = format!("{} {}", asked.claimed.subject, asked.claimed.issuer);
             diesel::sql_query("SELECT pg_advisory_xact_lock(hashtextextended('latchkey identity ' || $1, 0))")
@@ -103,48 +113,27 @@ impl Store {
                 .await?;
             let way = match way(connection, asked).await? {
                 Ok(way) => way,
-                Err(refusal) => return Ok(SignInOutcome::Refused(refusal)),
+                Err(why) => return Ok(SignInOutcome::Refused { why, user: None }),
             };
-            let ended = diesel::insert_into(sign_in_attempts::table)
-                .values(sign_in_attempts::id.eq(asked.attempt.uuid()))
-                .on_conflict_do_nothing()
-                .execute(connection)
-                .await?;
-            if ended == 0 {
-                let refusal = SignInRefusal::AttemptEnded;
-                // Somebody has got hold of what brought them in.
-                if let Way::Known(user) = way {
-                    audit::insert_denied(connection, &asked.refused(user), refusal.reason()).await?;
-                }
-                return Ok(SignInOutcome::Refused(refusal));
+            if let Way::Known(user) | Way::Invited(_, user) = way {
+                touched.get_or_init(|| user);
             }
             let user = match enter(connection, asked, way).await? {
                 Ok(user) => user,
-                Err(refusal) => return Ok(SignInOutcome::Refused(refusal)),
+                Err(refused) => return Ok(refused),
             };
-            let user = follow_groups(connection, asked, user).await?;
+            let change = asked.event(user.id, Action::UserRoleChange);
+            let user = follow_groups(connection, asked, user, &change).await?;
             let actor = asked.actor(user.id, user.role);
             let subject = Subject { subject_type: SubjectType::Session, id: asked.session.uuid() };
             let event = AuditEvent::of(&actor, Action::SessionCreate, asked.rpc, subject);
             let by = asked.provider.name.as_str();
             Ok(match sessions::open(connection, &actor, by, asked.limits, keys, &event).await? {
                 Some(session) => SignInOutcome::SignedIn(user, session),
-                None => SignInOutcome::Refused(SignInRefusal::Suspended),
+                None => SignInOutcome::Refused { why: SignInRefusal::Suspended, user: Some(user.id) },
             })
-        })
-    }
-
-    /// Removes attempts that ended so long ago that they would be too old by now.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub async fn sign_in_attempts_clear(&self) -> Result<(), StoreError> {
-        writing!(self, async |connection| -> Result<(), StoreError> {
-            diesel::sql_query("DELETE FROM sign_in_attempts WHERE ended_at < now() - interval '1 hour'")
-                .execute(connection)
-                .await?;
-            Ok(())
-        })
+        });
+        outcome.map_err(|error| Unsettled { error, touched: touched.into_inner() })
     }
 }
 
@@ -173,7 +162,8 @@ async fn enter(
     connection: &mut AsyncPgConnection,
     asked: &SignIn<'_>,
     way: Way,
-) -> Result<Result<PrincipalRecord, SignInRefusal>, StoreError> {
+) -> Result<Result<PrincipalRecord, SignInOutcome>, StoreError> {
+    let nobody = |why| Ok(Err(SignInOutcome::Refused { why, user: None }));
     let id = match &way {
         Way::Known(user) | Way::Invited(_, user) => *user,
         Way::New(email) => {
@@ -182,7 +172,7 @@ async fn enter(
             let organization_id = asked.organization;
             let user = NewUser { id, organization_id, email: email.clone(), name, role: Role::Member };
             if !add_user(connection, &user, &asked.event(id, Action::UserCreate)).await? {
-                return Ok(Err(SignInRefusal::EmailTaken));
+                return nobody(SignInRefusal::EmailTaken);
             }
             id
         }
@@ -199,16 +189,18 @@ async fn enter(
         PrincipalStatus::Suspended => {
             // What they lose they have lost, also once they may act again.
             if matches!(way, Way::Known(_)) {
-                follow_groups(connection, asked, user).await?;
+                let change = asked.event(id, Action::UserRoleChange).in_no_session();
+                follow_groups(connection, asked, user, &change).await?;
             }
-            audit::insert_denied(connection, &asked.refused(id), SignInRefusal::Suspended.reason()).await?;
-            return Ok(Err(SignInRefusal::Suspended));
+            let why = SignInRefusal::Suspended;
+            audit::insert_denied(connection, &asked.refused(id), why.reason()).await?;
+            return Ok(Err(SignInOutcome::Refused { why, user: Some(id) }));
         }
     }
     if let Way::Invited(invitation, _) = way {
         // Somebody else, with another identity and the same address, may have been faster.
         if !redeem(connection, invitation).await? {
-            return Ok(Err(SignInRefusal::NotInvited));
+            return nobody(SignInRefusal::NotInvited);
         }
         audit::insert(connection, &asked.event(id, Action::InvitationRedeem)).await?;
     }
@@ -235,6 +227,7 @@ async fn follow_groups(
     connection: &mut AsyncPgConnection,
     asked: &SignIn<'_>,
     user: PrincipalRecord,
+    change: &AuditEvent,
 ) -> Result<PrincipalRecord, StoreError> {
     let Some(is_admin) = asked.provider.says_admin(&asked.claimed.groups) else { return Ok(user) };
     let role = if is_admin { Role::Admin } else { Role::Member };
@@ -245,6 +238,6 @@ async fn follow_groups(
         .set(principals::role.eq(columns::role_text(role)))
         .execute(connection)
         .await?;
-    audit::insert(connection, &asked.event(user.id, Action::UserRoleChange)).await?;
+    audit::insert(connection, change).await?;
     Ok(PrincipalRecord { role, ..user })
 }

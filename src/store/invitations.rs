@@ -1,52 +1,31 @@
 //! Invitations: who may sign in as whom, for the first time.
 
 use diesel::{
-    ExpressionMethods, OptionalExtension, QueryDsl, QueryableByName, SelectableHelper,
-    dsl::{now, sql},
+    ExpressionMethods, OptionalExtension, QueryDsl, QueryableByName,
+    dsl::now,
     sql_query,
-    sql_types::{Bool, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{Text, Uuid as SqlUuid},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{
-    NewUser, Store, StoreError, audit, columns,
-    organizations::{PrincipalRow, add_user},
-    reading,
-    schema::{invitations, principals},
-    suspensions::is_admin_still,
-    writing,
-};
+use super::{Store, StoreError, audit, reading, schema::invitations, suspensions::is_admin_still, writing};
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     ids::{InvitationId, OrganizationId, PrincipalId},
-    principal::Role,
     sign_in::ProviderName,
 };
 
-/// An invitation to be made.
-#[derive(Debug, Clone)]
-pub struct NewInvitation {
-    /// The organization it is to.
-    pub organization_id: OrganizationId,
-    /// By which provider.
-    pub provider: ProviderName,
-    /// The address that the provider has to vouch for.
-    pub email: String,
-    /// What a new user is called.
-    pub name: String,
-    /// Whether the user is to be an admin. One who is stays so.
-    pub admin: bool,
-}
-
-/// What was made.
+/// What came of taking one back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Invited {
-    /// Whom it is for.
-    pub user: PrincipalId,
-    /// Until when it is good.
-    pub expires_at: OffsetDateTime,
+pub enum Withdrawal {
+    /// It is good for nothing any more.
+    Withdrawn,
+    /// None is open.
+    NotFound,
+    /// Who does it is no admin any more.
+    ActorNoAdmin,
 }
 
 /// One that is open.
@@ -108,59 +87,12 @@ pub(super) async fn redeem(connection: &mut AsyncPgConnection, id: InvitationId)
 }
 
 /// The same event about something else that is done with it.
-fn also(event: &AuditEvent, action: Action, user: PrincipalId) -> AuditEvent {
+pub(super) fn also(event: &AuditEvent, action: Action, user: PrincipalId) -> AuditEvent {
     AuditEvent { action, subject: Subject { subject_type: SubjectType::User, id: user.uuid() }, ..event.clone() }
 }
 
 impl Store {
-    /// Invites whoever has an address at a provider to be the user with that address, who is added if there is none. It takes the place
-    /// of one that is open. Whose event it is, and by which page or command, is taken from `event`; each thing done is logged by itself. None if
-    /// who does it is no admin any more.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub async fn invitation_create(
-        &self,
-        new: &NewInvitation,
-        event: &AuditEvent,
-    ) -> Result<Option<Invited>, StoreError> {
-        writing!(self, async |connection| -> Result<Option<Invited>, StoreError> {
-            if !is_admin_still(connection, event).await? {
-                return Ok(None);
-            }
-            let user = invited_user(connection, new, event).await?;
-            let open: Vec<Uuid> = diesel::update(invitations::table)
-                .filter(invitations::organization_id.eq(new.organization_id.uuid()))
-                .filter(invitations::provider.eq(new.provider.as_str()))
-                .filter(sql::<Bool>("lower(email) = lower(").bind::<Text, _>(&new.email).sql(")"))
-                .filter(invitations::redeemed_at.is_null())
-                .filter(invitations::withdrawn_at.is_null())
-                .set(invitations::withdrawn_at.eq(now))
-                .returning(invitations::principal_id)
-                .get_results(connection)
-                .await?;
-            for user in open {
-                audit::insert(connection, &also(event, Action::InvitationWithdraw, user.into())).await?;
-            }
-            let expires_at = diesel::insert_into(invitations::table)
-                .values((
-                    invitations::id.eq(InvitationId::generate().uuid()),
-                    invitations::organization_id.eq(new.organization_id.uuid()),
-                    invitations::principal_id.eq(user.uuid()),
-                    invitations::provider.eq(new.provider.as_str()),
-                    invitations::email.eq(&new.email),
-                    // As long as the constraint allows.
-                    invitations::expires_at.eq(sql::<Timestamptz>("now() + interval '168 hours'")),
-                ))
-                .returning(invitations::expires_at)
-                .get_result(connection)
-                .await?;
-            audit::insert(connection, &also(event, Action::InvitationCreate, user)).await?;
-            Ok(Some(Invited { user, expires_at }))
-        })
-    }
-
-    /// Takes an open invitation back. False if there is none.
+    /// Takes an open invitation back.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -170,13 +102,13 @@ impl Store {
         provider: &ProviderName,
         email: &str,
         event: &AuditEvent,
-    ) -> Result<bool, StoreError> {
-        writing!(self, async |connection| -> Result<bool, StoreError> {
+    ) -> Result<Withdrawal, StoreError> {
+        writing!(self, async |connection| -> Result<Withdrawal, StoreError> {
             if !is_admin_still(connection, event).await? {
-                return Ok(false);
+                return Ok(Withdrawal::ActorNoAdmin);
             }
             let Some((id, user)) = open_invitation(connection, organization, provider, email).await? else {
-                return Ok(false);
+                return Ok(Withdrawal::NotFound);
             };
             let withdrawn = diesel::update(invitations::table.find(id.uuid()))
                 .filter(invitations::redeemed_at.is_null())
@@ -184,10 +116,11 @@ impl Store {
                 .set(invitations::withdrawn_at.eq(now))
                 .execute(connection)
                 .await?;
-            if withdrawn == 1 {
-                audit::insert(connection, &also(event, Action::InvitationWithdraw, user)).await?;
+            if withdrawn == 0 {
+                return Ok(Withdrawal::NotFound);
             }
-            Ok(withdrawn == 1)
+            audit::insert(connection, &also(event, Action::InvitationWithdraw, user)).await?;
+            Ok(Withdrawal::Withdrawn)
         })
     }
 
@@ -224,35 +157,4 @@ impl Store {
         };
         Ok(rows.into_iter().map(invitation).collect())
     }
-}
-
-/// The user with the address, held until the transaction ends; a new one if there is none; an admin if one is asked for.
-async fn invited_user(
-    connection: &mut AsyncPgConnection,
-    new: &NewInvitation,
-    event: &AuditEvent,
-) -> Result<PrincipalId, StoreError> {
-    let id = PrincipalId::generate();
-    let role = if new.admin { Role::Admin } else { Role::Member };
-    let (email, name) = (new.email.clone(), new.name.clone());
-    let user = NewUser { id, organization_id: new.organization_id, email, name, role };
-    if add_user(connection, &user, &also(event, Action::UserCreate, id)).await? {
-        return Ok(id);
-    }
-    let known: PrincipalRow = principals::table
-        .filter(principals::organization_id.eq(new.organization_id.uuid()))
-        .filter(sql::<Bool>("lower(email) = lower(").bind::<Text, _>(&new.email).sql(")"))
-        .select(PrincipalRow::as_select())
-        .for_no_key_update()
-        .first(connection)
-        .await?;
-    let known = known.record()?;
-    if new.admin && known.role != Role::Admin {
-        diesel::update(principals::table.find(known.id.uuid()))
-            .set(principals::role.eq(columns::role_text(Role::Admin)))
-            .execute(connection)
-            .await?;
-        audit::insert(connection, &also(event, Action::UserRoleChange, known.id)).await?;
-    }
-    Ok(known.id)
 }

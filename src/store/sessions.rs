@@ -20,11 +20,12 @@ use super::{
     writing,
 };
 use crate::domain::{
-    audit::AuditEvent,
+    audit::{Action, AuditEvent, Subject, SubjectType},
     ids::{PrincipalId, SessionId},
-    principal::{Actor, Origin},
+    principal::{Actor, Origin, PrincipalStatus},
     secret::Secret,
     session::{Session, SessionLimits},
+    sign_in::SignInRefusal,
     token::{CredentialKind, SigningKeys},
 };
 
@@ -72,7 +73,7 @@ impl SessionRow {
 }
 
 /// Opens a session in a transaction that has found who signs in: the actor's credential is the session that it makes. What its cookie
-/// holds is kept nowhere. None if the person is suspended, or not there.
+/// holds is kept nowhere. None if the person is not there, or is suspended, which is logged.
 pub(super) async fn open(
     connection: &mut AsyncPgConnection,
     actor: &Actor,
@@ -91,8 +92,15 @@ pub(super) async fn open(
         .first(connection)
         .await
         .optional()?;
-    if status.as_deref() != Some("active") {
-        return Ok(None);
+    match status.as_deref().map(columns::status).transpose()? {
+        Some(PrincipalStatus::Active) => {}
+        Some(PrincipalStatus::Suspended) => {
+            let subject = Subject { subject_type: SubjectType::User, id: actor.principal_id.uuid() };
+            let refused = AuditEvent { action: Action::SignIn, subject, ..event.clone() }.in_no_session();
+            audit::insert_denied(connection, &refused, SignInRefusal::Suspended.reason()).await?;
+            return Ok(None);
+        }
+        None => return Ok(None),
     }
     let (generation, minted) = mint(connection, keys, CredentialKind::Session, id).await?;
     let later = |by: Duration| {

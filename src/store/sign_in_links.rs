@@ -120,7 +120,7 @@ impl Store {
     }
 
     /// Uses a link up and opens a session for whom it signs in: once, whoever else comes with it at the same moment. None if it has
-    /// been used meanwhile, or is over, or the person may not act.
+    /// been used meanwhile, or is over, or the person may not act, which is logged.
     ///
     /// # Errors
     /// [`MintError`]

@@ -3,7 +3,7 @@
 //! Nothing of it is kept on a server, where strangers could fill something up: the browser keeps it in a cookie, whose text one of our
 //! servers has written, as its tag proves. What goes to the provider (`state`, `nonce`, and the verifier of PKCE) is not in it but made of
 //! the whole text with a key of its own each: whoever reads one of them, in a log or a URL, knows none of the others, and whoever changes
-//! the text changes all of them. That an attempt ends at the first success is kept by PostgreSQL.
+//! the text changes all of them. That an attempt ends with the first answer to it is kept by PostgreSQL.
 
 use std::time::Duration;
 

@@ -1,6 +1,12 @@
 //! What becomes of a code that a program brings.
 
-use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, dsl::now};
+use std::sync::OnceLock;
+
+use diesel::{
+    ExpressionMethods, OptionalExtension, QueryDsl,
+    dsl::{exists, now, sql},
+    sql_types::Timestamptz,
+};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -12,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{
-        audit::{Action, AuditEvent, Subject, SubjectType},
+        audit::{Action, AuditEvent, Outcome, Subject, SubjectType},
         clock::is_expired,
         ids::{OrganizationId, PrincipalId, SessionId, TokenId},
         login::{CodeChallenge, LoginProof, POLL_INTERVAL},
@@ -21,8 +27,8 @@ use crate::{
         token::{Digest, Presented, SigningKeys, Token},
     },
     store::{
-        NewToken, Store, StoreError, TokenCreateError, audit, columns,
-        schema::{login_requests, signing_keys},
+        NewToken, Store, StoreError, TokenCreateError, Unsettled, audit, columns,
+        schema::{audit_logs, login_requests, signing_keys},
         tokens, writing,
     },
 };
@@ -98,10 +104,11 @@ impl Known {
 
 impl Store {
     /// Makes the token that somebody has said yes to, once, whoever else brings the code at the same moment. A code of a browser's that
-    /// is brought again takes the token back (RFC 6749, section 4.1.2), and one that is brought without its proof is used up.
+    /// is brought again takes the token back (RFC 6749, section 4.1.2), and one that is brought without its proof is used up. Each of these
+    /// ends is logged once, however often the code is brought: in no session, since whoever brings it is in none.
     ///
     /// # Errors
-    /// [`TokenCreateError`]
+    /// [`TokenCreateError`], with the token that it may have revoked all the same. One that it may have made is known to nobody.
     pub async fn login_request_redeem(
         &self,
         presented: &Presented<'_>,
@@ -110,9 +117,10 @@ impl Store {
         limit: u32,
         keys: &SigningKeys,
         rpc: &'static str,
-    ) -> Result<LoginRedemption, TokenCreateError> {
+    ) -> Result<LoginRedemption, Unsettled<TokenCreateError, TokenId>> {
         let id = presented.id();
-        writing!(self, async |connection| -> Result<LoginRedemption, TokenCreateError> {
+        let touched = OnceLock::new();
+        let redeemed = writing!(self, async |connection| -> Result<LoginRedemption, TokenCreateError> {
             let Some(known) = know(connection, id).await? else { return Ok(LoginRedemption::NoSuchCode) };
             if !known.is_brought(presented, proof, keys) {
                 return Ok(LoginRedemption::NoSuchCode);
@@ -131,13 +139,18 @@ impl Store {
                 credential: Credential::Session { id: session },
                 origin: origin.clone(),
             };
+            let refused = AuditEvent::of(&actor, Action::LoginRedeem, rpc, subject(id)).in_no_session();
             match held.state {
                 State::Denied => return Ok(LoginRedemption::Denied),
                 State::Redeemed => {
                     let token = held.token_id.map(TokenId::from).filter(|_| known.is_redirect);
                     if let Some(token) = token {
-                        let event = AuditEvent::of(&actor, Action::TokenRevoke, rpc, of_token(token));
+                        touched.get_or_init(|| token);
+                        let event = AuditEvent::of(&actor, Action::TokenRevoke, rpc, of_token(token)).in_no_session();
                         tokens::revoke(connection, token, &event).await?;
+                    }
+                    if !is_refused(connection, id).await? {
+                        audit::insert_denied(connection, &refused, "brought again").await?;
                     }
                     return Ok(LoginRedemption::BroughtAgain(token));
                 }
@@ -146,13 +159,22 @@ impl Store {
             if is_expired(held.expires_at, held.read_at) {
                 return Ok(LoginRedemption::Expired);
             }
-            let is_good = approver.status == PrincipalStatus::Active && hold_session(connection, session).await?;
-            if !is_good || !known.is_proven(proof) {
+            let end = if approver.status == PrincipalStatus::Suspended {
+                Some((LoginRedemption::Withdrawn, "suspended"))
+            } else if !hold_session(connection, session).await? {
+                Some((LoginRedemption::Withdrawn, "session ended"))
+            } else if !known.is_proven(proof) {
+                Some((LoginRedemption::NoSuchCode, "no proof"))
+            } else {
+                None
+            };
+            if let Some((outcome, reason)) = end {
                 diesel::update(login_requests::table.find(id))
                     .set(login_requests::state.eq(State::Denied.as_str()))
                     .execute(connection)
                     .await?;
-                return Ok(if is_good { LoginRedemption::NoSuchCode } else { LoginRedemption::Withdrawn });
+                audit::insert_denied(connection, &refused, reason).await?;
+                return Ok(outcome);
             }
             let token_id = TokenId::generate();
             let new = NewToken {
@@ -173,8 +195,20 @@ impl Store {
                 .await?;
             audit::insert(connection, &AuditEvent::of(&actor, Action::LoginRedeem, rpc, subject(id))).await?;
             Ok(LoginRedemption::Redeemed(Box::new(token), text))
-        })
+        });
+        redeemed.map_err(|error| Unsettled { error, touched: touched.into_inner() })
     }
+}
+
+/// Whether the log has it already that a code was refused. It is held, and nobody adds that meanwhile.
+async fn is_refused(connection: &mut AsyncPgConnection, id: Uuid) -> Result<bool, StoreError> {
+    let told = audit_logs::table
+        .filter(audit_logs::subject_id.eq(id))
+        .filter(audit_logs::action.eq(Action::LoginRedeem.as_str()))
+        .filter(audit_logs::outcome.eq(Outcome::Denied.as_str()))
+        // Codes that were brought are remembered for a day.
+        .filter(audit_logs::created_at.gt(sql::<Timestamptz>("now() - interval '2 days'")));
+    Ok(diesel::select(exists(told)).get_result(connection).await?)
 }
 
 const fn of_token(id: TokenId) -> Subject {
@@ -239,7 +273,7 @@ async fn hold(connection: &mut AsyncPgConnection, id: Uuid) -> Result<Option<Hel
             login_requests::poll_seconds,
             login_requests::token_id,
             // As of when the row was held, not of when the transaction began.
-            diesel::dsl::sql::<diesel::sql_types::Timestamptz>("clock_timestamp()"),
+            sql::<Timestamptz>("clock_timestamp()"),
         ))
         .for_no_key_update()
         .first(connection)

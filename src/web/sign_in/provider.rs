@@ -14,9 +14,9 @@ use url::form_urlencoded;
 use super::{leave_former, set_cookie, signed_in};
 use crate::{
     auth::{cookie, origin},
-    domain::sign_in::{ATTEMPT_LIFE, AttemptError, Landing},
+    domain::sign_in::{ATTEMPT_LIFE, AttemptError, Landing, SignInRefusal},
     form::Form,
-    service::{ResumeError, SignInOutcome},
+    service::{ResumeError, SignInOutcome, TakeUp},
     web::{
         Pages, answer,
         failure::Failure,
@@ -82,12 +82,19 @@ pub(in crate::web) async fn callback(
     if !attempt.is_answered_by(&answer.state) {
         return Err(not_begun());
     }
+    let peer = origin(&parts);
+    // Whatever the provider says to it: what was seen in a log or a history is good for nothing.
+    let taken_up = match pages.sign_ins.take_up(&attempt, &peer, CALLBACK).await? {
+        TakeUp::First => Ok(()),
+        TakeUp::Again => Err(not_let_in(SignInRefusal::AttemptEnded)),
+        TakeUp::TooMany { retry_after } => return Err(Failure::too_many_tries(retry_after.as_secs() + 1)),
+    };
     let outcome = async {
+        taken_up?;
         let code = match &answer.outcome {
             Ok(code) => code,
             Err(error) => return Err(refused_there(&client, error)),
         };
-        let peer = origin(&parts);
         let claimed = client.identify(&attempt, code, answer.issuer.as_deref(), peer.peer).await;
         let claimed = claimed.map_err(|error| match &error {
             // Whoever makes codes up is told to wait, as whoever makes tokens up.
@@ -100,14 +107,12 @@ pub(in crate::web) async fn callback(
             | ProviderError::Busy
             | ProviderError::Proof(_) => refused(&client, &error),
         })?;
-        match pages.sign_ins.finish(&attempt, provider, &claimed, &peer, CALLBACK).await? {
+        match pages.sign_ins.finish(provider, &claimed, &peer, CALLBACK).await? {
             SignInOutcome::SignedIn(_, session) => {
                 leave_former(&pages, &parts, CALLBACK).await;
                 Ok(signed_in(&pages, &session, attempt.landing.as_str()))
             }
-            SignInOutcome::Refused(refusal) => {
-                Err(Failure::not_signed_in(StatusCode::FORBIDDEN, Code::PermissionDenied, refusal.message()))
-            }
+            SignInOutcome::Refused { why, .. } => Err(not_let_in(why)),
         }
     };
     // The browser's attempt is over, whatever came of it.
@@ -149,6 +154,10 @@ impl Answer {
 
 fn bad_request(message: &'static str) -> Failure {
     Failure::not_signed_in(StatusCode::BAD_REQUEST, Code::InvalidArgument, message)
+}
+
+fn not_let_in(why: SignInRefusal) -> Failure {
+    Failure::not_signed_in(StatusCode::FORBIDDEN, Code::PermissionDenied, why.message())
 }
 
 fn not_understood() -> Failure {

@@ -5,18 +5,6 @@ use tonic::Code;
 
 use crate::support::{TestDatabase, TestServer, details};
 
-/// Ends PostgreSQL's side of the connection in the middle of the commit of whatever is written to the audit log, once what was
-/// to be written is written.
-const GONE_AT_COMMIT: &str = "
-    CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
-    BEGIN
-        PERFORM pg_terminate_backend(pg_backend_pid());
-        RETURN NULL;
-    END
-    $$;
-    CREATE CONSTRAINT TRIGGER gone AFTER INSERT ON personal_access_tokens DEFERRABLE INITIALLY DEFERRED
-        FOR EACH ROW EXECUTE FUNCTION gone()";
-
 #[tokio::test]
 async fn what_may_have_been_done_says_so_and_not_to_try_again() {
     let database = TestDatabase::create().await;
@@ -24,7 +12,7 @@ async fn what_may_have_been_done_says_so_and_not_to_try_again() {
     let token = server.user(&database, "dev@example.com").await;
     let mut api = server.api(&token).await;
     let superuser = database.superuser().await;
-    superuser.batch_execute(GONE_AT_COMMIT).await.unwrap();
+    database.gone_at_commit("INSERT ON personal_access_tokens").await;
 
     let request = CreatePersonalAccessTokenRequest { description: "x".to_owned(), ..Default::default() };
     let status = api.tokens.create_personal_access_token(request.clone()).await.unwrap_err();

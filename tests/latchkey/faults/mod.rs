@@ -4,6 +4,7 @@ mod commit;
 mod health;
 mod herd;
 mod last_used;
+mod locks;
 mod migrating;
 mod outage;
 mod queue;

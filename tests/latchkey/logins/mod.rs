@@ -7,6 +7,7 @@ mod device;
 mod hostile;
 mod pages;
 mod redirect;
+mod refused;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use super::{World, assert_in, assert_out, person, sessions};
-use crate::support::{Api, eventually};
+use crate::support::{Api, ServerOptions, TestServer, eventually};
 
 fn ann(groups: Value) -> Value {
     let mut ann = person("ann@acme.example", "Ann");
@@ -75,6 +75,10 @@ async fn the_role_follows_the_groups_for_every_token_and_session_on_every_server
     assert_eq!(page.status, 403, "{}", page.words());
     let role = world.database.text("SELECT role FROM principals WHERE email = 'ann@acme.example'", &[]).await;
     assert_eq!(role, "member");
+    // In no session, since none was opened; each of the others is one that there is, or was.
+    let sessions = "SELECT string_agg(coalesce((session_id IN (SELECT id FROM sessions))::text, 'none'), ' ' ORDER BY created_at, id)
+                    FROM audit_logs WHERE action = 'user_role_change'";
+    assert_eq!(world.database.text(sessions, &[]).await, "true true true true true none");
 }
 
 #[tokio::test]
@@ -107,4 +111,29 @@ async fn groups_that_cannot_be_read_let_nobody_in_and_take_nothing_away() {
         assert_out(&page, &browser, status, words);
         assert!(sessions(&first, &world.server).await.unwrap().words().contains("Admin"), "{wrong}");
     }
+}
+
+/// The connection to PostgreSQL breaks while somebody is let in: their role may be another one.
+#[tokio::test]
+async fn a_role_that_may_have_changed_is_remembered_no_more() {
+    let mut world = World::real(ann(json!(["ops"])), json!({ "admin_groups": ["ops"] })).await;
+    let mut options = ServerOptions { signing_keys: Some(world.server.keys()), ..world.configuration.options() };
+    options.args.push("--revocation-bound=1h".to_owned());
+    world.server = TestServer::start_with(&world.database, options).await;
+    world.serve(json!({})).await;
+    world.invite("ann@acme.example").await;
+    let (browser, page) = world.sign_in("ann").await;
+    assert_in(&page, &browser);
+    let anns = world.server.api(&world.server.token(&world.database, "ann@acme.example", &[]).await).await;
+    let bobs = world.server.api(&world.server.admin_user(&world.database, "bob@acme.example").await).await;
+    let (ann, bob) = (anns.clone().whoami().await.unwrap(), bobs.clone().whoami().await.unwrap());
+    // Of what happens now the server does not hear.
+    let deaf = "ALTER TABLE principals DISABLE TRIGGER principals_tell_update; UPDATE principals SET role = 'member'";
+    world.database.owner().await.batch_execute(deaf).await.unwrap();
+    assert!(is_admin(&anns, &bob).await && is_admin(&bobs, &ann).await, "it is remembered");
+    world.database.gone_at_commit("INSERT ON sessions").await;
+    let (browser, page) = world.sign_in("ann").await;
+    assert_out(&page, &browser, 500, "It may have been done or not");
+    assert!(!is_admin(&anns, &bob).await, "it is looked up");
+    assert!(is_admin(&bobs, &ann).await, "nothing else is");
 }

@@ -5,9 +5,11 @@ mod chromium;
 mod first_time;
 mod groups;
 mod keys;
+mod once;
 mod outages;
 mod proofs;
 pub(crate) mod provider;
+mod refusals;
 mod tls;
 mod ways_back;
 mod ways_there;
@@ -18,7 +20,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use url::Url;
 
-use crate::support::{ServerOptions, TestDatabase, TestServer};
+use crate::support::{ServerOptions, TestDatabase, TestServer, eventually};
 use browser::{Browser, Page};
 use provider::{CLIENT_ID, CLIENT_SECRET, Provider};
 
@@ -124,12 +126,30 @@ impl World {
         (browser, page)
     }
 
-    /// What the audit log has of who signs in, oldest first.
+    /// What the audit log has of who signs in and is known, oldest first.
     async fn audit(&self) -> Vec<String> {
         let query =
             "SELECT action || ' ' || outcome || ' ' || actor_kind || CASE reason WHEN '' THEN '' ELSE ' ' || reason END
-                     FROM audit_logs WHERE rpc LIKE 'sign-in/%' ORDER BY created_at, id";
+                     FROM audit_logs WHERE rpc LIKE 'sign-in/%' AND actor_kind <> 'stranger' ORDER BY created_at, id";
         self.database.owner().await.query(query, &[]).await.unwrap().into_iter().map(|row| row.get(0)).collect()
+    }
+
+    /// How many were refused who are not known, by reason, once there are so many of one reason: of this minute, and of those before.
+    async fn refusals(&self, reason: &str, many: i64) -> Vec<(String, i64)> {
+        let query = "
+            SELECT reason, sum(count)::bigint FROM (
+                SELECT action, actor_kind, outcome, rpc, reason, count FROM audit_tallies
+                UNION ALL SELECT action, actor_kind, outcome, rpc, reason, count FROM audit_logs
+            ) AS seen
+            WHERE action = 'sign_in' AND actor_kind = 'stranger' AND outcome = 'denied' AND rpc = 'sign-in/{}/callback'
+            GROUP BY reason ORDER BY reason";
+        let owner = self.database.owner().await;
+        eventually(&format!("{many} refusals: {reason}"), async || {
+            let rows = owner.query(query, &[]).await.unwrap();
+            let seen: Vec<(String, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+            seen.contains(&(reason.to_owned(), many)).then_some(seen)
+        })
+        .await
     }
 
     async fn number_of(&self, table: &str) -> i64 {

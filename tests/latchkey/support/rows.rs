@@ -34,6 +34,21 @@ impl TestDatabase {
         assert_eq!(i32::try_from(added).unwrap(), count);
     }
 
+    /// From now on PostgreSQL's side of a connection ends in the middle of a commit, once all is written: whenever there was
+    /// something like `INSERT ON sessions`, by a trigger of that table that is called `gone`.
+    pub async fn gone_at_commit(&self, what: &str) {
+        let trigger = format!(
+            "CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+             BEGIN
+                 PERFORM pg_terminate_backend(pg_backend_pid());
+                 RETURN NULL;
+             END
+             $$;
+             CREATE CONSTRAINT TRIGGER gone AFTER {what} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION gone()"
+        );
+        self.superuser().await.batch_execute(&trigger).await.unwrap();
+    }
+
     /// Suspends a user, or lets them act again.
     pub async fn suspend(&self, email: &str, suspended: bool) {
         let status = if suspended { "suspended" } else { "active" };

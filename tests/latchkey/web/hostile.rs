@@ -329,6 +329,8 @@ async fn whoever_is_no_admin_any_more_leaves_no_way_in() {
     )
     .await;
     server.admin_user(&database, "dev@example.com").await;
+    let invite = ["invite", "--email", "ann@acme.example", "--provider", "acme"];
+    server.admin(&database, &invite).await.unwrap();
     let session = Session::open(&server, &database, "dev@example.com").await;
     let account = server.admin(&database, &["create-service-account", "--name", "gateway", "--service"]).await.unwrap();
     assert_eq!(session.get("/admin/service-accounts").await.status, 200);
@@ -350,6 +352,14 @@ async fn whoever_is_no_admin_any_more_leaves_no_way_in() {
     let answer = session.post(&path, &token).await;
     assert_eq!(answer.status, 403, "{answer:?}");
     assert_eq!((database.number(accounts, &[]).await, database.number(tokens, &[]).await), before);
+    // Nor is anything taken back, whether it is there or not.
+    for email in ["ann@acme.example", "nobody@acme.example"] {
+        let fields = [("provider", "acme"), ("email", email)];
+        let answer = session.post("/admin/invitations/withdraw", &fields).await;
+        assert_eq!((answer.status, answer.body.contains("You are no admin any more.")), (403, true), "{answer:?}");
+    }
+    let open = "SELECT count(*) FROM invitations WHERE withdrawn_at IS NULL";
+    assert_eq!(database.number(open, &[]).await, 1);
 }
 
 /// Whatever is added is in the table, and behind the layer.

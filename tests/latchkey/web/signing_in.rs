@@ -77,7 +77,16 @@ async fn what_is_no_link_any_more_lets_nobody_in() {
     server.user(&database, "dev@example.com").await;
     let link = sign_in_link(&server, &database, Some("dev@example.com")).await;
     owner.batch_execute("UPDATE principals SET status = 'suspended' WHERE email = 'dev@example.com'").await.unwrap();
-    assert_eq!(use_link(server.address(), &link, &[]).await.status, 403, "suspended");
+    for _ in 0..3 {
+        assert_eq!(use_link(server.address(), &link, &[]).await.status, 403, "suspended");
+    }
+    // The link is used up, and that is logged: once, in no session, since there is none.
+    let refused = "SELECT string_agg(concat_ws(' ', outcome, reason, actor_kind, rpc, subject_type, host(peer), count,
+                       actor_id = subject_id, actor_id = (SELECT id FROM principals WHERE email = 'dev@example.com'), session_id), E'\\n')
+                   FROM audit_logs WHERE action = 'sign_in'";
+    assert_eq!(database.text(refused, &[]).await, "denied suspended user sign-in/link user 127.0.0.1 1 t t");
+    owner.batch_execute("UPDATE principals SET status = 'active' WHERE email = 'dev@example.com'").await.unwrap();
+    assert_eq!(use_link(server.address(), &link, &[]).await.status, 403, "used up");
     let forged = link.replace("gitpod_lnk_", "gitpod_pat_");
     assert_eq!(use_link(server.address(), &forged, &[]).await.status, 403, "another kind");
     let sessions: i64 = owner.query_one("SELECT count(*) FROM sessions", &[]).await.unwrap().get(0);
