@@ -1,7 +1,5 @@
 //! Who visits a page, with what; and what a form of ours has sent.
 
-use std::collections::HashMap;
-
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts},
@@ -10,7 +8,6 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Request, request::Parts};
 use ring::digest;
 use subtle::ConstantTimeEq;
-use url::form_urlencoded;
 
 use super::{
     Pages,
@@ -30,7 +27,7 @@ const FORM_TOKEN: &str = "form_token";
 pub(super) struct Visit {
     caller: Caller,
     pub(super) person: Person,
-    query: HashMap<String, String>,
+    query: Form,
 }
 
 impl Visit {
@@ -38,9 +35,9 @@ impl Visit {
         self.caller.actor()
     }
 
-    /// A parameter of the query; empty where it is left out. Of one that comes twice, the last.
+    /// A parameter of the query; empty where it is left out.
     pub(super) fn query(&self, name: &str) -> &str {
-        self.query.get(name).map_or("", String::as_str)
+        self.query.text(name)
     }
 
     /// Which page of a list is asked for. An address that was changed by hand, or is of another list, leads to the first one.
@@ -65,7 +62,7 @@ impl FromRequestParts<Pages> for Visit {
             session_cookie(parts, &pages.site).ok_or_else(|| Failure::defect(&"a session came without its cookie"))?;
         let form_token = form_token(cookie);
         let name = pages.users.own(caller.actor()).await?.name;
-        let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
+        let query = Form::of_query(&parts.uri)?;
         let person = Person { name, is_admin: caller.actor().is_admin(), form_token };
         Ok(Self { caller, person, query })
     }
