@@ -151,7 +151,9 @@ impl From<NoForm> for Failure {
             NoForm::ContentType | NoForm::ContentEncoding => "What was sent is no form.",
             NoForm::TooLong => "What was sent is too long.",
             NoForm::TooSlow | NoForm::BrokenOff => "What was sent has not come whole. Try again.",
-            NoForm::Repeated => "Something was said twice, in the address or in a form: nobody knows which of the two counts.",
+            NoForm::Repeated => {
+                "Something was said twice, in the address or in a form: nobody knows which of the two counts."
+            }
         };
         Self::new(StatusCode::BAD_REQUEST, Code::InvalidArgument, "Not understood", message)
     }

@@ -157,6 +157,7 @@ async fn what_leads_elsewhere_or_proves_nothing_is_shown_and_not_followed() {
         with("lifetime", "59"),
         with("lifetime", "7776001"),
         with("lifetime", "x"),
+        with("lifetime", "+3600"),
     ] {
         let shown = session.get(&format!("/oauth2/authorize?{}", form(&fields))).await;
         assert!(shown.status == 400 && shown.header("location").is_empty(), "{fields:?}: {shown:?}");
