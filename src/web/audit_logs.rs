@@ -177,7 +177,7 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
         None => (Vec::new(), None),
     };
     answer::ok(&List {
-        frame: visit.frame(Section::AuditLogs, "Audit log"),
+        frame: visit.frame(Section::AuditLogs, "Audit log").await?,
         entries,
         is_everybodys: visit.actor().is_admin(),
         filter: asked,

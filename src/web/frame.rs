@@ -45,8 +45,8 @@ pub(super) struct Frame {
 
 impl Frame {
     /// Of a page that somebody who is signed in looks at.
-    pub(super) fn of(person: &Person, section: Section, title: impl Into<String>) -> Self {
-        Self { title: title.into(), section, person: Some(person.clone()), notice: None, assets: &ADDRESSES }
+    pub(super) fn of(person: Person, section: Section, title: impl Into<String>) -> Self {
+        Self { title: title.into(), section, person: Some(person), notice: None, assets: &ADDRESSES }
     }
 
     /// Of a page that anybody may look at.

@@ -53,7 +53,7 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
         user_agent: session.user_agent,
     });
     let notice = (visit.query("notice") == "ended").then_some("The session has ended.");
-    let frame = visit.frame(Section::Sessions, "Sessions").with_notice(notice);
+    let frame = visit.frame(Section::Sessions, "Sessions").await?.with_notice(notice);
     answer::ok(&Sessions { frame, sessions: rows.collect() })
 }
 

@@ -59,7 +59,7 @@ struct SignOut {
 
 /// `/sign-out`, for whoever comes there by its address.
 pub(super) async fn confirm_sign_out(visit: Visit) -> Result<Response<Body>, Failure> {
-    answer::ok(&SignOut { frame: visit.frame(Section::Other, "Sign out") })
+    answer::ok(&SignOut { frame: visit.frame(Section::Other, "Sign out").await? })
 }
 
 /// The same by POST.

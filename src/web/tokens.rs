@@ -119,7 +119,7 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
         _ => None,
     };
     answer::ok(&List {
-        frame: visit.frame(Section::Tokens, "Personal access tokens").with_notice(notice),
+        frame: visit.frame(Section::Tokens, "Personal access tokens").await?.with_notice(notice),
         state,
         state_name: name(state),
         ending: tokens.iter().filter(|token| token.expires_soon).count(),
@@ -152,7 +152,7 @@ pub(super) async fn show(
 ) -> Result<Response<Body>, Failure> {
     let token = found(&pages, &visit, &id).await?;
     let notice = (visit.query("notice") == "updated").then_some("The description is saved.");
-    let frame = visit.frame(Section::Tokens, token.description.clone()).with_notice(notice);
+    let frame = visit.frame(Section::Tokens, token.description.clone()).await?.with_notice(notice);
     answer::ok(&Show { frame, description: token.description.clone(), token, problem: None })
 }
 
@@ -171,7 +171,7 @@ pub(super) async fn update(
             Ok(answer::see_other(&format!("{LIST}/{}?notice=updated", token.id)))
         }
         Err(problem) => {
-            let frame = visit.frame(Section::Tokens, token.description.clone());
+            let frame = visit.frame(Section::Tokens, token.description.clone()).await?;
             let problem = Some(format!("The description {problem}."));
             let page = Show { frame, token, description: description.to_owned(), problem };
             answer::page(StatusCode::BAD_REQUEST, Code::InvalidArgument, &page)
@@ -196,7 +196,7 @@ pub(super) async fn confirm_revocation(
     if token.state == TokenState::Revoked {
         return Ok(answer::see_other(&format!("{LIST}/{}", token.id)));
     }
-    answer::ok(&Revoke { frame: visit.frame(Section::Tokens, "Revoke a token"), token })
+    answer::ok(&Revoke { frame: visit.frame(Section::Tokens, "Revoke a token").await?, token })
 }
 
 /// The same by POST.

@@ -25,8 +25,9 @@ const FORM_TOKEN: &str = "form_token";
 
 /// Somebody who is signed in, at a page.
 pub(super) struct Visit {
+    pages: Pages,
     caller: Caller,
-    pub(super) person: Person,
+    form_token: String,
     query: Form,
 }
 
@@ -45,8 +46,14 @@ impl Visit {
         PageRequest::parse(0, self.query("page_token")).unwrap_or_else(|_| PageRequest::first())
     }
 
-    pub(super) fn frame(&self, section: Section, title: impl Into<String>) -> Frame {
-        Frame::of(&self.person, section, title)
+    /// The frame of a page, which says who looks at it: asked for where there is one, and not by what is posted or streams.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub(super) async fn frame(&self, section: Section, title: impl Into<String>) -> Result<Frame, Failure> {
+        let name = self.pages.users.own(self.actor()).await?.name;
+        let (is_admin, form_token) = (self.actor().is_admin(), self.form_token.clone());
+        Ok(Frame::of(Person { name, is_admin, form_token }, section, title))
     }
 }
 
@@ -61,10 +68,8 @@ impl FromRequestParts<Pages> for Visit {
         let cookie =
             session_cookie(parts, &pages.site).ok_or_else(|| Failure::defect(&"a session came without its cookie"))?;
         let form_token = form_token(cookie);
-        let name = pages.users.own(caller.actor()).await?.name;
         let query = Form::of_query(&parts.uri)?;
-        let person = Person { name, is_admin: caller.actor().is_admin(), form_token };
-        Ok(Self { caller, person, query })
+        Ok(Self { pages: pages.clone(), caller, form_token, query })
     }
 }
 
@@ -81,7 +86,7 @@ impl FromRequest<Pages> for Posted {
         let (mut parts, body) = request.into_parts();
         let visit = Visit::from_request_parts(&mut parts, pages).await?;
         let form = Form::read(Request::from_parts(parts, body), pages.request_bytes).await?;
-        let is_ours = form.text(FORM_TOKEN).as_bytes().ct_eq(visit.person.form_token.as_bytes());
+        let is_ours = form.text(FORM_TOKEN).as_bytes().ct_eq(visit.form_token.as_bytes());
         if bool::from(is_ours) { Ok(Self { visit, form }) } else { Err(Failure::foreign_form()) }
     }
 }

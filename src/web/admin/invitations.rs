@@ -48,7 +48,7 @@ async fn page(pages: &Pages, visit: &Visit, email: &str, problem: Option<String>
         _ => None,
     };
     Ok(List {
-        frame: visit.frame(Section::Invitations, "Invitations").with_notice(notice),
+        frame: visit.frame(Section::Invitations, "Invitations").await?.with_notice(notice),
         invitations: invitations
             .into_iter()
             .map(|one| Row {

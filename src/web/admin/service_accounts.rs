@@ -36,7 +36,7 @@ async fn page(pages: &Pages, visit: &Visit, name: &str, problem: Option<String>)
     let page = visit.page();
     let found = pages.service_accounts.list(visit.actor(), &page).await?;
     Ok(List {
-        frame: visit.frame(Section::ServiceAccounts, "Service accounts"),
+        frame: visit.frame(Section::ServiceAccounts, "Service accounts").await?,
         accounts: found.entries.into_iter().map(Row::new).collect(),
         name: name.to_owned(),
         problem,
@@ -88,7 +88,12 @@ pub(in crate::web) async fn show(
 ) -> Result<Response<Body>, Failure> {
     let account = found(&pages, &visit, &id).await?;
     let (tokens, has_more) = tokens::newest_active(&pages, &visit, account.id).await?;
-    answer::ok(&Show { frame: visit.frame(Section::ServiceAccounts, account.name.clone()), account, tokens, has_more })
+    answer::ok(&Show {
+        frame: visit.frame(Section::ServiceAccounts, account.name.clone()).await?,
+        account,
+        tokens,
+        has_more,
+    })
 }
 
 /// `/admin/service-accounts/{}/tokens/new`
@@ -98,7 +103,7 @@ pub(in crate::web) async fn new_token(
     visit: Visit,
 ) -> Result<Response<Body>, Failure> {
     let account = found(&pages, &visit, &id).await?;
-    tokens::form(&visit, &holder(account))
+    tokens::form(&visit, &holder(account)).await
 }
 
 /// `/admin/service-accounts/{}/tokens`, by POST.

@@ -33,7 +33,7 @@ pub(in crate::web) async fn list(State(pages): State<Pages>, visit: Visit) -> Re
     let page = visit.page();
     let found = pages.users.list(visit.actor(), &page).await?;
     answer::ok(&List {
-        frame: visit.frame(Section::Users, "Users"),
+        frame: visit.frame(Section::Users, "Users").await?,
         users: found.entries.into_iter().map(Row::new).collect(),
         is_first: page.after().is_none(),
         next: found.next.map(|key| key.token()),
@@ -69,7 +69,7 @@ pub(in crate::web) async fn show(
         _ => None,
     };
     answer::ok(&Show {
-        frame: visit.frame(Section::Users, user.name.clone()).with_notice(notice),
+        frame: visit.frame(Section::Users, user.name.clone()).await?.with_notice(notice),
         is_self: user.id == visit.actor().principal_id,
         user,
         tokens,
@@ -91,7 +91,7 @@ pub(in crate::web) async fn confirm_suspension(
     visit: Visit,
 ) -> Result<Response<Body>, Failure> {
     let user = found(&pages, &visit, &id).await?;
-    answer::ok(&Suspend { frame: visit.frame(Section::Users, "Suspend a user"), user })
+    answer::ok(&Suspend { frame: visit.frame(Section::Users, "Suspend a user").await?, user })
 }
 
 /// The same by POST.

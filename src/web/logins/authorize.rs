@@ -84,8 +84,8 @@ struct Wrong {
     problem: Cow<'static, str>,
 }
 
-fn wrong(visit: &Visit, problem: impl Into<Cow<'static, str>>) -> Result<Response<Body>, Failure> {
-    let page = Wrong { frame: visit.frame(Section::Other, "Not understood"), problem: problem.into() };
+async fn wrong(visit: &Visit, problem: impl Into<Cow<'static, str>>) -> Result<Response<Body>, Failure> {
+    let page = Wrong { frame: visit.frame(Section::Other, "Not understood").await?, problem: problem.into() };
     answer::page(StatusCode::BAD_REQUEST, Code::InvalidArgument, &page)
 }
 
@@ -93,7 +93,7 @@ fn wrong(visit: &Visit, problem: impl Into<Cow<'static, str>>) -> Result<Respons
 pub(in crate::web) async fn show(visit: Visit) -> Result<Response<Body>, Failure> {
     let asked = match Asked::read(|name| visit.query(name)) {
         Ok(asked) => asked,
-        Err(problem) => return wrong(&visit, problem),
+        Err(problem) => return wrong(&visit, problem).await,
     };
     let fields = vec![
         ("client_id", CLIENT_ID.to_owned()),
@@ -107,7 +107,7 @@ pub(in crate::web) async fn show(visit: Visit) -> Result<Response<Body>, Failure
     ];
     let place = asked.redirect.origin();
     let page = Authorize {
-        frame: visit.frame(Section::Other, "Sign a program in?"),
+        frame: visit.frame(Section::Other, "Sign a program in?").await?,
         host_name: asked.login.host_name().to_string(),
         lifetime: words(asked.login.lifetime()),
         place: place.trim_start_matches("http://").to_owned(),
@@ -125,7 +125,7 @@ pub(in crate::web) async fn say(
 ) -> Result<Response<Body>, Failure> {
     let asked = match Asked::read(|name| form.text(name)) {
         Ok(asked) => asked,
-        Err(problem) => return wrong(&visit, problem),
+        Err(problem) => return wrong(&visit, problem).await,
     };
     let back = match form.text("answer") {
         "approve" => {
@@ -137,7 +137,7 @@ pub(in crate::web) async fn say(
             pages.login_requests.refuse(visit.actor(), RPC).await?;
             asked.back(&pages, "error", "access_denied")
         }
-        _ => return wrong(&visit, "the answer must be yes or no"),
+        _ => return wrong(&visit, "the answer must be yes or no").await,
     };
     Ok(answer::see_other(&back))
 }

@@ -65,9 +65,9 @@ struct New<'a> {
 }
 
 impl<'a> New<'a> {
-    fn empty(visit: &Visit, holder: &'a Holder) -> Self {
-        Self {
-            frame: visit.frame(holder.section, "New token"),
+    async fn empty(visit: &Visit, holder: &'a Holder) -> Result<Self, Failure> {
+        Ok(Self {
+            frame: visit.frame(holder.section, "New token").await?,
             holder,
             description: String::new(),
             problem: None,
@@ -75,18 +75,18 @@ impl<'a> New<'a> {
             chosen_days: DAYS[0],
             is_read_only: false,
             idempotency_key: RequestId::generate().uuid(),
-        }
+        })
     }
 }
 
 /// `/settings/personal-access-tokens/new`
 pub(in crate::web) async fn new(visit: Visit) -> Result<Response<Body>, Failure> {
-    form(&visit, &Holder::own(&visit))
+    form(&visit, &Holder::own(&visit)).await
 }
 
 /// The form for a new token of whomever's.
-pub(in crate::web) fn form(visit: &Visit, holder: &Holder) -> Result<Response<Body>, Failure> {
-    answer::ok(&New::empty(visit, holder))
+pub(in crate::web) async fn form(visit: &Visit, holder: &Holder) -> Result<Response<Body>, Failure> {
+    answer::ok(&New::empty(visit, holder).await?)
 }
 
 #[derive(Template)]
@@ -132,12 +132,13 @@ pub(in crate::web) async fn create_for(
                 chosen_days: chosen.unwrap_or(DAYS[0]),
                 is_read_only,
                 idempotency_key: key.unwrap_or_else(|| RequestId::generate().uuid()),
-                ..New::empty(visit, holder)
+                ..New::empty(visit, holder).await?
             };
             return answer::page(StatusCode::BAD_REQUEST, Code::InvalidArgument, &page);
         }
     };
+    // All else before it: a page that could not be made would be the only one with the text.
+    let frame = visit.frame(holder.section, "Copy the new token").await?;
     let CreatedToken { token, text } = pages.tokens.create_once(visit.actor(), holder.id, asked, key, rpc).await?;
-    let frame = visit.frame(holder.section, "Copy the new token");
     answer::ok(&Created { frame, holder, token: Row::new(token), text: text.expose() })
 }

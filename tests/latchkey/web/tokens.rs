@@ -4,7 +4,10 @@ use serde_json::json;
 
 use latchkey::domain::ids::RequestId;
 
-use super::{requests::Session, signed_in, signed_in_with};
+use super::{
+    requests::{Session, send},
+    signed_in, signed_in_with,
+};
 use crate::support::{TestDatabase, TestServer, keys::token_id};
 
 const LIST: &str = "/settings/personal-access-tokens";
@@ -151,4 +154,30 @@ async fn the_way_back_shows_no_token_again() {
         let _ = browser.try_act(json!({ "action": "back" })).await;
         assert!(!browser.html().await.contains(&token), "scripts: {scripts}");
     }
+}
+
+/// Who looks is told on pages that somebody looks at, and asked of PostgreSQL for them alone: a form, a stream and whatever leads on need
+/// to know no more than that the session is good.
+#[tokio::test]
+async fn only_a_page_with_a_frame_asks_for_the_name_in_it() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::without_memory(&database).await;
+    let token = token_id(&server.user(&database, "dev@example.com").await);
+    let session = Session::open(&server, &database, "dev@example.com").await;
+    // Whoever asks for a name finds none.
+    database.owner().await.batch_execute("ALTER TABLE principals RENAME COLUMN name TO elsewhere").await.unwrap();
+    assert_eq!(session.get(LIST).await.status, 500);
+    assert_eq!(session.get("/").await.status, 303);
+    let cookies = session.cookies();
+    let script = [("host", server.address()), ("cookie", cookies.as_str()), ("sec-fetch-site", "same-origin")];
+    assert_eq!(send(server.address(), "HEAD", "/environments/events", &script, "").await.status, 200);
+    // A token that could not be shown is not made.
+    let key = RequestId::generate().to_string();
+    let fields = [("description", "lost"), ("days", "30"), ("access", "read-only"), ("idempotency_key", key.as_str())];
+    assert_eq!(session.post(LIST, &fields).await.status, 500);
+    let tokens = "SELECT count(*) FROM personal_access_tokens";
+    assert_eq!(database.number(tokens, &[]).await, 1);
+    assert_eq!(session.post(&format!("{LIST}/{token}"), &[("description", "mine")]).await.status, 303);
+    assert_eq!(session.post(&format!("{LIST}/{token}/revoke"), &[]).await.status, 303);
+    assert_eq!(session.post("/sign-out", &[]).await.status, 303);
 }
