@@ -18,6 +18,7 @@ use super::{
     failure::Failure,
     frame::{Frame, Section},
     moment::Moment,
+    paging::Paging,
     visit::{Posted, Visit},
 };
 use crate::domain::{
@@ -27,7 +28,7 @@ use crate::domain::{
         ProgressStep,
     },
     ids::{ClassId, EnvironmentId},
-    page::{Key, Order, PageRequest},
+    page::{Order, PageRequest},
 };
 
 /// An environment on a page.
@@ -138,8 +139,7 @@ struct List {
     frame: Frame,
     archived: bool,
     environments: Vec<Row>,
-    is_first: bool,
-    next: Option<String>,
+    paging: Paging,
 }
 
 /// `/environments`
@@ -155,8 +155,7 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
         frame: visit.frame(Section::Environments, "Environments").await?.with_notice(notice),
         archived,
         environments: found.entries.into_iter().map(|environment| Row::new(environment, &classes)).collect(),
-        is_first: page.after().is_none(),
-        next: found.next.map(|key| key.token()),
+        paging: Paging::new(&format!("/environments?archived={archived}"), &page, found.next),
     })
 }
 

@@ -18,12 +18,13 @@ use super::{
     failure::Failure,
     frame::{Frame, Section},
     moment::Moment,
+    paging::Paging,
     visit::{Posted, Visit},
 };
 use crate::domain::{
     clock::{Clock, SystemClock, is_expired},
     ids::{PrincipalId, TokenId},
-    page::{Key, PageRequest},
+    page::PageRequest,
     token::{Token, TokenDescription, TokenState},
 };
 
@@ -99,12 +100,10 @@ pub(super) async fn newest_active(
 struct List {
     frame: Frame,
     state: TokenState,
-    state_name: &'static str,
     tokens: Vec<Row>,
     /// How many on this page end soon.
     ending: usize,
-    is_first: bool,
-    next: Option<String>,
+    paging: Paging,
 }
 
 /// `/settings/personal-access-tokens`
@@ -121,11 +120,9 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
     answer::ok(&List {
         frame: visit.frame(Section::Tokens, "Personal access tokens").await?.with_notice(notice),
         state,
-        state_name: name(state),
         ending: tokens.iter().filter(|token| token.expires_soon).count(),
         tokens,
-        is_first: page.after().is_none(),
-        next: found.next.map(|key| key.token()),
+        paging: Paging::new(&format!("{LIST}?state={}", name(state)), &page, found.next),
     })
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod browser;
 mod environments;
 mod hostile;
 mod look;
+mod paging;
 pub(crate) mod requests;
 mod scene;
 mod signing_in;

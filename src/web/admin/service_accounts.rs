@@ -10,12 +10,13 @@ use tonic::Code;
 
 use super::Row;
 use crate::{
-    domain::{ids::PrincipalId, page::Key},
+    domain::ids::PrincipalId,
     service::ServiceError,
     web::{
         Pages, answer,
         failure::Failure,
         frame::{Frame, Section},
+        paging::Paging,
         tokens::{self, Holder},
         visit::{Posted, Visit},
     },
@@ -28,8 +29,7 @@ struct List {
     accounts: Vec<Row>,
     name: String,
     problem: Option<String>,
-    is_first: bool,
-    next: Option<String>,
+    paging: Paging,
 }
 
 async fn page(pages: &Pages, visit: &Visit, name: &str, problem: Option<String>) -> Result<List, Failure> {
@@ -40,8 +40,7 @@ async fn page(pages: &Pages, visit: &Visit, name: &str, problem: Option<String>)
         accounts: found.entries.into_iter().map(Row::new).collect(),
         name: name.to_owned(),
         problem,
-        is_first: page.after().is_none(),
-        next: found.next.map(|key| key.token()),
+        paging: Paging::new("/admin/service-accounts", &page, found.next),
     })
 }
 

@@ -9,11 +9,12 @@ use http::Response;
 
 use super::Row;
 use crate::{
-    domain::{ids::PrincipalId, page::Key},
+    domain::ids::PrincipalId,
     web::{
         Pages, answer,
         failure::Failure,
         frame::{Frame, Section},
+        paging::Paging,
         tokens,
         visit::{Posted, Visit},
     },
@@ -24,8 +25,7 @@ use crate::{
 struct List {
     frame: Frame,
     users: Vec<Row>,
-    is_first: bool,
-    next: Option<String>,
+    paging: Paging,
 }
 
 /// `/admin/users`
@@ -35,8 +35,7 @@ pub(in crate::web) async fn list(State(pages): State<Pages>, visit: Visit) -> Re
     answer::ok(&List {
         frame: visit.frame(Section::Users, "Users").await?,
         users: found.entries.into_iter().map(Row::new).collect(),
-        is_first: page.after().is_none(),
-        next: found.next.map(|key| key.token()),
+        paging: Paging::new("/admin/users", &page, found.next),
     })
 }
 
