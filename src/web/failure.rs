@@ -199,8 +199,10 @@ pub fn refuse(request: &Request<Body>, refusal: Refusal) -> Response<Body> {
             Failure::new(StatusCode::FORBIDDEN, Code::PermissionDenied, "Not allowed", sentence(&message))
         }
         Refusal::TooManyTries { retry_after } => Failure::too_many_tries(retry_after.as_secs() + 1),
-        Refusal::Unavailable { message, retry_after } => {
-            Failure::unavailable(sentence(&message), retry_after.as_secs().max(1))
+        // It speaks of tokens, which nobody has shown here.
+        Refusal::Unavailable { message: _, retry_after } => {
+            let message = "Who you are cannot be looked up right now. Try again in a moment.".to_owned();
+            Failure::unavailable(message, retry_after.as_secs().max(1))
         }
     };
     failure.answer()
