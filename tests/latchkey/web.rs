@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 mod environments;
+mod gallery;
 mod hostile;
 mod look;
 mod paging;
@@ -9,6 +10,7 @@ pub(crate) mod requests;
 mod scene;
 mod signing_in;
 mod tokens;
+mod views;
 mod whole;
 
 use crate::support::{TestDatabase, TestServer};
