@@ -34,6 +34,7 @@ tools: ## install what the tests need and is missing: system packages, and targe
 
 pictures: tools ## take README.md's pictures of the pages anew
 	$(CARGO) test --locked --test latchkey web::look::pictures_are_taken_of_every_page
+	rm -f docs/pictures/*.png
 	cp target/pictures/*.png docs/pictures/
 
 # The steps of `lint` and `test`, each a target so that make's last line names the one that failed.

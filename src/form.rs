@@ -1,10 +1,10 @@
-//! Forms: `application/x-www-form-urlencoded`, as browsers and clients of OAuth send them. Read whole, within bounds, into memory that is
-//! wiped.
+//! Forms: `application/x-www-form-urlencoded`, as browsers and clients of OAuth send them, in a body or in the query of an address. Read
+//! whole, within bounds, into memory that is wiped.
 
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, Request, Uri, header};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use tonic::{Code, Status};
@@ -29,7 +29,7 @@ pub enum NoForm {
     TooSlow,
     /// It has not come whole.
     BrokenOff,
-    /// A parameter comes twice: which of them would count is anybody's guess.
+    /// A parameter comes twice: which of them would count is anybody's guess (RFC 6749, section 3.1).
     Repeated,
 }
 
@@ -51,6 +51,14 @@ impl Form {
             return Err(NoForm::ContentEncoding);
         }
         Self::parse(&read(body, limit.min(LONGEST)).await?)
+    }
+
+    /// Reads the form that an address has in its query.
+    ///
+    /// # Errors
+    /// [`NoForm::Repeated`]
+    pub fn of_query(address: &Uri) -> Result<Self, NoForm> {
+        Self::parse(address.query().unwrap_or_default().as_bytes())
     }
 
     /// Reads the bytes of a form.
@@ -143,6 +151,17 @@ mod tests {
         );
         assert_eq!(read_from(vec![Ok("token=x"), Err("reset".into())], 9).await, Err(NoForm::BrokenOff));
         assert_eq!(read(Body::from("token=x"), 6).await.err(), Some(NoForm::TooLong), "of a length that is said");
+    }
+
+    #[test]
+    fn an_address_says_each_parameter_once() {
+        let read = |address: &'static str| Form::of_query(&Uri::from_static(address));
+        let query = read("/a?x=1&y=a%20b+c&%7a").unwrap();
+        assert_eq!((query.text("x"), query.text("y"), query.text("z"), query.has("z")), ("1", "a b c", "", true));
+        assert!(!query.has("w") && query.get("z").is_none() && !read("/a").unwrap().has(""));
+        for twice in ["/a?x=1&x=2", "/a?x=1&x=1", "/a?x&x=1", "/a?x=1&y=2&%78=3"] {
+            assert_eq!(read(twice).err(), Some(NoForm::Repeated), "{twice}");
+        }
     }
 
     #[test]

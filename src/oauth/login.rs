@@ -14,7 +14,7 @@ use super::{
 };
 use crate::auth::origin;
 use crate::domain::{
-    login::{CLIENT_ID, CodeVerifier, DEVICE_PATIENCE, HostName, LoginAsk, LoginProof, POLL_INTERVAL},
+    login::{CLIENT_ID, CodeVerifier, DEVICE_PATIENCE, LoginAsk, LoginProof, POLL_INTERVAL},
     principal::Origin,
     secret::Secret,
 };
@@ -68,7 +68,8 @@ pub(super) async fn token(State(api): State<OAuthApi>, request: Request<Body>) -
 async fn begin(api: &OAuthApi, request: Request<Body>) -> Result<Response<Body>, Failure> {
     let asked = Asked::read(request, api.request_bytes).await?;
     asked.is_of_the_client()?;
-    let ask = login_ask(&asked.form)?;
+    let ask = LoginAsk::parse(asked.form.text("host_name"), asked.form.text("lifetime"));
+    let ask = ask.map_err(|problem| Failure::login(Word::InvalidRequest, problem.to_string()))?;
     match api.login_requests.begin(&asked.origin, &ask).await? {
         LoginBegin::Waits(codes) => {
             // No address with the code in it: whoever is sent one would say yes without having seen the code (RFC 8628, section 5.4).
@@ -83,21 +84,6 @@ async fn begin(api: &OAuthApi, request: Request<Body>) -> Result<Response<Body>,
         }
         LoginBegin::TooMany { message, retry_after } => Err(Failure::too_many(message, retry_after)),
     }
-}
-
-/// Two parameters of our own: what the machine calls itself, and for how many seconds the token is to be good.
-fn login_ask(form: &Form) -> Result<LoginAsk, Failure> {
-    let wrong = || {
-        Failure::login(
-            Word::InvalidRequest,
-            "'lifetime' must be a number of seconds between 60 and 7776000, which is 90 days",
-        )
-    };
-    let lifetime = match form.text("lifetime") {
-        "" => None,
-        text => Some(text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit())).ok_or_else(wrong)?),
-    };
-    LoginAsk::new(HostName::cleaned(form.text("host_name")), lifetime).map_err(|_| wrong())
 }
 
 async fn redeem(api: &OAuthApi, request: Request<Body>) -> Result<Response<Body>, Failure> {

@@ -3,6 +3,7 @@
 use super::{ServiceError, only_admins};
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
+    page::{Page, PageRequest},
     principal::Actor,
     sign_in::ProviderName,
 };
@@ -70,13 +71,13 @@ impl Invitations {
         }
     }
 
-    /// Those that are open, newest first.
+    /// A page of those that are open, newest first.
     ///
     /// # Errors
     /// [`ServiceError`]: denied to all but admins.
-    pub async fn list(&self, actor: &Actor) -> Result<Vec<Invitation>, ServiceError> {
+    pub async fn list(&self, actor: &Actor, page: &PageRequest) -> Result<Page<Invitation>, ServiceError> {
         only_admins(actor, ADMINS)?;
-        Ok(self.store.invitation_list(actor.organization_id).await?)
+        Ok(self.store.invitation_list(actor.organization_id, page).await?)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::auth::{Cache, Verifier, VerifyError};
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     ids::SessionId,
+    page::{Page, PageRequest},
     principal::{Actor, Credential, Origin},
     secret::Secret,
     session::Session,
@@ -33,12 +34,12 @@ impl Sessions {
         Self { store, cache, verifier }
     }
 
-    /// The actor's own sessions that are good now, the one that was used last first.
+    /// A page of the actor's own sessions that are good now, the newest first.
     ///
     /// # Errors
     /// [`ServiceError`]
-    pub async fn list(&self, actor: &Actor) -> Result<Vec<Session>, ServiceError> {
-        Ok(self.store.session_list(actor.principal_id).await?)
+    pub async fn list(&self, actor: &Actor, page: &PageRequest) -> Result<Page<Session>, ServiceError> {
+        Ok(self.store.session_list(actor.principal_id, page).await?)
     }
 
     /// Ends a session of the actor's own. One that has ended stays as it is.

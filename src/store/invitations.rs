@@ -2,18 +2,26 @@
 
 use diesel::{
     ExpressionMethods, OptionalExtension, QueryDsl, QueryableByName,
-    dsl::now,
+    dsl::{now, sql},
     sql_query,
-    sql_types::{Text, Uuid as SqlUuid},
+    sql_types::{Bool, Text, Uuid as SqlUuid},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Store, StoreError, audit, reading, schema::invitations, suspensions::is_admin_still, writing};
+use super::{
+    Store, StoreError, audit,
+    keyset::{from_page, key_of, sorting},
+    reading,
+    schema::invitations,
+    suspensions::is_admin_still,
+    writing,
+};
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     ids::{InvitationId, OrganizationId, PrincipalId},
+    page::{Order, Page, PageRequest},
     sign_in::ProviderName,
 };
 
@@ -124,19 +132,25 @@ impl Store {
         })
     }
 
-    /// Those that are open, newest first.
+    /// A page of those that are open, newest first.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn invitation_list(&self, organization: OrganizationId) -> Result<Vec<Invitation>, StoreError> {
+    pub async fn invitation_list(
+        &self,
+        organization: OrganizationId,
+        page: &PageRequest,
+    ) -> Result<Page<Invitation>, StoreError> {
         type Row = (Uuid, Uuid, String, String, OffsetDateTime, OffsetDateTime);
+        let (in_order, later) = sorting("created_at", "id", Order::Descending);
         let rows: Vec<Row> = reading!(self, |connection| {
-            invitations::table
+            let query = invitations::table
                 .filter(invitations::organization_id.eq(organization.uuid()))
                 .filter(invitations::redeemed_at.is_null())
                 .filter(invitations::withdrawn_at.is_null())
                 .filter(invitations::expires_at.gt(now))
-                .order((invitations::created_at.desc(), invitations::id.desc()))
+                .order(sql::<Bool>(&in_order))
+                .limit(page.fetch())
                 .select((
                     invitations::id,
                     invitations::principal_id,
@@ -145,7 +159,8 @@ impl Store {
                     invitations::created_at,
                     invitations::expires_at,
                 ))
-                .load(connection)
+                .into_boxed();
+            from_page!(query, &later, page).load(connection)
         })?;
         let invitation = |(id, user, provider, email, created_at, expires_at): Row| Invitation {
             id: id.into(),
@@ -155,6 +170,7 @@ impl Store {
             created_at,
             expires_at,
         };
-        Ok(rows.into_iter().map(invitation).collect())
+        let found = rows.into_iter().map(invitation).collect();
+        Ok(page.page(found, |invitation: &Invitation| key_of(invitation.created_at, invitation.id.uuid())))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use diesel::{
     ExpressionMethods, OptionalExtension, QueryDsl, Queryable, Selectable, SelectableHelper,
     dsl::{now, sql},
-    sql_types::{Array, Double, Inet, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{Array, Bool, Double, Inet, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use ipnet::IpNet;
@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{
     MintError, Store, StoreError, audit, columns,
+    keyset::{from_page, key_of, sorting},
     mint::mint,
     reading,
     schema::{principals, sessions},
@@ -22,6 +23,7 @@ use super::{
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     ids::{PrincipalId, SessionId},
+    page::{Order, Page, PageRequest},
     principal::{Actor, Origin, PrincipalStatus},
     secret::Secret,
     session::{Session, SessionLimits},
@@ -29,8 +31,6 @@ use crate::domain::{
     token::{CredentialKind, SigningKeys},
 };
 
-/// Sessions that are listed of one person.
-const LISTED: i64 = 100;
 /// How much later than the last use a use has to be to be written: each writing makes every server look the session up anew.
 const WORTH_WRITING: Duration = Duration::from_secs(60);
 
@@ -126,23 +126,27 @@ pub(super) async fn open(
 }
 
 impl Store {
-    /// A person's sessions that are good now, the one that was used last first.
+    /// A page of a person's sessions that are good now, the newest first: by what does not change, so that one that is used while
+    /// somebody goes through the pages is not passed over. In the order of an index.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn session_list(&self, principal: PrincipalId) -> Result<Vec<Session>, StoreError> {
+    pub async fn session_list(&self, principal: PrincipalId, page: &PageRequest) -> Result<Page<Session>, StoreError> {
+        let (in_order, later) = sorting("created_at", "id", Order::Descending);
         let rows: Vec<SessionRow> = reading!(self, |connection| {
-            sessions::table
+            let query = sessions::table
                 .filter(sessions::principal_id.eq(principal.uuid()))
                 .filter(sessions::revoked_at.is_null())
                 .filter(sessions::expires_at.gt(now))
                 .filter(sessions::idle_expires_at.gt(now))
-                .order((sessions::last_used_at.desc(), sessions::id.desc()))
-                .limit(LISTED)
+                .order(sql::<Bool>(&in_order))
+                .limit(page.fetch())
                 .select(SessionRow::as_select())
-                .load(connection)
+                .into_boxed();
+            from_page!(query, &later, page).load(connection)
         })?;
-        Ok(rows.into_iter().map(SessionRow::session).collect())
+        let found = rows.into_iter().map(SessionRow::session).collect();
+        Ok(page.page(found, |session: &Session| key_of(session.created_at, session.id.uuid())))
     }
 
     /// Ends a session of a person's and says so in the log, once. False if the person has no such session.

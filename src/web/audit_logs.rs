@@ -14,13 +14,14 @@ use super::{
     failure::Failure,
     frame::{Frame, Section},
     moment::Moment,
+    paging::Paging,
     visit::Visit,
 };
 use crate::domain::{
     audit::{AuditEntry, AuditFilter, Doer, Outcome, SubjectType},
     clock::{Clock, SystemClock},
     ids::PrincipalId,
-    page::{Key, Order, PageRequest},
+    page::{Order, PageRequest},
     principal::PrincipalKind,
 };
 
@@ -113,8 +114,7 @@ struct List {
     filter: Asked,
     problem: Option<&'static str>,
     subject_types: Vec<&'static str>,
-    is_first: bool,
-    next: Option<String>,
+    paging: Paging,
 }
 
 /// What is asked for, as it stands in the form.
@@ -164,8 +164,8 @@ impl Asked {
         })
     }
 
-    /// The query of the page after.
-    fn next(&self, key: &str) -> String {
+    /// Where the same is asked for.
+    fn address(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (name, value) in [
             ("subject_type", &self.subject_type),
@@ -178,7 +178,8 @@ impl Asked {
                 query.append_pair(name, value);
             }
         }
-        query.append_pair("page_token", key).finish()
+        let query = query.finish();
+        if query.is_empty() { "/audit-logs".to_owned() } else { format!("/audit-logs?{query}") }
     }
 }
 
@@ -203,20 +204,19 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
     let (entries, next) = match filter {
         Some(filter) => {
             let found = pages.audit_logs.list(visit.actor(), filter, Order::Descending, &page).await?;
-            let next = found.next.map(|key| asked.next(&key.token()));
-            (rows(&pages, &visit, found.entries).await?, next)
+            (rows(&pages, &visit, found.entries).await?, found.next)
         }
         None => (Vec::new(), None),
     };
+    let paging = Paging::new(&asked.address(), &page, next);
     answer::ok(&List {
-        frame: visit.frame(Section::AuditLogs, "Audit log"),
+        frame: visit.frame(Section::AuditLogs, "Audit log").await?,
         entries,
         is_everybodys: visit.actor().is_admin(),
         filter: asked,
         problem,
         subject_types: SubjectType::ALL.into_iter().map(SubjectType::as_str).collect(),
-        is_first: page.after().is_none(),
-        next,
+        paging,
     })
 }
 

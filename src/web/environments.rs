@@ -18,6 +18,7 @@ use super::{
     failure::Failure,
     frame::{Frame, Section},
     moment::Moment,
+    paging::Paging,
     visit::{Posted, Visit},
 };
 use crate::domain::{
@@ -27,7 +28,7 @@ use crate::domain::{
         ProgressStep,
     },
     ids::{ClassId, EnvironmentId},
-    page::{Key, Order, PageRequest},
+    page::{Order, PageRequest},
 };
 
 /// An environment on a page.
@@ -138,8 +139,7 @@ struct List {
     frame: Frame,
     archived: bool,
     environments: Vec<Row>,
-    is_first: bool,
-    next: Option<String>,
+    paging: Paging,
 }
 
 /// `/environments`
@@ -152,11 +152,10 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
     let classes = classes(&pages, &visit).await?;
     let notice = (visit.query("notice") == "deleted").then_some("The environment is being deleted.");
     answer::ok(&List {
-        frame: visit.frame(Section::Environments, "Environments").with_notice(notice),
+        frame: visit.frame(Section::Environments, "Environments").await?.with_notice(notice),
         archived,
         environments: found.entries.into_iter().map(|environment| Row::new(environment, &classes)).collect(),
-        is_first: page.after().is_none(),
-        next: found.next.map(|key| key.token()),
+        paging: Paging::new(&format!("/environments?archived={archived}"), &page, found.next),
     })
 }
 
@@ -182,7 +181,7 @@ pub(super) async fn show(
 ) -> Result<Response<Body>, Failure> {
     let environment = found(&pages, &visit, &id).await?;
     let log = audit_logs::of_subject(&pages, &visit, environment.id.uuid()).await?;
-    answer::ok(&Show { frame: visit.frame(Section::Environments, environment.name.clone()), environment, log })
+    answer::ok(&Show { frame: visit.frame(Section::Environments, environment.name.clone()).await?, environment, log })
 }
 
 #[derive(Template)]
@@ -199,7 +198,7 @@ pub(super) async fn confirm_deletion(
     visit: Visit,
 ) -> Result<Response<Body>, Failure> {
     let environment = found(&pages, &visit, &id).await?;
-    answer::ok(&Delete { frame: visit.frame(Section::Environments, "Delete an environment"), environment })
+    answer::ok(&Delete { frame: visit.frame(Section::Environments, "Delete an environment").await?, environment })
 }
 
 /// The same by POST.

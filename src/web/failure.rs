@@ -151,7 +151,9 @@ impl From<NoForm> for Failure {
             NoForm::ContentType | NoForm::ContentEncoding => "What was sent is no form.",
             NoForm::TooLong => "What was sent is too long.",
             NoForm::TooSlow | NoForm::BrokenOff => "What was sent has not come whole. Try again.",
-            NoForm::Repeated => "A field was sent twice.",
+            NoForm::Repeated => {
+                "Something was said twice, in the address or in a form: nobody knows which of the two counts."
+            }
         };
         Self::new(StatusCode::BAD_REQUEST, Code::InvalidArgument, "Not understood", message)
     }
@@ -197,8 +199,10 @@ pub fn refuse(request: &Request<Body>, refusal: Refusal) -> Response<Body> {
             Failure::new(StatusCode::FORBIDDEN, Code::PermissionDenied, "Not allowed", sentence(&message))
         }
         Refusal::TooManyTries { retry_after } => Failure::too_many_tries(retry_after.as_secs() + 1),
-        Refusal::Unavailable { message, retry_after } => {
-            Failure::unavailable(sentence(&message), retry_after.as_secs().max(1))
+        // It speaks of tokens, which nobody has shown here.
+        Refusal::Unavailable { message: _, retry_after } => {
+            let message = "Who you are cannot be looked up right now. Try again in a moment.".to_owned();
+            Failure::unavailable(message, retry_after.as_secs().max(1))
         }
     };
     failure.answer()

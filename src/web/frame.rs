@@ -45,13 +45,18 @@ pub(super) struct Frame {
 
 impl Frame {
     /// Of a page that somebody who is signed in looks at.
-    pub(super) fn of(person: &Person, section: Section, title: impl Into<String>) -> Self {
-        Self { title: title.into(), section, person: Some(person.clone()), notice: None, assets: &ADDRESSES }
+    pub(super) fn of(person: Person, section: Section, title: impl Into<String>) -> Self {
+        Self { title: title.into(), section, person: Some(person), notice: None, assets: &ADDRESSES }
     }
 
     /// Of a page that anybody may look at.
     pub(super) fn public(title: impl Into<String>) -> Self {
         Self { title: title.into(), section: Section::Other, person: None, notice: None, assets: &ADDRESSES }
+    }
+
+    /// The same of another page of that part.
+    pub(super) fn titled(self, title: impl Into<String>) -> Self {
+        Self { title: title.into(), ..self }
     }
 
     /// With a word on what was done just before.

@@ -11,6 +11,7 @@ mod frame;
 mod logins;
 mod moment;
 pub mod oidc;
+mod paging;
 mod sessions;
 mod settings;
 mod sign_in;

@@ -12,6 +12,7 @@ use super::{
     failure::Failure,
     frame::{Frame, Section},
     moment::Moment,
+    paging::Paging,
     sign_in,
     visit::{Posted, Visit},
 };
@@ -36,13 +37,16 @@ struct Row {
 struct Sessions {
     frame: Frame,
     sessions: Vec<Row>,
+    paging: Paging,
 }
 
 /// `/settings/sessions`
 pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Response<Body>, Failure> {
     let now = SystemClock.now();
     let this = visit.actor().credential.session_id();
-    let rows = pages.sessions.list(visit.actor()).await?.into_iter().map(|session| Row {
+    let page = visit.page();
+    let found = pages.sessions.list(visit.actor(), &page).await?;
+    let rows = found.entries.into_iter().map(|session| Row {
         is_this: Some(session.id) == this,
         id: session.id,
         signed_in_by: session.signed_in_by,
@@ -53,8 +57,12 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
         user_agent: session.user_agent,
     });
     let notice = (visit.query("notice") == "ended").then_some("The session has ended.");
-    let frame = visit.frame(Section::Sessions, "Sessions").with_notice(notice);
-    answer::ok(&Sessions { frame, sessions: rows.collect() })
+    let frame = visit.frame(Section::Sessions, "Sessions").await?.with_notice(notice);
+    answer::ok(&Sessions {
+        frame,
+        sessions: rows.collect(),
+        paging: Paging::new("/settings/sessions", &page, found.next),
+    })
 }
 
 /// `/settings/sessions/{}/revoke`

@@ -24,5 +24,5 @@ struct Projects {
 
 /// Where old links to the settings lead, whose path is in the fragment: no server hears of it.
 pub(super) async fn projects(visit: Visit) -> Result<Response<Body>, Failure> {
-    answer::ok(&Projects { frame: visit.frame(Section::Other, "Projects") })
+    answer::ok(&Projects { frame: visit.frame(Section::Other, "Projects").await? })
 }

@@ -4,12 +4,8 @@ pub(super) mod link;
 pub(super) mod provider;
 
 use askama::Template;
-use axum::{
-    body::Body,
-    extract::{RawQuery, State},
-};
-use http::{HeaderValue, Response, header, request::Parts};
-use url::form_urlencoded;
+use axum::{body::Body, extract::State};
+use http::{HeaderValue, Response, Uri, header, request::Parts};
 
 use super::{
     Pages, answer,
@@ -23,6 +19,7 @@ use crate::domain::{
     sign_in::{Landing, Provider},
     site::Site,
 };
+use crate::form::Form;
 
 #[derive(Template)]
 #[template(path = "sign_in/show.html", config = "src/web/askama.toml")]
@@ -36,8 +33,8 @@ struct SignIn<'a> {
 }
 
 /// `/sign-in`
-pub(super) async fn show(State(pages): State<Pages>, query: RawQuery) -> Result<Response<Body>, Failure> {
-    let next = Landing::parse(&parameter(&query, "next").unwrap_or_default()).unwrap_or_default();
+pub(super) async fn show(State(pages): State<Pages>, address: Uri) -> Result<Response<Body>, Failure> {
+    let next = Landing::parse(Form::of_query(&address)?.text("next")).unwrap_or_default();
     let takes_links = pages.sign_in_links.is_open();
     let mut response = answer::ok(&SignIn {
         frame: Frame::public("Sign in"),
@@ -62,7 +59,7 @@ struct SignOut {
 
 /// `/sign-out`, for whoever comes there by its address.
 pub(super) async fn confirm_sign_out(visit: Visit) -> Result<Response<Body>, Failure> {
-    answer::ok(&SignOut { frame: visit.frame(Section::Other, "Sign out") })
+    answer::ok(&SignOut { frame: visit.frame(Section::Other, "Sign out").await? })
 }
 
 /// The same by POST.
@@ -108,10 +105,4 @@ pub(super) fn set_cookie(response: &mut Response<Body>, site: &Site, name: &str,
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
-}
-
-/// A parameter of a query.
-pub(super) fn parameter(RawQuery(query): &RawQuery, name: &str) -> Option<String> {
-    let query = query.as_deref().unwrap_or_default();
-    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }

@@ -18,12 +18,12 @@ use super::{
     failure::Failure,
     frame::{Frame, Section},
     moment::Moment,
+    paging::Paging,
     visit::{Posted, Visit},
 };
 use crate::domain::{
     clock::{Clock, SystemClock, is_expired},
     ids::{PrincipalId, TokenId},
-    page::Key,
     token::{Token, TokenDescription, TokenState},
 };
 
@@ -88,19 +88,17 @@ const fn name(state: TokenState) -> &'static str {
 /// A page of the active tokens of somebody whom an admin looks after.
 pub(super) struct ActiveTokens {
     pub(super) tokens: Vec<Row>,
-    pub(super) is_first: bool,
-    pub(super) next: Option<String>,
+    pub(super) paging: Paging,
 }
 
 impl ActiveTokens {
-    /// Those of the page that is asked for.
-    pub(super) async fn of(pages: &Pages, visit: &Visit, holder: PrincipalId) -> Result<Self, Failure> {
+    /// Those of the page that is asked for, at this address.
+    pub(super) async fn of(pages: &Pages, visit: &Visit, holder: PrincipalId, at: &str) -> Result<Self, Failure> {
         let page = visit.page();
         let found = pages.tokens.list_of_state(visit.actor(), holder, TokenState::Active, &page).await?;
         Ok(Self {
             tokens: found.entries.into_iter().map(Row::new).collect(),
-            is_first: page.after().is_none(),
-            next: found.next.map(|key| key.token()),
+            paging: Paging::new(at, &page, found.next),
         })
     }
 }
@@ -110,13 +108,11 @@ impl ActiveTokens {
 struct List {
     frame: Frame,
     state: TokenState,
-    state_name: &'static str,
     tokens: Vec<Row>,
     /// The first of those that end soon, on whatever page they are, and whether there are more.
     ending: Vec<Row>,
     more_end: bool,
-    is_first: bool,
-    next: Option<String>,
+    paging: Paging,
 }
 
 /// `/settings/personal-access-tokens`
@@ -137,14 +133,12 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
         _ => None,
     };
     answer::ok(&List {
-        frame: visit.frame(Section::Tokens, "Personal access tokens").with_notice(notice),
+        frame: visit.frame(Section::Tokens, "Personal access tokens").await?.with_notice(notice),
         state,
-        state_name: name(state),
         ending: ending.into_iter().map(Row::new).collect(),
         more_end,
         tokens,
-        is_first: page.after().is_none(),
-        next: found.next.map(|key| key.token()),
+        paging: Paging::new(&format!("{LIST}?state={}", name(state)), &page, found.next),
     })
 }
 
@@ -171,7 +165,7 @@ pub(super) async fn show(
 ) -> Result<Response<Body>, Failure> {
     let token = found(&pages, &visit, &id).await?;
     let notice = (visit.query("notice") == "updated").then_some("The description is saved.");
-    let frame = visit.frame(Section::Tokens, token.description.clone()).with_notice(notice);
+    let frame = visit.frame(Section::Tokens, token.description.clone()).await?.with_notice(notice);
     answer::ok(&Show { frame, description: token.description.clone(), token, problem: None })
 }
 
@@ -190,7 +184,7 @@ pub(super) async fn update(
             Ok(answer::see_other(&format!("{LIST}/{}?notice=updated", token.id)))
         }
         Err(problem) => {
-            let frame = visit.frame(Section::Tokens, token.description.clone());
+            let frame = visit.frame(Section::Tokens, token.description.clone()).await?;
             let problem = Some(format!("The description {problem}."));
             let page = Show { frame, token, description: description.to_owned(), problem };
             answer::page(StatusCode::BAD_REQUEST, Code::InvalidArgument, &page)
@@ -215,7 +209,7 @@ pub(super) async fn confirm_revocation(
     if token.state == TokenState::Revoked {
         return Ok(answer::see_other(&format!("{LIST}/{}", token.id)));
     }
-    answer::ok(&Revoke { frame: visit.frame(Section::Tokens, "Revoke a token"), token })
+    answer::ok(&Revoke { frame: visit.frame(Section::Tokens, "Revoke a token").await?, token })
 }
 
 /// The same by POST.

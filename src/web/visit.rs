@@ -1,7 +1,5 @@
 //! Who visits a page, with what; and what a form of ours has sent.
 
-use std::collections::HashMap;
-
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts},
@@ -10,7 +8,6 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Request, request::Parts};
 use ring::digest;
 use subtle::ConstantTimeEq;
-use url::form_urlencoded;
 
 use super::{
     Pages,
@@ -28,9 +25,10 @@ const FORM_TOKEN: &str = "form_token";
 
 /// Somebody who is signed in, at a page.
 pub(super) struct Visit {
+    pages: Pages,
     caller: Caller,
-    pub(super) person: Person,
-    query: HashMap<String, String>,
+    form_token: String,
+    query: Form,
 }
 
 impl Visit {
@@ -38,9 +36,9 @@ impl Visit {
         self.caller.actor()
     }
 
-    /// A parameter of the query; empty where it is left out. Of one that comes twice, the last.
+    /// A parameter of the query; empty where it is left out.
     pub(super) fn query(&self, name: &str) -> &str {
-        self.query.get(name).map_or("", String::as_str)
+        self.query.text(name)
     }
 
     /// Which page of a list is asked for. An address that was changed by hand, or is of another list, leads to the first one.
@@ -48,8 +46,14 @@ impl Visit {
         PageRequest::parse(0, self.query("page_token")).unwrap_or_else(|_| PageRequest::first())
     }
 
-    pub(super) fn frame(&self, section: Section, title: impl Into<String>) -> Frame {
-        Frame::of(&self.person, section, title)
+    /// The frame of a page, which says who looks at it: asked for where there is one, and not by what is posted or streams.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub(super) async fn frame(&self, section: Section, title: impl Into<String>) -> Result<Frame, Failure> {
+        let name = self.pages.users.own(self.actor()).await?.name;
+        let (is_admin, form_token) = (self.actor().is_admin(), self.form_token.clone());
+        Ok(Frame::of(Person { name, is_admin, form_token }, section, title))
     }
 }
 
@@ -64,10 +68,8 @@ impl FromRequestParts<Pages> for Visit {
         let cookie =
             session_cookie(parts, &pages.site).ok_or_else(|| Failure::defect(&"a session came without its cookie"))?;
         let form_token = form_token(cookie);
-        let name = pages.users.own(caller.actor()).await?.name;
-        let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
-        let person = Person { name, is_admin: caller.actor().is_admin(), form_token };
-        Ok(Self { caller, person, query })
+        let query = Form::of_query(&parts.uri)?;
+        Ok(Self { pages: pages.clone(), caller, form_token, query })
     }
 }
 
@@ -84,7 +86,7 @@ impl FromRequest<Pages> for Posted {
         let (mut parts, body) = request.into_parts();
         let visit = Visit::from_request_parts(&mut parts, pages).await?;
         let form = Form::read(Request::from_parts(parts, body), pages.request_bytes).await?;
-        let is_ours = form.text(FORM_TOKEN).as_bytes().ct_eq(visit.person.form_token.as_bytes());
+        let is_ours = form.text(FORM_TOKEN).as_bytes().ct_eq(visit.form_token.as_bytes());
         if bool::from(is_ours) { Ok(Self { visit, form }) } else { Err(Failure::foreign_form()) }
     }
 }

@@ -3,12 +3,16 @@
 mod audit_logs;
 pub(crate) mod browser;
 mod environments;
+mod forms;
+mod gallery;
 mod hostile;
 mod look;
+mod paging;
 pub(crate) mod requests;
 mod scene;
 mod signing_in;
 mod tokens;
+mod views;
 mod whole;
 
 use crate::support::{TestDatabase, TestServer};

@@ -54,6 +54,11 @@ impl fmt::Display for HostName {
     }
 }
 
+/// A lifetime that is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("lifetime must be a number of seconds between 60 and 7776000, which is 90 days")]
+pub struct InvalidLifetime;
+
 /// What is asked for; checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginAsk {
@@ -70,6 +75,21 @@ impl LoginAsk {
         let lifetime = lifetime_seconds.map_or(DEFAULT_VALID_FOR, |seconds| Duration::seconds(seconds.into()));
         let token = CreateToken::new(&format!("gitpod on {host_name}"), Some(lifetime), false)?;
         Ok(Self { host_name, token })
+    }
+
+    /// The same from the texts of a request's two parameters, `host_name` and `lifetime`, which are ours (no standard has them). Empty is left
+    /// out; a number is digits and nothing else, so that it has one reading.
+    ///
+    /// # Errors
+    /// [`InvalidLifetime`]
+    pub fn parse(host_name: &str, lifetime: &str) -> Result<Self, InvalidLifetime> {
+        let is_number = lifetime.bytes().all(|byte| byte.is_ascii_digit());
+        let seconds = match lifetime {
+            "" => None,
+            text => Some(text.parse().ok().filter(|_| is_number).ok_or(InvalidLifetime)?),
+        };
+        // A name is cleaned, so that it makes no description that is none.
+        Self::new(HostName::cleaned(host_name), seconds).map_err(|_| InvalidLifetime)
     }
 
     /// Where.
@@ -134,6 +154,7 @@ pub struct PendingLogin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::token::{LONGEST_VALID_FOR, SHORTEST_VALID_FOR};
 
     #[test]
     fn a_host_name_says_nothing_but_a_name() {
@@ -155,5 +176,27 @@ mod tests {
         for bad in [0, 59, 90 * 86_400 + 1, u32::MAX] {
             assert_eq!(ask(Some(bad)), Err(InvalidToken::ValidFor), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_lifetime_is_digits_or_left_out() {
+        let lifetime = |text| LoginAsk::parse("laptop <x>", text).map(|ask| ask.lifetime());
+        assert_eq!(LoginAsk::parse("laptop <x>", "").unwrap().token().description(), "gitpod on laptopx");
+        for (text, expected) in [
+            ("", DEFAULT_VALID_FOR),
+            ("60", Duration::MINUTE),
+            ("0060", Duration::MINUTE),
+            ("7776000", Duration::days(90)),
+        ] {
+            assert_eq!(lifetime(text), Ok(expected), "{text}");
+        }
+        for text in
+            ["+60", "-60", " 60", "60 ", "6e1", "60.0", "0x3c", "1h", "x", "٦٠", "0", "59", "7776001", "99999999999"]
+        {
+            assert_eq!(lifetime(text), Err(InvalidLifetime), "{text}");
+        }
+        // It says the very bounds.
+        let (shortest, longest) = (SHORTEST_VALID_FOR.whole_seconds(), LONGEST_VALID_FOR.whole_seconds());
+        assert!(InvalidLifetime.to_string().contains(&format!("between {shortest} and {longest}")));
     }
 }

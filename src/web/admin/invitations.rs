@@ -16,6 +16,7 @@ use crate::{
         failure::Failure,
         frame::{Frame, Section},
         moment::Moment,
+        paging::Paging,
         visit::{Posted, Visit},
     },
 };
@@ -37,19 +38,22 @@ struct List {
     providers: Vec<(String, String)>,
     email: String,
     problem: Option<String>,
+    paging: Paging,
 }
 
 async fn page(pages: &Pages, visit: &Visit, email: &str, problem: Option<String>) -> Result<List, Failure> {
     let now = SystemClock.now();
-    let invitations = pages.invitations.list(visit.actor()).await?;
+    let page = visit.page();
+    let found = pages.invitations.list(visit.actor(), &page).await?;
     let notice = match visit.query("notice") {
         "invited" => Some("They are invited: tell them to sign in here within a week."),
         "withdrawn" => Some("The invitation is taken back."),
         _ => None,
     };
     Ok(List {
-        frame: visit.frame(Section::Invitations, "Invitations").with_notice(notice),
-        invitations: invitations
+        frame: visit.frame(Section::Invitations, "Invitations").await?.with_notice(notice),
+        invitations: found
+            .entries
             .into_iter()
             .map(|one| Row {
                 email: one.email,
@@ -64,6 +68,7 @@ async fn page(pages: &Pages, visit: &Visit, email: &str, problem: Option<String>
             .collect(),
         email: email.to_owned(),
         problem,
+        paging: Paging::new(LIST, &page, found.next),
     })
 }
 

@@ -10,12 +10,13 @@ use tonic::Code;
 
 use super::Row;
 use crate::{
-    domain::{ids::PrincipalId, page::Key},
+    domain::ids::PrincipalId,
     service::ServiceError,
     web::{
         Pages, answer,
         failure::Failure,
         frame::{Frame, Section},
+        paging::Paging,
         tokens::{self, ActiveTokens, Holder},
         visit::{Posted, Visit},
     },
@@ -29,21 +30,19 @@ struct List {
     name: String,
     asks: bool,
     problem: Option<String>,
-    is_first: bool,
-    next: Option<String>,
+    paging: Paging,
 }
 
 async fn page(pages: &Pages, visit: &Visit) -> Result<List, Failure> {
     let page = visit.page();
     let found = pages.service_accounts.list(visit.actor(), &page).await?;
     Ok(List {
-        frame: visit.frame(Section::ServiceAccounts, "Service accounts"),
+        frame: visit.frame(Section::ServiceAccounts, "Service accounts").await?,
         accounts: found.entries.into_iter().map(Row::new).collect(),
         name: String::new(),
         asks: false,
         problem: None,
-        is_first: page.after().is_none(),
-        next: found.next.map(|key| key.token()),
+        paging: Paging::new("/admin/service-accounts", &page, found.next),
     })
 }
 
@@ -89,8 +88,10 @@ pub(in crate::web) async fn show(
     visit: Visit,
 ) -> Result<Response<Body>, Failure> {
     let account = found(&pages, &visit, &id).await?;
-    let active = ActiveTokens::of(&pages, &visit, account.id).await?;
-    answer::ok(&Show { frame: visit.frame(Section::ServiceAccounts, account.name.clone()), account, active })
+    let active =
+        ActiveTokens::of(&pages, &visit, account.id, &format!("/admin/service-accounts/{}", account.id)).await?;
+    let frame = visit.frame(Section::ServiceAccounts, account.name.clone()).await?;
+    answer::ok(&Show { frame, account, active })
 }
 
 /// `/admin/service-accounts/{}/tokens/new`
@@ -100,7 +101,7 @@ pub(in crate::web) async fn new_token(
     visit: Visit,
 ) -> Result<Response<Body>, Failure> {
     let account = found(&pages, &visit, &id).await?;
-    tokens::form(&visit, &holder(account))
+    tokens::form(&visit, &holder(account)).await
 }
 
 /// `/admin/service-accounts/{}/tokens`, by POST.

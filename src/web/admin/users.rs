@@ -9,11 +9,12 @@ use http::Response;
 
 use super::Row;
 use crate::{
-    domain::{ids::PrincipalId, page::Key},
+    domain::ids::PrincipalId,
     web::{
         Pages, answer,
         failure::Failure,
         frame::{Frame, Section},
+        paging::Paging,
         tokens::ActiveTokens,
         visit::{Posted, Visit},
     },
@@ -24,8 +25,7 @@ use crate::{
 struct List {
     frame: Frame,
     users: Vec<Row>,
-    is_first: bool,
-    next: Option<String>,
+    paging: Paging,
 }
 
 /// `/admin/users`
@@ -33,10 +33,9 @@ pub(in crate::web) async fn list(State(pages): State<Pages>, visit: Visit) -> Re
     let page = visit.page();
     let found = pages.users.list(visit.actor(), &page).await?;
     answer::ok(&List {
-        frame: visit.frame(Section::Users, "Users"),
+        frame: visit.frame(Section::Users, "Users").await?,
         users: found.entries.into_iter().map(Row::new).collect(),
-        is_first: page.after().is_none(),
-        next: found.next.map(|key| key.token()),
+        paging: Paging::new("/admin/users", &page, found.next),
     })
 }
 
@@ -61,14 +60,14 @@ pub(in crate::web) async fn show(
     visit: Visit,
 ) -> Result<Response<Body>, Failure> {
     let user = found(&pages, &visit, &id).await?;
-    let active = ActiveTokens::of(&pages, &visit, user.id).await?;
+    let active = ActiveTokens::of(&pages, &visit, user.id, &format!("/admin/users/{}", user.id)).await?;
     let notice = match visit.query("notice") {
         "suspended" => Some("The user is suspended: nothing is done in their name from now on."),
         "unsuspended" => Some("The user may act again."),
         _ => None,
     };
     answer::ok(&Show {
-        frame: visit.frame(Section::Users, user.name.clone()).with_notice(notice),
+        frame: visit.frame(Section::Users, user.name.clone()).await?.with_notice(notice),
         is_self: user.id == visit.actor().principal_id,
         user,
         active,
@@ -89,7 +88,7 @@ pub(in crate::web) async fn confirm_suspension(
     visit: Visit,
 ) -> Result<Response<Body>, Failure> {
     let user = found(&pages, &visit, &id).await?;
-    answer::ok(&Suspend { frame: visit.frame(Section::Users, "Suspend a user"), user })
+    answer::ok(&Suspend { frame: visit.frame(Section::Users, "Suspend a user").await?, user })
 }
 
 /// The same by POST.

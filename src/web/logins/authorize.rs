@@ -1,6 +1,8 @@
 //! `/oauth2/authorize`: what a program on the browser's own machine asks for (RFC 6749, section 4.1.1; RFC 7636; RFC 8252). The answer goes
 //! to that machine alone, so that nobody has to be trusted with it.
 
+use std::borrow::Cow;
+
 use askama::Template;
 use axum::{body::Body, extract::State};
 use http::{Response, StatusCode};
@@ -8,7 +10,7 @@ use tonic::Code;
 
 use super::words;
 use crate::{
-    domain::login::{CLIENT_ID, CodeChallenge, HostName, LoginAsk, LoopbackRedirect},
+    domain::login::{CLIENT_ID, CodeChallenge, LoginAsk, LoopbackRedirect},
     web::{
         Pages, answer,
         failure::Failure,
@@ -35,30 +37,26 @@ impl Asked {
     ///
     /// # Errors
     /// What is wrong with it. That is said here and nowhere else: who has made such an address is to mend it.
-    fn read<'a>(parameter: impl Fn(&str) -> &'a str) -> Result<Self, &'static str> {
+    fn read<'a>(parameter: impl Fn(&str) -> &'a str) -> Result<Self, Cow<'static, str>> {
         if parameter("client_id") != CLIENT_ID {
-            return Err("it names a program that is not known here: client_id");
+            return Err("it names a program that is not known here: client_id".into());
         }
         let redirect = LoopbackRedirect::parse(parameter("redirect_uri")).ok_or(
             "it does not lead back to a program on this machine: redirect_uri must be http://127.0.0.1:PORT/… or http://[::1]:PORT/…",
         )?;
         if parameter("response_type") != "code" {
-            return Err("response_type must be 'code'");
+            return Err("response_type must be 'code'".into());
         }
         if parameter("code_challenge_method") != "S256" {
-            return Err("code_challenge_method must be 'S256'");
+            return Err("code_challenge_method must be 'S256'".into());
         }
         let challenge = CodeChallenge::parse(parameter("code_challenge")).ok_or("code_challenge is no SHA-256")?;
         let state = parameter("state");
         if state.is_empty() || state.len() > LONGEST_STATE {
-            return Err("state must be there, and not longer than 512 characters");
+            return Err("state must be there, and not longer than 512 characters".into());
         }
-        let lifetime = match parameter("lifetime") {
-            "" => None,
-            text => Some(text.parse().map_err(|_| "lifetime is no number of seconds")?),
-        };
-        let login = LoginAsk::new(HostName::cleaned(parameter("host_name")), lifetime)
-            .map_err(|_| "lifetime must be between a minute and 90 days, in seconds")?;
+        let login =
+            LoginAsk::parse(parameter("host_name"), parameter("lifetime")).map_err(|problem| problem.to_string())?;
         Ok(Self { redirect, state: state.to_owned(), challenge, login })
     }
 
@@ -83,11 +81,11 @@ struct Authorize {
 #[template(path = "logins/wrong.html", config = "src/web/askama.toml")]
 struct Wrong {
     frame: Frame,
-    problem: &'static str,
+    problem: Cow<'static, str>,
 }
 
-fn wrong(visit: &Visit, problem: &'static str) -> Result<Response<Body>, Failure> {
-    let page = Wrong { frame: visit.frame(Section::Other, "Not understood"), problem };
+async fn wrong(visit: &Visit, problem: impl Into<Cow<'static, str>>) -> Result<Response<Body>, Failure> {
+    let page = Wrong { frame: visit.frame(Section::Other, "Not understood").await?, problem: problem.into() };
     answer::page(StatusCode::BAD_REQUEST, Code::InvalidArgument, &page)
 }
 
@@ -95,7 +93,7 @@ fn wrong(visit: &Visit, problem: &'static str) -> Result<Response<Body>, Failure
 pub(in crate::web) async fn show(visit: Visit) -> Result<Response<Body>, Failure> {
     let asked = match Asked::read(|name| visit.query(name)) {
         Ok(asked) => asked,
-        Err(problem) => return wrong(&visit, problem),
+        Err(problem) => return wrong(&visit, problem).await,
     };
     let fields = vec![
         ("client_id", CLIENT_ID.to_owned()),
@@ -109,7 +107,7 @@ pub(in crate::web) async fn show(visit: Visit) -> Result<Response<Body>, Failure
     ];
     let place = asked.redirect.origin();
     let page = Authorize {
-        frame: visit.frame(Section::Other, "Sign a program in?"),
+        frame: visit.frame(Section::Other, "Sign a program in?").await?,
         host_name: asked.login.host_name().to_string(),
         lifetime: words(asked.login.lifetime()),
         place: place.trim_start_matches("http://").to_owned(),
@@ -127,7 +125,7 @@ pub(in crate::web) async fn say(
 ) -> Result<Response<Body>, Failure> {
     let asked = match Asked::read(|name| form.text(name)) {
         Ok(asked) => asked,
-        Err(problem) => return wrong(&visit, problem),
+        Err(problem) => return wrong(&visit, problem).await,
     };
     let back = match form.text("answer") {
         "approve" => {
@@ -139,7 +137,7 @@ pub(in crate::web) async fn say(
             pages.login_requests.refuse(visit.actor(), RPC).await?;
             asked.back(&pages, "error", "access_denied")
         }
-        _ => return wrong(&visit, "the answer must be yes or no"),
+        _ => return wrong(&visit, "the answer must be yes or no").await,
     };
     Ok(answer::see_other(&back))
 }

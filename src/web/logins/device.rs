@@ -36,7 +36,7 @@ pub(in crate::web) async fn show(visit: Visit) -> Result<Response<Body>, Failure
         "no" => Some("The program was told no."),
         _ => None,
     };
-    let frame = visit.frame(Section::Other, "Sign a program in").with_notice(notice);
+    let frame = visit.frame(Section::Other, "Sign a program in").await?.with_notice(notice);
     answer::ok(&Type { frame, problem: None })
 }
 
@@ -58,21 +58,21 @@ pub(in crate::web) async fn ask(
     Posted { visit, form }: Posted,
 ) -> Result<Response<Body>, Failure> {
     match pages.login_requests.find(visit.actor(), form.text("user_code"), "device").await {
-        Ok(pending) => answer::ok(&asked(&visit, pending)),
-        Err(error) => again(&visit, error),
+        Ok(pending) => answer::ok(&asked(&visit, pending).await?),
+        Err(error) => again(&visit, error).await,
     }
 }
 
-fn asked(visit: &Visit, pending: PendingLogin) -> Ask {
-    Ask {
-        frame: visit.frame(Section::Other, "Sign a program in?"),
+async fn asked(visit: &Visit, pending: PendingLogin) -> Result<Ask, Failure> {
+    Ok(Ask {
+        frame: visit.frame(Section::Other, "Sign a program in?").await?,
         user_code: pending.user_code.expose(),
         host_name: pending.asked.host_name().to_string(),
         peer: pending.peer.map(|peer| peer.to_string()),
         user_agent: pending.user_agent.map(|agent| agent.to_string()),
         lifetime: words(pending.asked.lifetime()),
         created: Moment::new(pending.created_at, SystemClock.now()),
-    }
+    })
 }
 
 /// `/device/answer`, by POST: yes or no.
@@ -87,12 +87,12 @@ pub(in crate::web) async fn say(
     };
     match pages.login_requests.answer(visit.actor(), form.text("user_code"), approves, "device/answer").await {
         Ok(_) => Ok(answer::see_other(&format!("/device?said={said}"))),
-        Err(error) => again(&visit, error),
+        Err(error) => again(&visit, error).await,
     }
 }
 
 /// The page to type a code on, with what was wrong with the last one.
-fn again(visit: &Visit, error: ServiceError) -> Result<Response<Body>, Failure> {
+async fn again(visit: &Visit, error: ServiceError) -> Result<Response<Body>, Failure> {
     let (status, code, problem) = match error {
         ServiceError::Invalid { problem, .. } => {
             (StatusCode::BAD_REQUEST, Code::InvalidArgument, format!("That {problem}."))
@@ -112,6 +112,6 @@ fn again(visit: &Visit, error: ServiceError) -> Result<Response<Body>, Failure> 
         | ServiceError::InDoubt(_)
         | ServiceError::Internal(_)) => return Err(error.into()),
     };
-    let frame = visit.frame(Section::Other, "Sign a program in");
+    let frame = visit.frame(Section::Other, "Sign a program in").await?;
     answer::page(status, code, &Type { frame, problem: Some(problem) })
 }

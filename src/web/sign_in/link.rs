@@ -2,17 +2,15 @@
 //! stays in no history, and whoever has opened it is asked.
 
 use askama::Template;
-use axum::{
-    body::Body,
-    extract::{RawQuery, State},
-};
+use axum::{body::Body, extract::State};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Request, Response, request::Parts};
 
-use super::{leave_former, parameter, set_cookie, signed_in};
+use super::{leave_former, set_cookie, signed_in};
 use crate::{
     auth::{cookie, origin},
     domain::{secret::Secret, sign_in::Landing},
+    form::Form,
     web::{Pages, answer, failure::Failure, frame::Frame},
 };
 
@@ -48,16 +46,17 @@ fn remembered(parts: &Parts, pages: &Pages) -> Landing {
 /// `/sign-in/link`
 pub(in crate::web) async fn show(
     State(pages): State<Pages>,
-    query: RawQuery,
     request: Request<Body>,
 ) -> Result<Response<Body>, Failure> {
     let (parts, _) = request.into_parts();
-    if let Some(code) = parameter(&query, "code") {
+    let query = Form::of_query(&parts.uri)?;
+    if query.has("code") {
         // Letters, digits and `_`, or no link.
+        let code = query.text("code");
         let is_plain = code.len() <= 128 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let code = if is_plain { code } else { String::new() };
+        let code = if is_plain { code } else { "" };
         let mut response = answer::see_other("/sign-in/link");
-        set_cookie(&mut response, &pages.site, &pages.site.cookie("sign-in-link"), &code, SECONDS);
+        set_cookie(&mut response, &pages.site, &pages.site.cookie("sign-in-link"), code, SECONDS);
         return Ok(response);
     }
     let Some(text) = kept(&parts, &pages) else { return Ok(answer::see_other("/sign-in")) };

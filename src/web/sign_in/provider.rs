@@ -5,11 +5,10 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{
     body::Body,
-    extract::{Path, RawQuery, State},
+    extract::{Path, State},
 };
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use tonic::Code;
-use url::form_urlencoded;
 
 use super::{leave_former, set_cookie, signed_in};
 use crate::{
@@ -69,13 +68,12 @@ pub(in crate::web) async fn begin(
 pub(in crate::web) async fn callback(
     State(pages): State<Pages>,
     Path(name): Path<String>,
-    RawQuery(query): RawQuery,
     request: Request<Body>,
 ) -> Result<Response<Body>, Failure> {
     let (parts, _) = request.into_parts();
     let client = client(&pages, &name)?;
     let provider = client.provider();
-    let answer = Answer::read(query.as_deref().unwrap_or_default()).ok_or_else(not_understood)?;
+    let answer = Form::of_query(&parts.uri).ok().and_then(|query| Answer::read(&query)).ok_or_else(not_understood)?;
     let kept = cookie(&parts, &pages.site.cookie(COOKIE)).ok_or_else(not_begun)?;
     let attempt = pages.sign_ins.resume(kept, &provider.name).await.map_err(not_resumed)?;
     // Before anything is believed or ended: any page can send a browser here, with whatever it likes.
@@ -135,20 +133,14 @@ struct Answer {
 }
 
 impl Answer {
-    /// Each parameter once: which of two would count is anybody's guess.
-    fn read(query: &str) -> Option<Self> {
-        let one = |name: &str| {
-            let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
-            let value = values.next().map(|(_, value)| value.into_owned());
-            if values.next().is_some() { Err(()) } else { Ok(value) }
-        };
-        let (state, issuer) = (one("state").ok()??, one("iss").ok()?);
-        let outcome = match (one("code").ok()?, one("error").ok()?) {
+    fn read(query: &Form) -> Option<Self> {
+        let one = |name: &str| query.get(name).map(|value| value.expose().to_owned());
+        let outcome = match (one("code"), one("error")) {
             (Some(code), None) => Ok(code),
             (None, Some(error)) => Err(error),
             (None, None) | (Some(_), Some(_)) => return None,
         };
-        Some(Self { state, issuer, outcome })
+        Some(Self { state: one("state")?, issuer: one("iss"), outcome })
     }
 }
 
@@ -241,10 +233,13 @@ mod tests {
 
     #[test]
     fn an_answer_has_each_parameter_once() {
-        let read = |query: &str| Answer::read(query).map(|answer| (answer.state, answer.issuer, answer.outcome));
+        let read = |query: &str| {
+            let answer = Form::parse(query.as_bytes()).ok().and_then(|query| Answer::read(&query));
+            answer.map(|answer| (answer.state, answer.issuer, answer.outcome))
+        };
         assert_eq!(read("state=s&code=c"), Some(("s".to_owned(), None, Ok("c".to_owned()))));
         let denied = Some(("s".to_owned(), Some("i".to_owned()), Err("access_denied".to_owned())));
-        assert_eq!(read("error=access_denied&iss=i&state=s&x=1&x=2"), denied);
+        assert_eq!(read("error=access_denied&iss=i&state=s&code=&x=1"), denied);
         for query in [
             "",
             "code=c",
@@ -254,6 +249,9 @@ mod tests {
             "state=s&code=c&code=c",
             "state=s&code=c&iss=i&iss=i",
             "state=s&error=e&error=e",
+            "state=s&code=c&x=1&x=2",
+            "state=&code=c",
+            "state=s&code=",
         ] {
             assert_eq!(read(query), None, "{query}");
         }

@@ -67,9 +67,9 @@ struct New<'a> {
 }
 
 impl<'a> New<'a> {
-    fn empty(visit: &Visit, holder: &'a Holder) -> Self {
-        Self {
-            frame: visit.frame(holder.section, "New token"),
+    async fn empty(visit: &Visit, holder: &'a Holder) -> Result<Self, Failure> {
+        Ok(Self {
+            frame: visit.frame(holder.section, "New token").await?,
             holder,
             description: String::new(),
             problem: None,
@@ -78,18 +78,18 @@ impl<'a> New<'a> {
             chosen_days: DAYS[0],
             is_read_only: false,
             idempotency_key: RequestId::generate().uuid(),
-        }
+        })
     }
 }
 
 /// `/settings/personal-access-tokens/new`
 pub(in crate::web) async fn new(visit: Visit) -> Result<Response<Body>, Failure> {
-    form(&visit, &Holder::own(&visit))
+    form(&visit, &Holder::own(&visit)).await
 }
 
 /// The form for a new token of whomever's.
-pub(in crate::web) fn form(visit: &Visit, holder: &Holder) -> Result<Response<Body>, Failure> {
-    answer::ok(&New::empty(visit, holder))
+pub(in crate::web) async fn form(visit: &Visit, holder: &Holder) -> Result<Response<Body>, Failure> {
+    answer::ok(&New::empty(visit, holder).await?)
 }
 
 #[derive(Template)]
@@ -132,30 +132,28 @@ pub(in crate::web) async fn create_for(
     let is_read_only = form.text("access") == "read-only";
     let key: Option<Uuid> = form.text("idempotency_key").parse().ok();
     let asked = CreateToken::new(description, chosen.map(Duration::days), is_read_only);
-    let again = |problem: String, is_about_description: bool| New {
+    // Before the token is made: a page that could not be would be the only one with its text.
+    let mut form_again = New {
         description: description.to_owned(),
-        problem: Some(problem),
-        is_about_description,
         chosen_days: chosen.unwrap_or(DAYS[0]),
         is_read_only,
         idempotency_key: key.unwrap_or_else(|| RequestId::generate().uuid()),
-        ..New::empty(visit, holder)
+        ..New::empty(visit, holder).await?
     };
     let (asked, key) = match (asked, chosen, key) {
         (Ok(asked), Some(_), Some(key)) => (asked, key),
         (asked, ..) => {
-            let page = match asked {
-                Err(InvalidToken::Description(problem)) => again(format!("The description {problem}."), true),
-                Err(InvalidToken::ValidFor) | Ok(_) => {
-                    again("Choose how long the token is good for.".to_owned(), false)
-                }
+            let (problem, is_about_description) = match asked {
+                Err(InvalidToken::Description(problem)) => (format!("The description {problem}."), true),
+                Err(InvalidToken::ValidFor) | Ok(_) => ("Choose how long the token is good for.".to_owned(), false),
             };
+            let page = New { problem: Some(problem), is_about_description, ..form_again };
             return answer::page(StatusCode::BAD_REQUEST, Code::InvalidArgument, &page);
         }
     };
     match pages.tokens.create_once(visit.actor(), holder.id, asked, key, rpc).await {
         Ok(CreatedOnce::Now(CreatedToken { token, text })) => {
-            let frame = visit.frame(holder.section, "Copy the new token");
+            let frame = form_again.frame.titled("Copy the new token");
             answer::ok(&Created { frame, holder, token: Row::new(token), text: text.expose() })
         }
         Ok(CreatedOnce::Before(token)) => {
@@ -163,12 +161,12 @@ pub(in crate::web) async fn create_for(
                 Some(id) => Some(Row::new(pages.tokens.get_of_any_state(visit.actor(), id).await?)),
                 None => None,
             };
-            let frame = visit.frame(holder.section, "Made already");
+            let frame = form_again.frame.titled("Made already");
             answer::page(StatusCode::CONFLICT, Code::FailedPrecondition, &Made { frame, holder, token })
         }
         Err(ServiceError::Exhausted(message)) => {
-            let page = again(failure::sentence(&message), false);
-            answer::page(StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted, &page)
+            form_again.problem = Some(failure::sentence(&message));
+            answer::page(StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted, &form_again)
         }
         Err(error) => Err(error.into()),
     }

@@ -157,6 +157,7 @@ async fn what_leads_elsewhere_or_proves_nothing_is_shown_and_not_followed() {
         with("lifetime", "59"),
         with("lifetime", "7776001"),
         with("lifetime", "x"),
+        with("lifetime", "+3600"),
     ] {
         let shown = session.get(&format!("/oauth2/authorize?{}", form(&fields))).await;
         assert!(shown.status == 400 && shown.header("location").is_empty(), "{fields:?}: {shown:?}");
@@ -164,6 +165,14 @@ async fn what_leads_elsewhere_or_proves_nothing_is_shown_and_not_followed() {
         let fields = [fields.as_slice(), &[("answer", "approve")]].concat();
         let sent = session.post("/oauth2/authorize", &fields).await;
         assert!(sent.status == 400 && sent.header("location").is_empty(), "{fields:?}: {sent:?}");
+    }
+    // Said twice, it is shown as well, with the same value or another (RFC 6749, section 3.1).
+    for (name, value) in [ASKED[2], ASKED[3], ("state", "t"), ("client_id", "gitpod-cli"), ("other", "")] {
+        let twice = [ASKED.as_slice(), &[(name, value), ("other", "")]].concat();
+        let shown = session.get(&format!("/oauth2/authorize?{}", form(&twice))).await;
+        assert!(shown.status == 400 && shown.header("location").is_empty(), "{name}: {shown:?}");
+        let sent = session.post("/oauth2/authorize", &[&twice[..], &[("answer", "approve")]].concat()).await;
+        assert!(sent.status == 400 && sent.header("location").is_empty(), "{name}: {sent:?}");
     }
     let neither = session.post("/oauth2/authorize", &[ASKED.as_slice(), &[("answer", "x")]].concat()).await;
     assert_eq!(neither.status, 400);

@@ -73,6 +73,31 @@ impl Configuration {
     }
 }
 
+/// Providers that a server knows and finds. They end with this value.
+pub(crate) struct Known {
+    _configuration: Configuration,
+    providers: Vec<Provider>,
+}
+
+impl Known {
+    /// What they are called by whoever believes them.
+    pub(crate) fn issuers(&self) -> Vec<String> {
+        self.providers.iter().map(|provider| provider.issuer().to_owned()).collect()
+    }
+}
+
+/// Providers by their names and what people call them, and how a server is started that knows them.
+pub(crate) async fn known(named: &[(&str, &str)]) -> (ServerOptions, Known) {
+    let mut providers = Vec::new();
+    for _ in named {
+        providers.push(Provider::crooked().await);
+    }
+    let entry = |((name, shown), provider)| (name, provider, json!({ "display_name": shown }));
+    let entries: Vec<_> = named.iter().copied().zip(&providers).map(entry).collect();
+    let configuration = Configuration::of(&entries);
+    (configuration.options(), Known { _configuration: configuration, providers })
+}
+
 /// A server with one provider, called acme.
 pub(crate) struct World {
     pub(crate) database: TestDatabase,

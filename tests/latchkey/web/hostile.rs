@@ -362,6 +362,28 @@ async fn whoever_is_no_admin_any_more_leaves_no_way_in() {
     assert_eq!(database.number(open, &[]).await, 1);
 }
 
+/// Which of two would count is anybody's guess: no page makes it, and nobody is led anywhere by an address that says it twice.
+#[tokio::test]
+async fn no_page_takes_an_address_that_says_something_twice() {
+    let (database, server, _) = place().await;
+    let session = Session::open(&server, &database, "dev@example.com").await;
+    for PagePolicy { method, policy } in PAGE_POLICIES {
+        // A file is the same whatever is asked of it.
+        if *method != http::Method::GET || policy.rpc.starts_with("assets/") {
+            continue;
+        }
+        let path = format!("/{}", policy.rpc.replace("{}", "acme"));
+        let answer = session.get(&format!("{path}?x=1&%78=2")).await;
+        // There is no such provider here.
+        let expected = if policy.rpc == "sign-in/{}/callback" { 404 } else { 400 };
+        assert_eq!((answer.status, answer.header("location").as_str()), (expected, ""), "{path}: {answer:?}");
+        assert!(expected == 404 || answer.body.contains("said twice"), "{path}: {answer:?}");
+    }
+    // A form's own address counts too.
+    let answer = session.post("/sign-out?x=1&x=1", &[]).await;
+    assert_eq!((answer.status, session.get(LIST).await.status), (400, 200), "{answer:?}");
+}
+
 /// Whatever is added is in the table, and behind the layer.
 #[tokio::test]
 async fn every_page_asks_who_is_there() {

@@ -1,43 +1,16 @@
 //! How the pages look, and whether everybody can use them: with any screen, in the dark, by keyboard, and by ear.
 
+use std::{collections::BTreeSet, fs, path::Path};
+
 use serde_json::{Value, json};
 
-use super::{browser::Browser, scene::furnish, signed_in};
-use crate::support::{TestDatabase, TestServer};
+use super::{
+    browser::Browser,
+    gallery::Gallery,
+    views::{Step, VIEWS, View},
+};
 
 const ENVIRONMENT: &str = "0198a000-0000-7000-8000-000000000011";
-
-/// Every page, and what its picture is called.
-const PAGES: &[(&str, &str)] = &[
-    ("tokens", "/settings/personal-access-tokens"),
-    ("tokens-expired", "/settings/personal-access-tokens?state=expired"),
-    ("new-token", "/settings/personal-access-tokens/new"),
-    ("token", "/settings/personal-access-tokens/@token"),
-    ("revoke-token", "/settings/personal-access-tokens/@token/revoke"),
-    ("sessions", "/settings/sessions"),
-    ("environments", "/environments"),
-    ("environment", "/details/0198a000-0000-7000-8000-000000000011"),
-    ("failed-environment", "/details/0198a000-0000-7000-8000-000000000013"),
-    ("delete-environment", "/details/0198a000-0000-7000-8000-000000000012/delete"),
-    ("audit-logs", "/audit-logs"),
-    ("users", "/admin/users"),
-    ("user", "/admin/users/0198a000-0000-7000-8000-000000000021"),
-    ("suspend-user", "/admin/users/0198a000-0000-7000-8000-000000000021/suspend"),
-    ("invitations", "/admin/invitations"),
-    ("service-accounts", "/admin/service-accounts"),
-    ("new-service-token", "/admin/service-accounts/0198a000-0000-7000-8000-000000000023/tokens/new"),
-    ("service-account", "/admin/service-accounts/0198a000-0000-7000-8000-000000000023"),
-    ("projects", "/projects"),
-    ("sign-in", "/sign-in"),
-    ("sign-out", "/sign-out"),
-    ("device", "/device"),
-    (
-        "authorize",
-        "/oauth2/authorize?client_id=gitpod-cli&response_type=code&redirect_uri=http%3A%2F%2F127.0.0.1%3A49152%2Fcallback\
-         &code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256&state=af0ifjsldkj&host_name=laptop",
-    ),
-    ("not-found", "/nowhere"),
-];
 
 /// How much of the page has moved since it was first seen.
 const SHIFT: &str = "new Promise((resolve) => {
@@ -46,36 +19,42 @@ const SHIFT: &str = "new Promise((resolve) => {
     requestAnimationFrame(() => requestAnimationFrame(() => resolve(sum)));
 })";
 
-struct Gallery {
-    server: TestServer,
-    browser: Browser,
-    token: String,
-    database: TestDatabase,
+/// Names of files below a directory, with their paths from there.
+fn files(directory: &Path) -> BTreeSet<String> {
+    let (mut found, mut left) = (BTreeSet::new(), vec![directory.to_owned()]);
+    while let Some(next) = left.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+            } else {
+                found.insert(path.strip_prefix(directory).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found
 }
 
-impl Gallery {
-    async fn open() -> Self {
-        let database = TestDatabase::create().await;
-        let server = TestServer::without_memory(&database).await;
-        server.admin_user(&database, "ada@example.com").await;
-        furnish(&database, "ada@example.com").await;
-        let query = "SELECT id::text FROM personal_access_tokens";
-        let token: String = database.owner().await.query_one(query, &[]).await.unwrap().get(0);
-        let browser = signed_in(&server, &database, "ada@example.com").await;
-        Self { server, browser, token, database }
-    }
-
-    fn path(&self, path: &str) -> String {
-        path.replace("@token", &self.token)
-    }
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A page that is not reached by its address: of a token that was just made.
-async fn make_token(browser: &mut Browser) {
-    browser.goto("/settings/personal-access-tokens/new").await;
-    browser.fill("Description", "Backup of the shop").await;
-    browser.press("Create").await;
-    browser.shows("Copy the new token").await;
+#[test]
+fn every_template_is_looked_at_and_every_picture_shown() {
+    let templates = root().join("src/web/templates");
+    // What extends nothing is a part of others.
+    let is_page = |name: &String| fs::read_to_string(templates.join(name)).unwrap().starts_with("{% extends");
+    let pages: BTreeSet<String> = files(&templates).into_iter().filter(is_page).collect();
+    assert_eq!(VIEWS.iter().map(|view| view.template.to_owned()).collect::<BTreeSet<_>>(), pages);
+
+    let pictures = |names: &[&str]| names.iter().map(|name| format!("{name}.png")).collect::<BTreeSet<_>>();
+    let taken: Vec<&str> = VIEWS.iter().map(|view| view.name).chain(OTHERWISE.map(|(name, ..)| name)).collect();
+    assert_eq!(pictures(&taken).len(), taken.len(), "each has a name of its own");
+    let readme = include_str!("../../../README.md");
+    let shown: BTreeSet<String> =
+        readme.split("](docs/pictures/").skip(1).map(|rest| rest.split(')').next().unwrap().to_owned()).collect();
+    assert_eq!(shown, pictures(&taken), "README.md");
+    assert_eq!(files(&root().join("docs/pictures")), pictures(&taken), "docs/pictures: 'make pictures' takes them");
 }
 
 async fn axe(browser: &mut Browser, name: &str) {
@@ -83,7 +62,7 @@ async fn axe(browser: &mut Browser, name: &str) {
         let found = browser.act(json!({ "action": "axe", "scheme": scheme })).await;
         assert_eq!(found, json!([]), "{name} in the {scheme}");
     }
-    for width in [320, 390, 768, 1280, 2560] {
+    for width in [320, 390, 768, 1024, 1280, 2560] {
         let over = browser.act(json!({ "action": "overflows", "width": width })).await;
         assert_eq!(over, 0, "{name} is wider than {width}");
     }
@@ -92,13 +71,12 @@ async fn axe(browser: &mut Browser, name: &str) {
 #[tokio::test]
 async fn every_page_can_be_used_by_everybody_on_any_screen() {
     let mut gallery = Gallery::open().await;
-    for (name, path) in PAGES {
-        let path = gallery.path(path);
-        gallery.browser.goto(&path).await;
-        axe(&mut gallery.browser, name).await;
+    for view in VIEWS {
+        gallery.come_to(view).await;
+        axe(&mut gallery.browser, view.name).await;
+        let missed = gallery.browser.act(json!({ "action": "tabs" })).await;
+        assert_eq!(missed, json!([]), "{}: what no key reaches, or what does not show that it is reached", view.name);
     }
-    make_token(&mut gallery.browser).await;
-    axe(&mut gallery.browser, "created-token").await;
 }
 
 #[tokio::test]
@@ -106,52 +84,94 @@ async fn nothing_is_asked_of_anybody_else_and_little_of_us() {
     let mut gallery = Gallery::open().await;
     // A full page of each.
     gallery.database.add_tokens(&gallery.token, 30).await;
-    let url = gallery.server.url();
-    for (name, path) in PAGES {
-        let path = gallery.path(path);
-        gallery.browser.goto(&path).await;
+    for view in VIEWS {
+        let name = view.name;
+        gallery.come_to(view).await;
+        // All of it: the page, what belongs to it, and what a stream of events begins with.
+        let weight = gallery.browser.act(json!({ "action": "weight" })).await.as_u64().unwrap();
+        // What is opened on a page is there already.
+        let least = u64::from(!matches!(view.steps.last(), Some(Step::Click(_))));
+        assert!((least..60 * 1024).contains(&weight), "{name} weighs {weight} bytes");
         let requests = gallery.browser.act(json!({ "action": "requests" })).await;
-        for request in requests.as_array().unwrap() {
-            assert!(request.as_str().unwrap().starts_with(&url), "{name} asks {request}");
-        }
+        assert_eq!(asked_elsewhere(&gallery, view, &requests), BTreeSet::new(), "{name}");
         let complaints = gallery.browser.act(json!({ "action": "complaints" })).await;
-        let is_expected = |text: &Value| *name == "not-found" && text.as_str().unwrap().contains("404");
+        // A browser complains of the page itself, if that says that something went wrong.
+        let is_refused = view.template == "failure.html" || name.ends_with("-refused");
+        let is_expected =
+            |text: &Value| is_refused && text.as_str().unwrap().contains("the server responded with a status");
         assert!(complaints.as_array().unwrap().iter().all(is_expected), "{name}: {complaints}");
         // What has been seen stays where it is (the Layout Instability API; 0.1 is the most that counts as good).
         let shift = gallery.browser.evaluate(SHIFT).await.as_f64().unwrap();
         assert!(shift < 0.1, "{name} moves by {shift}");
-        // A stream of events goes on for as long as the page is there.
-        if !["environments", "environment", "failed-environment"].contains(name) {
-            let weight = gallery.browser.act(json!({ "action": "weight", "url": path })).await.as_u64().unwrap();
-            assert!((1..60 * 1024).contains(&weight), "{name} weighs {weight} bytes");
+    }
+}
+
+/// Which other places were asked, but for the provider to which a page leads.
+fn asked_elsewhere(gallery: &Gallery, view: &View, requests: &Value) -> BTreeSet<String> {
+    let mut ours = vec![gallery.url(view)];
+    if view.template == "sign_in/leaving.html" {
+        ours.extend(gallery.elsewhere());
+    }
+    let requests = requests.as_array().unwrap().iter().map(|request| request.as_str().unwrap().to_owned());
+    requests.filter(|request| !ours.iter().any(|own| request.starts_with(&format!("{own}/")))).collect()
+}
+
+/// Pictures of a page as others see it: of which page, how wide, in which light.
+const OTHERWISE: [(&str, &str, u64, &str); 2] =
+    [("tokens-dark", "tokens", WIDE, "dark"), ("tokens-phone", "tokens", PHONE, "light")];
+
+const WIDE: u64 = 1280;
+const PHONE: u64 = 390;
+
+async fn picture(browser: &mut Browser, path: &Path, width: u64, scheme: &str) {
+    let wanted = json!({ "action": "screenshot", "path": path, "width": width, "height": 800, "scheme": scheme });
+    browser.act(wanted).await;
+    let bytes = fs::read(path).unwrap();
+    assert!(bytes.starts_with(b"\x89PNG"), "{}", path.display());
+}
+
+/// Pictures for README.md, which `make pictures` puts there; and beside them of every page as others see it.
+#[tokio::test]
+async fn pictures_are_taken_of_every_page() {
+    let mut gallery = Gallery::open().await;
+    let directory = root().join("target/pictures");
+    let _ = fs::remove_dir_all(&directory);
+    for kind in ["wide-dark", "phone-light", "phone-dark"] {
+        fs::create_dir_all(directory.join(kind)).unwrap();
+    }
+    for view in VIEWS {
+        gallery.come_to(view).await;
+        let browser = &mut gallery.browser;
+        picture(browser, &directory.join(format!("{}.png", view.name)), WIDE, "light").await;
+        for (kind, width, scheme) in
+            [("wide-dark", WIDE, "dark"), ("phone-light", PHONE, "light"), ("phone-dark", PHONE, "dark")]
+        {
+            picture(browser, &directory.join(kind).join(format!("{}.png", view.name)), width, scheme).await;
+        }
+        for (name, _, width, scheme) in OTHERWISE.iter().filter(|(_, of, ..)| *of == view.name) {
+            picture(browser, &directory.join(format!("{name}.png")), *width, scheme).await;
         }
     }
 }
 
-/// Pictures for README.md: `make pictures` puts them there.
+/// What differs each time (IDs, codes, times, how long it took) is in no picture, so that one that has changed shows a change of the page.
 #[tokio::test]
-async fn pictures_are_taken_of_every_page() {
-    let mut gallery = Gallery::open().await;
-    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pictures");
-    std::fs::create_dir_all(&directory).unwrap();
-    let picture = |name: &str, width: u64, scheme: &str| {
-        let path = directory.join(format!("{name}.png"));
-        json!({ "action": "screenshot", "path": path, "width": width, "height": 800, "scheme": scheme })
-    };
-    for (name, path) in PAGES {
-        let path = gallery.path(path);
-        gallery.browser.goto(&path).await;
-        gallery.browser.act(picture(name, 1280, "light")).await;
+async fn a_picture_stays_the_same_while_its_page_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut taken: Vec<Vec<Vec<u8>>> = Vec::new();
+    for at in ["first", "second"] {
+        let mut gallery = Gallery::open().await;
+        let mut pictures = Vec::new();
+        for name in ["tokens", "sessions", "environment", "audit-log-entry", "device-ask", "created-token"] {
+            gallery.come_to(VIEWS.iter().find(|view| view.name == name).unwrap()).await;
+            let path = directory.path().join(format!("{at}-{name}.png"));
+            picture(&mut gallery.browser, &path, WIDE, "light").await;
+            pictures.push(fs::read(path).unwrap());
+        }
+        taken.push(pictures);
     }
-    make_token(&mut gallery.browser).await;
-    gallery.browser.act(picture("created-token", 1280, "light")).await;
-    gallery.browser.goto("/settings/personal-access-tokens").await;
-    gallery.browser.act(picture("tokens-dark", 1280, "dark")).await;
-    gallery.browser.act(picture("tokens-phone", 390, "light")).await;
-    for (name, _) in PAGES {
-        let bytes = std::fs::read(directory.join(format!("{name}.png"))).unwrap();
-        assert!(bytes.starts_with(b"\x89PNG"), "{name}");
-    }
+    let differ: Vec<usize> = (0..taken[0].len()).filter(|one| taken[0][*one] != taken[1][*one]).collect();
+    assert_eq!(differ, Vec::<usize>::new());
 }
 
 #[tokio::test]

@@ -1,0 +1,76 @@
+//! Forms that are sent twice, or hold what cannot be.
+
+use latchkey::domain::ids::RequestId;
+
+use super::{requests::Session, signed_in};
+use crate::support::{ServerOptions, TestDatabase, TestServer};
+
+const LIST: &str = "/settings/personal-access-tokens";
+
+#[tokio::test]
+async fn a_form_makes_one_token_however_often_it_is_sent() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::without_memory(&database).await;
+    server.user(&database, "dev@example.com").await;
+    let session = Session::open(&server, &database, "dev@example.com").await;
+    let key = RequestId::generate().to_string();
+    let fields = [("description", "once"), ("days", "30"), ("access", "read-only"), ("idempotency_key", key.as_str())];
+    let answers = futures::future::join_all((0..4).map(|_| session.post(LIST, &fields))).await;
+    let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409, 409, 409]);
+    let refused = answers.iter().find(|answer| answer.status == 409).unwrap();
+    assert!(refused.body.contains("made its token already") && !refused.body.contains("gitpod_pat_"));
+    // Whoever has not seen the answer that showed it can find it, and revoke it.
+    let made = database.owner().await;
+    let made = made.query_one("SELECT id::text FROM personal_access_tokens WHERE description = 'once'", &[]).await;
+    let id: String = made.unwrap().get(0);
+    let revoke = format!("href=\"/settings/personal-access-tokens/{id}/revoke\"");
+    assert!(refused.body.contains(&revoke), "{}", refused.body);
+    assert_eq!(
+        database
+            .number("SELECT count(*) FROM personal_access_tokens WHERE description = 'once' AND read_only", &[])
+            .await,
+        1
+    );
+    // What makes no sense is said beside the field, with what was written still there.
+    for (name, value, told) in [
+        ("description", " ", "The description must not be empty."),
+        ("days", "31", "Choose how long the token is good for."),
+    ] {
+        let mut fields = fields;
+        fields.iter_mut().find(|(field, _)| *field == name).unwrap().1 = value;
+        let answer = session.post(LIST, &fields).await;
+        assert!(answer.status == 400 && answer.body.contains(told), "{answer:?}");
+        assert!(answer.body.contains(&key) && answer.body.contains("value=\"read-only\" checked"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_click_sends_nothing_and_no_form_forgets_what_was_in_it() {
+    let database = TestDatabase::create().await;
+    let args = vec!["--tokens-per-user".to_owned(), "2".to_owned()];
+    let server = TestServer::start_with(&database, ServerOptions { args, ..ServerOptions::default() }).await;
+    server.admin_user(&database, "ada@example.com").await;
+    let mut browser = signed_in(&server, &database, "ada@example.com").await;
+    browser.follow("New Token").await;
+    browser.fill("Description", "Clicked twice").await;
+    let twice = "for (let n = 0; n < 2; n += 1) document.querySelector('main form button[type=submit]').click()";
+    browser.act(serde_json::json!({ "action": "evaluate", "script": twice })).await;
+    browser.shows("Copy the new token").await;
+
+    let session = Session::open(&server, &database, "ada@example.com").await;
+    let key = RequestId::generate().to_string();
+    let fields =
+        [("description", "one too many"), ("days", "60"), ("access", "read-only"), ("idempotency_key", key.as_str())];
+    let answer = session.post(LIST, &fields).await;
+    assert_eq!(answer.status, 429, "{answer:?}");
+    for kept in
+        ["value=\"one too many\"", "value=\"60\" checked", "value=\"read-only\" checked", "There are 2 tokens already"]
+    {
+        assert!(answer.body.contains(kept), "{kept}: {}", answer.body);
+    }
+    let answer = session.post("/admin/service-accounts", &[("name", " "), ("asks", "true")]).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.body.contains("name=\"asks\" value=\"true\" checked"), "{}", answer.body);
+}
