@@ -20,13 +20,14 @@ struct Asset {
     bytes: &'static [u8],
 }
 
-const ASSETS: [Asset; 3] = [
+const ASSETS: [Asset; 4] = [
     Asset { name: "style.css", content_type: "text/css; charset=utf-8", bytes: include_bytes!("assets/style.css") },
     Asset {
         name: "pages.js",
         content_type: "text/javascript; charset=utf-8",
         bytes: include_bytes!("assets/pages.js"),
     },
+    Asset { name: "live.js", content_type: "text/javascript; charset=utf-8", bytes: include_bytes!("assets/live.js") },
     Asset { name: "key.svg", content_type: "image/svg+xml", bytes: include_bytes!("assets/key.svg") },
 ];
 
@@ -41,12 +42,13 @@ impl Asset {
 pub(super) struct Addresses {
     pub(super) style: String,
     pub(super) script: String,
+    pub(super) live: String,
     pub(super) icon: String,
 }
 
 pub(super) static ADDRESSES: LazyLock<Addresses> = LazyLock::new(|| {
-    let [style, script, icon] = ASSETS.map(|asset| format!("/assets/{}?v={}", asset.name, asset.version()));
-    Addresses { style, script, icon }
+    let [style, script, live, icon] = ASSETS.map(|asset| format!("/assets/{}?v={}", asset.name, asset.version()));
+    Addresses { style, script, live, icon }
 });
 
 /// One of them. There are no others, whatever path is asked for. A page of a newer program, which runs beside this one, may ask here for what

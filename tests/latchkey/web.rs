@@ -6,6 +6,7 @@ mod environments;
 mod forms;
 mod gallery;
 mod hostile;
+mod live;
 mod look;
 mod paging;
 pub(crate) mod requests;

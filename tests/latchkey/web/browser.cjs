@@ -86,7 +86,7 @@ function settle({ now }) {
     time.dataset.at = time.dateTime;
     time.removeAttribute('datetime');
   }
-  Element.prototype.replaceChildren = () => {};
+  globalThis.become = () => {};
   for (const time of document.querySelectorAll('time[data-at]')) {
     const away = new Date(time.dataset.at) - Date.now();
     if (time.matches('.ago')) {
@@ -131,6 +131,11 @@ const actions = {
   },
   requests: async () => requests.splice(0),
   referrers: async () => referrers.splice(0),
+  // Answers in the server's place, until there is no status.
+  async answer({ path, status }) {
+    await page.unroute(path);
+    if (status) await page.route(path, (route) => route.fulfill({ status }));
+  },
   frames: async () => page.frames().slice(1).map((frame) => frame.url()),
   complaints: async () => complaints.splice(0),
   // Puts a browser with these cookies and no others before one server; other places are asked, and never come to.

@@ -141,6 +141,14 @@ impl Gallery {
             }
             Step::Fill(label, text) => self.browser.fill(label, text).await,
             Step::Press(name) => self.browser.press(name).await,
+            Step::SendTwice => {
+                let twice = "(async () => {
+                    const form = document.querySelector('main form');
+                    await fetch(form.action, { method: 'POST', body: new URLSearchParams(new FormData(form)) });
+                    form.submit();
+                })()";
+                self.browser.act(json!({ "action": "evaluate", "script": twice })).await;
+            }
             Step::Click(selector) => {
                 self.browser.act(json!({ "action": "click", "selector": selector })).await;
             }

@@ -1,7 +1,7 @@
 //! Every page that there is to see: of which template, for whom, where, and how somebody comes to it.
 
 use Look::{Admin, Member, Nobody};
-use Step::{Click, Fill, Goto, Press};
+use Step::{Click, Fill, Goto, Press, SendTwice};
 use Where::{Away, Cleartext, Closed, Links, Providers};
 
 /// A page that is looked at.
@@ -49,6 +49,8 @@ pub(super) enum Step {
     Fill(&'static str, &'static str),
     Press(&'static str),
     Click(&'static str),
+    /// Sends the form of the page, and then once more.
+    SendTwice,
 }
 
 const fn view(
@@ -102,6 +104,7 @@ pub(super) const VIEWS: &[View] = &[
     view("service-account", "admin/service_account.html", Admin, Links, &[Goto(ACCOUNT)], "In front of the shop"),
     view("new-service-token", "tokens/new.html", Admin, Links, &[Goto("/admin/service-accounts/0198a000-0000-7000-8000-000000000023/tokens/new")], "New token for gateway"),
     view("created-token", "tokens/created.html", Admin, Links, &[Goto(NEW), Fill("Description", "Backup of the shop"), Press("Create")], "Copy the new token"),
+    view("new-token-twice-refused", "tokens/made.html", Admin, Links, &[Goto(NEW), Fill("Description", "Mirror of the shop"), SendTwice], "Made already"),
     view("projects", "projects.html", Admin, Links, &[Goto("/projects")], "There are no projects here"),
     view("device", "logins/type.html", Admin, Links, &[Goto("/device")], "it shows a code"),
     view("device-refused", "logins/type.html", Admin, Links, &[Goto("/device"), Fill("Code", "BCDF GHJ"), Press("Continue")], "That is no code"),

@@ -1,0 +1,105 @@
+//! Pages that change while they are looked at: also after nothing was told for a while, and without taking away what somebody is at.
+
+use serde_json::{Value, json};
+
+use super::{browser::Browser, signed_in};
+use crate::support::{TestDatabase, TestServer, keys::token_id};
+
+const EVENTS: &str = "**/environments/events*";
+
+/// A user with two environments, the second one made later, and a browser on the list of them.
+async fn place() -> (TestDatabase, TestServer, Browser) {
+    let database = TestDatabase::create().await;
+    let server = TestServer::without_memory(&database).await;
+    let token = token_id(&server.user(&database, "dev@example.com").await);
+    for name in ["first", "second"] {
+        let id = database.environment_of(&token).await;
+        rename(&database, &format!("id = '{id}'"), name).await;
+    }
+    let browser = signed_in(&server, &database, "dev@example.com").await;
+    (database, server, browser)
+}
+
+async fn rename(database: &TestDatabase, which: &str, name: &str) {
+    let rename = format!("UPDATE environments SET name = '{name}' WHERE {which}");
+    assert_eq!(database.owner().await.execute(&rename, &[]).await.unwrap(), 1, "{rename}");
+}
+
+async fn answer(browser: &mut Browser, status: Option<u16>) {
+    browser.act(json!({ "action": "answer", "path": EVENTS, "status": status })).await;
+}
+
+async fn evaluate(browser: &mut Browser, script: &str) -> Value {
+    browser.evaluate(script).await
+}
+
+#[tokio::test]
+async fn what_was_not_told_is_made_up_for_once_the_server_tells_again() {
+    let (database, _server, mut browser) = place().await;
+    // As while PostgreSQL is away: a browser does not ask again after that by itself.
+    answer(&mut browser, Some(503)).await;
+    browser.goto("/environments").await;
+    browser.shows("The server does not tell what happens just now.").await;
+    rename(&database, "name = 'first'", "renamed meanwhile").await;
+    answer(&mut browser, None).await;
+    browser.shows("renamed meanwhile").await;
+    browser.act(json!({ "action": "hides", "text": "The server does not tell" })).await;
+    rename(&database, "name = 'second'", "renamed afterwards").await;
+    browser.shows("renamed afterwards").await;
+}
+
+#[tokio::test]
+async fn whoever_is_signed_out_meanwhile_is_led_to_where_people_sign_in() {
+    let (database, _server, mut browser) = place().await;
+    browser.goto("/environments?archived=false").await;
+    browser.shows("second").await;
+    let ended = "UPDATE sessions SET revoked_at = greatest(now(), created_at)";
+    assert_eq!(database.owner().await.execute(ended, &[]).await.unwrap(), 1);
+    browser.act(json!({ "action": "arrives", "url": "**/sign-in?next=%2Fenvironments%3Farchived%3Dfalse" })).await;
+}
+
+#[tokio::test]
+async fn what_somebody_is_at_stays_as_it_is() {
+    let (database, _server, mut browser) = place().await;
+    browser.goto("/environments").await;
+    browser.shows("second").await;
+    let begin = "(() => {
+        const row = [...document.querySelectorAll('tbody tr')].find((row) => row.innerText.includes('first'));
+        row.querySelector('th a').focus();
+        getSelection().selectAllChildren(row.querySelector('.id'));
+    })()";
+    evaluate(&mut browser, begin).await;
+    let at = "[document.activeElement.textContent, getSelection().toString().length]";
+    assert_eq!(evaluate(&mut browser, at).await, json!(["first", 36]));
+    rename(&database, "name = 'second'", "another").await;
+    browser.shows("another").await;
+    assert_eq!(evaluate(&mut browser, at).await, json!(["first", 36]), "something else has changed");
+    // It stood in front of it.
+    database.owner().await.batch_execute("DELETE FROM environments WHERE name = 'another'").await.unwrap();
+    browser.act(json!({ "action": "hides", "text": "another" })).await;
+    assert_eq!(evaluate(&mut browser, at).await, json!(["first", 36]), "something else is gone");
+}
+
+#[tokio::test]
+async fn a_page_that_nobody_sees_asks_nothing_and_is_up_to_date_when_it_is_seen_again() {
+    let (database, _server, mut browser) = place().await;
+    browser.goto("/environments").await;
+    browser.shows("second").await;
+    let streams = async |browser: &mut Browser| {
+        let requests = browser.act(json!({ "action": "requests" })).await;
+        let is_stream = |request: &&Value| request.as_str().unwrap().ends_with("/environments/events");
+        requests.as_array().unwrap().iter().filter(is_stream).count()
+    };
+    assert_eq!(streams(&mut browser).await, 1);
+    let turn = |hidden: bool| {
+        format!(
+            "Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }});
+             document.dispatchEvent(new Event('visibilitychange'))"
+        )
+    };
+    evaluate(&mut browser, &turn(true)).await;
+    rename(&database, "name = 'first'", "renamed meanwhile").await;
+    evaluate(&mut browser, &turn(false)).await;
+    browser.shows("renamed meanwhile").await;
+    assert_eq!(streams(&mut browser).await, 1, "a stream of its own: the former one is over");
+}
