@@ -36,10 +36,11 @@ document.addEventListener("submit", (event) => {
   setTimeout(() => delete form.dataset.sent, 10000);
 });
 
-// A page that has shown a secret is not shown again, neither by a reload nor by the way back.
-if (document.querySelector("[data-secret]")) {
-  history.replaceState(null, "", document.querySelector("[data-secret]").dataset.secret);
-  window.addEventListener("pagehide", () => document.querySelector("[data-secret]")?.remove());
+// A page that has shown a secret is not shown again, neither by a reload nor by the way back, for which browsers keep whole pages.
+for (const secret of document.querySelectorAll("[data-secret]")) {
+  history.replaceState(null, "", secret.dataset.secret);
+  window.addEventListener("pagehide", () => secret.remove());
+  window.addEventListener("pageshow", (event) => event.persisted && location.replace(secret.dataset.secret));
 }
 
 // Where an old link leads to is in its fragment, which stays behind when somebody signs in on the way.

@@ -124,7 +124,7 @@ const actions = {
   html: async () => page.content(),
   evaluate: async ({ script }) => page.evaluate(script),
   reload: async () => (await page.reload())?.status() ?? 0,
-  back: async () => (await page.goBack())?.status() ?? 0,
+  back: async () => (await page.goBack({ waitUntil: 'commit' }))?.status() ?? 0,
   cookies: async () => context.cookies(),
   async add_cookies({ cookies }) {
     await context.addCookies(cookies);
@@ -217,7 +217,8 @@ const actions = {
 async function main() {
   const executablePath = execFileSync('sh', ['-c', 'command -v chromium'], { encoding: 'utf8' }).trim();
   const args = ['--no-sandbox', '--disable-dev-shm-usage'];
-  browser = await chromium.launch({ executablePath, args });
+  // Pages are kept for the way back as people's browsers keep them.
+  browser = await chromium.launch({ executablePath, args, ignoreDefaultArgs: ['--disable-back-forward-cache'] });
   try {
     for await (const line of createInterface({ input: process.stdin })) {
       const { action, ...what } = JSON.parse(line);
