@@ -9,7 +9,7 @@ pub enum ProviderError {
     /// It does not answer, or not as a provider does: another try may do better.
     #[error("the provider cannot be used right now: {0}")]
     Unavailable(String),
-    /// Too many sign-ins by it are under way.
+    /// Too many sign-ins by it are under way: another try, a moment later, may find a place.
     #[error("too many sign-ins by the provider are under way")]
     Busy,
     /// It does not take the code: it is old, was used before, or is none of its own.

@@ -29,6 +29,10 @@ use crate::{
 const CALLBACK: &str = "sign-in/{}/callback";
 /// The cookie that binds the way to one browser.
 const COOKIE: &str = "sign-in";
+/// What to do where nothing has come to its end.
+const AGAIN: &str = "Load this page once more in a moment.";
+/// What to do where the attempt has.
+const ANEW: &str = "Begin a new sign-in in a moment.";
 
 /// A page on the way there: browsers hold where a form leads to against the policy of the page with the form, redirects included, and
 /// nobody knows beforehand where a provider has its pages.
@@ -55,7 +59,7 @@ pub(in crate::web) async fn begin(
     let landing = Landing::parse(form.text("next")).unwrap_or_default();
     let provider = client.provider();
     let (text, attempt) = pages.sign_ins.begin(&provider.name, landing).await?;
-    let url = client.authorization_url(&attempt).await.map_err(|error| refused(&client, &error))?;
+    let url = client.authorization_url(&attempt).await.map_err(|error| refused(&client, &error, AGAIN))?;
     let url = url.as_str();
     let frame = Frame::public("Sign in");
     let mut response = answer::ok(&Leaving { frame, provider: &provider.display_name, url })?;
@@ -83,6 +87,11 @@ pub(in crate::web) async fn callback(
         return Err(not_begun());
     }
     let peer = origin(&parts);
+    // What fails before anything is sent leaves the attempt as it is, so that whoever loads the page once more may get further.
+    let answered = match &answer.outcome {
+        Ok(code) => Ok((code, client.ready(peer.peer).await.map_err(|error| refused(&client, &error, AGAIN))?)),
+        Err(error) => Err(error),
+    };
     // Whatever the provider says to it: what was seen in a log or a history is good for nothing.
     let taken_up = match pages.sign_ins.take_up(&attempt, &peer, CALLBACK).await? {
         TakeUp::First => Ok(()),
@@ -91,21 +100,18 @@ pub(in crate::web) async fn callback(
     };
     let outcome = async {
         taken_up?;
-        let code = match &answer.outcome {
-            Ok(code) => code,
-            Err(error) => return Err(refused_there(&client, error)),
-        };
-        let claimed = client.identify(&attempt, code, answer.issuer.as_deref(), peer.peer).await;
+        let (code, ready) = answered.map_err(|error| refused_there(&client, error))?;
+        let claimed = ready.identify(&attempt, code, answer.issuer.as_deref()).await;
         let claimed = claimed.map_err(|error| match &error {
             // Whoever makes codes up is told to wait, as whoever makes tokens up.
             ProviderError::Code(_) => pages
                 .sign_ins
                 .count_guess(&peer)
-                .map_or_else(|| refused(&client, &error), |wait| Failure::too_many_tries(wait.as_secs() + 1)),
+                .map_or_else(|| refused(&client, &error, ANEW), |wait| Failure::too_many_tries(wait.as_secs() + 1)),
             ProviderError::Unavailable(_)
             | ProviderError::Configuration(_)
             | ProviderError::Busy
-            | ProviderError::Proof(_) => refused(&client, &error),
+            | ProviderError::Proof(_) => refused(&client, &error, ANEW),
         })?;
         match pages.sign_ins.finish(provider, &claimed, &peer, CALLBACK).await? {
             SignInOutcome::SignedIn(_, session) => {
@@ -194,7 +200,7 @@ fn refused_there(client: &ProviderClient, error: &str) -> Failure {
             let message = format!("{provider} has not let you in, or you have changed your mind. Begin a new sign-in.");
             Failure::not_signed_in(StatusCode::FORBIDDEN, Code::PermissionDenied, message)
         }
-        "server_error" | "temporarily_unavailable" => not_there(client),
+        "server_error" | "temporarily_unavailable" => not_there(client, ANEW),
         _ => {
             let message = format!(
                 "{provider} has refused the sign-in. If that goes on, ask your operator: the server's log says more."
@@ -204,21 +210,21 @@ fn refused_there(client: &ProviderClient, error: &str) -> Failure {
     }
 }
 
-fn not_there(client: &ProviderClient) -> Failure {
+fn not_there(client: &ProviderClient, then: &str) -> Failure {
     let provider = &client.provider().display_name;
-    let message =
-        format!("{provider} cannot be reached right now, or does not answer as it should. Try again in a moment.");
+    let message = format!("{provider} cannot be reached right now, or does not answer as it should. {then}");
     Failure::not_signed_in(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, message)
 }
 
-fn refused(client: &ProviderClient, error: &ProviderError) -> Failure {
+/// What came of asking the provider, and what to do then.
+fn refused(client: &ProviderClient, error: &ProviderError, then: &str) -> Failure {
     let provider = client.provider();
     metrics::counter!("latchkey_sign_in_failures_total", "reason" => error.reason()).increment(1);
     tracing::warn!(provider = %provider.name, %error, "nobody was recognized");
     match error {
-        ProviderError::Unavailable(_) | ProviderError::Configuration(_) => not_there(client),
+        ProviderError::Unavailable(_) | ProviderError::Configuration(_) => not_there(client, then),
         ProviderError::Busy => {
-            let message = "Too many people are signing in at this moment. Try again in a moment.";
+            let message = format!("Too many people are signing in at this moment. {then}");
             Failure::not_signed_in(StatusCode::SERVICE_UNAVAILABLE, Code::ResourceExhausted, message)
         }
         ProviderError::Code(_) => {

@@ -10,6 +10,7 @@ mod outages;
 mod proofs;
 pub(crate) mod provider;
 mod refusals;
+mod reloads;
 mod tls;
 mod ways_back;
 mod ways_there;
