@@ -4,8 +4,9 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use openidconnect::{
     AuthType, AuthorizationCode, ClientId, ClientSecret, CsrfToken, IssuerUrl, Nonce, OAuth2TokenResponse,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenResponse, UserInfoError,
-    core::{CoreAuthenticationFlow, CoreClientAuthMethod},
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, StandardErrorResponse, TokenResponse,
+    UserInfoError,
+    core::{CoreAuthenticationFlow, CoreClientAuthMethod, CoreErrorResponseType},
 };
 use url::Url;
 
@@ -242,9 +243,22 @@ fn verifier(attempt: &Attempt) -> PkceCodeVerifier {
     PkceCodeVerifier::new(attempt.verifier.expose().to_owned())
 }
 
-fn refused<T: openidconnect::ErrorResponse>(error: RequestTokenError<HttpError, T>) -> ProviderError {
+/// Of the token endpoint's errors (RFC 6749, section 5.2) one is about the code; others are about us, whoever comes.
+fn refused(error: RequestTokenError<HttpError, StandardErrorResponse<CoreErrorResponseType>>) -> ProviderError {
     match error {
-        RequestTokenError::ServerResponse(answer) => ProviderError::Code(cut(&format!("{answer:?}"))),
+        RequestTokenError::ServerResponse(answer) => {
+            let said = cut(&format!("{answer:?}"));
+            match answer.error() {
+                CoreErrorResponseType::InvalidGrant => ProviderError::Code(said),
+                CoreErrorResponseType::InvalidClient
+                | CoreErrorResponseType::InvalidRequest
+                | CoreErrorResponseType::InvalidScope
+                | CoreErrorResponseType::UnauthorizedClient
+                | CoreErrorResponseType::UnsupportedGrantType => ProviderError::Configuration(said),
+                // Such as temporarily_unavailable.
+                CoreErrorResponseType::Extension(_) => ProviderError::Unavailable(said),
+            }
+        }
         RequestTokenError::Request(error) => ProviderError::Unavailable(whole(&error)),
         // The body may hold tokens: it is told nobody.
         RequestTokenError::Parse(error, _) => {

@@ -222,7 +222,14 @@ fn refused(client: &ProviderClient, error: &ProviderError, then: &str) -> Failur
     metrics::counter!("latchkey_sign_in_failures_total", "reason" => error.reason()).increment(1);
     tracing::warn!(provider = %provider.name, %error, "nobody was recognized");
     match error {
-        ProviderError::Unavailable(_) | ProviderError::Configuration(_) => not_there(client, then),
+        ProviderError::Unavailable(_) => not_there(client, then),
+        ProviderError::Configuration(_) => {
+            let message = format!(
+                "{} does not know this server as it should, so nobody can sign in by it. Ask your operator: the server's log says more.",
+                provider.display_name
+            );
+            Failure::not_signed_in(StatusCode::BAD_GATEWAY, Code::FailedPrecondition, message)
+        }
         ProviderError::Busy => {
             let message = format!("Too many people are signing in at this moment. {then}");
             Failure::not_signed_in(StatusCode::SERVICE_UNAVAILABLE, Code::ResourceExhausted, message)
