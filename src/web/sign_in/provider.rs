@@ -1,6 +1,6 @@
 //! Signing in by a provider: the way there, and back.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use askama::Template;
 use axum::{
@@ -16,7 +16,7 @@ use crate::{
     auth::{cookie, origin},
     domain::sign_in::{ATTEMPT_LIFE, AttemptError, Landing, SignInRefusal},
     form::Form,
-    service::{ResumeError, SignInOutcome, TakeUp},
+    service::{Begin, ResumeError, SignInOutcome, TakeUp},
     web::{
         Pages, answer,
         failure::Failure,
@@ -51,14 +51,19 @@ pub(in crate::web) async fn begin(
     request: Request<Body>,
 ) -> Result<Response<Body>, Failure> {
     let client = client(&pages, &name)?;
-    let form = Form::read(request, pages.request_bytes).await?;
+    let (parts, body) = request.into_parts();
+    let peer = origin(&parts);
+    let form = Form::read(Request::from_parts(parts, body), pages.request_bytes).await?;
     if !pages.site.keeps_cookies() {
         let message = "Nobody can sign in by this address: what is sent here can be read on the way.";
         return Err(Failure::not_signed_in(StatusCode::FORBIDDEN, Code::FailedPrecondition, message));
     }
     let landing = Landing::parse(form.text("next")).unwrap_or_default();
     let provider = client.provider();
-    let (text, attempt) = pages.sign_ins.begin(&provider.name, landing).await?;
+    let (text, attempt) = match pages.sign_ins.begin(&provider.name, landing, &peer).await? {
+        Begin::Begun(text, attempt) => (text, attempt),
+        Begin::TooMany { retry_after } => return Err(too_many(retry_after)),
+    };
     let url = client.authorization_url(&attempt).await.map_err(|error| refused(&client, &error, AGAIN))?;
     let url = url.as_str();
     let frame = Frame::public("Sign in");
@@ -81,12 +86,8 @@ pub(in crate::web) async fn callback(
     let provider = client.provider();
     let answer = Answer::read(query.as_deref().unwrap_or_default()).ok_or_else(not_understood)?;
     let kept = cookie(&parts, &pages.site.cookie(COOKIE)).ok_or_else(not_begun)?;
-    let attempt = pages.sign_ins.resume(kept, &provider.name).await.map_err(not_resumed)?;
-    // Before anything is believed or ended: any page can send a browser here, with whatever it likes.
-    if !attempt.is_answered_by(&answer.state) {
-        return Err(not_begun());
-    }
     let peer = origin(&parts);
+    let attempt = pages.sign_ins.resume(kept, &provider.name, &answer.state, &peer).await.map_err(not_resumed)?;
     // What fails before anything is sent leaves the attempt as it is, so that whoever loads the page once more may get further.
     let answered = match &answer.outcome {
         Ok(code) => Ok((code, client.ready(peer.peer).await.map_err(|error| refused(&client, &error, AGAIN))?)),
@@ -96,7 +97,6 @@ pub(in crate::web) async fn callback(
     let taken_up = match pages.sign_ins.take_up(&attempt, &peer, CALLBACK).await? {
         TakeUp::First => Ok(()),
         TakeUp::Again => Err(not_let_in(SignInRefusal::AttemptEnded)),
-        TakeUp::TooMany { retry_after } => return Err(Failure::too_many_tries(retry_after.as_secs() + 1)),
     };
     let outcome = async {
         taken_up?;
@@ -176,6 +176,10 @@ fn not_begun() -> Failure {
     )
 }
 
+fn too_many(retry_after: Duration) -> Failure {
+    Failure::too_many_sign_ins(retry_after.as_secs() + 1)
+}
+
 fn not_resumed(error: ResumeError) -> Failure {
     match error {
         ResumeError::Attempt(error) => {
@@ -186,6 +190,8 @@ fn not_resumed(error: ResumeError) -> Failure {
                 }
             }
         }
+        ResumeError::OfAnother => not_begun(),
+        ResumeError::TooMany { retry_after } => too_many(retry_after),
         ResumeError::Service(error) => error.into(),
     }
 }
