@@ -148,12 +148,12 @@ impl LoginRequests {
     /// What waits under a code that a person has typed.
     ///
     /// # Errors
-    /// [`ServiceError`]: invalid if no program shows it, exhausted after a few of those.
+    /// [`ServiceError`]: invalid if no program shows it (any more), exhausted after a few that none has shown.
     pub async fn find(&self, actor: &Actor, typed: &str, rpc: &'static str) -> Result<PendingLogin, ServiceError> {
         self.decide(actor, typed, None, rpc).await
     }
 
-    /// Says yes to it, or no: for whoever types the code, and once.
+    /// Says yes to it, or no: for whoever types the code, and once. Who says the same again is answered the same.
     ///
     /// # Errors
     /// The same.
@@ -182,6 +182,10 @@ impl LoginRequests {
         })?;
         match self.store.login_request_decide(actor, &code, approves, &self.keys, rpc).await? {
             LoginDecision::Known(pending) => Ok(*pending),
+            LoginDecision::Over => Err(ServiceError::invalid(
+                "user_code",
+                "is over: it has its answer, or there was none for five minutes; run `gitpod login` again if it still waits",
+            )),
             LoginDecision::NoSuchCode => Err(ServiceError::invalid(
                 "user_code",
                 "is not shown by any program that waits for an answer; look at it again, or run `gitpod login` again",

@@ -38,7 +38,7 @@ pub use runners::Runners;
 pub use service_accounts::ServiceAccounts;
 pub use sessions::Sessions;
 pub use sign_in_links::SignInLinks;
-pub use sign_ins::{ResumeError, SignInOutcome, SignInParts, SignIns, TakeUp};
+pub use sign_ins::{Begin, ResumeError, SignInOutcome, SignInParts, SignIns, TakeUp};
 pub use signing_keys::{KeyCheckError, check_signing_keys};
 pub use standing::Standing;
 pub use tokens::{CreatedOnce, CreatedToken, Tokens};

@@ -23,8 +23,27 @@ pub use crate::store::SignInOutcome;
 pub enum ResumeError {
     /// It is none, or none any more.
     Attempt(AttemptError),
+    /// Something else was brought than was begun.
+    OfAnother,
+    /// Too much was brought back by this peer. The attempt goes on.
+    TooMany {
+        /// When to come again.
+        retry_after: Duration,
+    },
     /// There is no telling right now.
     Service(ServiceError),
+}
+
+/// What came of beginning.
+#[derive(Debug)]
+pub enum Begin {
+    /// An attempt: the text for the browser to keep, and what goes to the provider.
+    Begun(Secret, Attempt),
+    /// Too much was begun by this peer.
+    TooMany {
+        /// When to come again.
+        retry_after: Duration,
+    },
 }
 
 /// What came of taking up what a browser has brought back to an attempt.
@@ -34,11 +53,6 @@ pub enum TakeUp {
     First,
     /// Something was brought back before: the attempt is over, and whoever comes now may have got hold of it.
     Again,
-    /// Too much was brought back by this peer. The attempt goes on.
-    TooMany {
-        /// When to come again.
-        retry_after: Duration,
-    },
 }
 
 /// What signing in is made of.
@@ -65,15 +79,17 @@ pub struct SignInParts {
 #[derive(Clone)]
 pub struct SignIns {
     parts: Arc<SignInParts>,
-    /// What was brought back, by peer: each adds a row.
-    taken_up: Arc<Guesses>,
+    /// What was begun, by peer: which key is active is asked of PostgreSQL, over connections that everybody needs.
+    begun: Arc<Guesses>,
+    /// What was brought back, by peer: the same, and each adds a row.
+    brought_back: Arc<Guesses>,
 }
 
 impl SignIns {
     /// Of these parts.
     #[must_use]
     pub fn new(parts: SignInParts) -> Self {
-        Self { parts: Arc::new(parts), taken_up: Arc::default() }
+        Self { parts: Arc::new(parts), begun: Arc::default(), brought_back: Arc::default() }
     }
 
     /// Counts a code that was none, as what is no token: how long whoever brought it has to wait now, if there were too many.
@@ -82,25 +98,41 @@ impl SignIns {
         origin.peer.and_then(|peer| self.parts.guesses.count(peer))
     }
 
-    /// Begins an attempt: the text for the browser to keep, and what goes to the provider.
+    /// Begins an attempt.
     ///
     /// # Errors
     /// [`ServiceError`]: unavailable without the key that is active.
-    pub async fn begin(&self, provider: &ProviderName, landing: Landing) -> Result<(Secret, Attempt), ServiceError> {
+    pub async fn begin(
+        &self,
+        provider: &ProviderName,
+        landing: Landing,
+        origin: &Origin,
+    ) -> Result<Begin, ServiceError> {
+        if let Some(retry_after) = origin.peer.and_then(|peer| self.begun.count(peer)) {
+            return Ok(Begin::TooMany { retry_after });
+        }
         let keys = self.parts.store.signing_key_list().await?;
         let active = keys.into_iter().find(|key| key.state == KeyState::Active);
         let active = active.ok_or_else(|| not_now("no signing key is active"))?;
         let begun = Attempt::begin(&self.parts.keys, active.generation, provider.clone(), landing);
         let begun = begun.map_err(|_| not_now("the system's random source failed"))?;
-        begun
-            .ok_or_else(|| not_now(&format!("this server does not have the active signing key, {}", active.generation)))
+        let (text, attempt) = begun.ok_or_else(|| {
+            not_now(&format!("this server does not have the active signing key, {}", active.generation))
+        })?;
+        Ok(Begin::Begun(text, attempt))
     }
 
-    /// Goes on with an attempt that a browser has brought back from a provider.
+    /// Goes on with an attempt that a browser has brought back from a provider, with this state.
     ///
     /// # Errors
     /// [`ResumeError`]
-    pub async fn resume(&self, text: &str, provider: &ProviderName) -> Result<Attempt, ResumeError> {
+    pub async fn resume(
+        &self,
+        text: &str,
+        provider: &ProviderName,
+        state: &str,
+        origin: &Origin,
+    ) -> Result<Attempt, ResumeError> {
         let attempt = Attempt::read(&self.parts.keys, text, self.parts.clock.now()).map_err(|error| match error {
             AttemptError::KeyNotHere(generation) => {
                 let detail = format!("this server does not have the signing key of generation {generation}");
@@ -110,6 +142,13 @@ impl SignIns {
         })?;
         if attempt.provider != *provider {
             return Err(ResumeError::Attempt(AttemptError::Forged));
+        }
+        // Before anything is believed, asked or ended: any page can send a browser here, with whatever it likes.
+        if !attempt.is_answered_by(state) {
+            return Err(ResumeError::OfAnother);
+        }
+        if let Some(retry_after) = origin.peer.and_then(|peer| self.brought_back.count(peer)) {
+            return Err(ResumeError::TooMany { retry_after });
         }
         // Whoever has a key that is revoked may write attempts of their own.
         if self.is_revoked(attempt.generation).await.map_err(ResumeError::Service)? {
@@ -124,9 +163,6 @@ impl SignIns {
     /// # Errors
     /// [`ServiceError`]: unavailable when it cannot be told now whether it is the first.
     pub async fn take_up(&self, attempt: &Attempt, origin: &Origin, rpc: &'static str) -> Result<TakeUp, ServiceError> {
-        if let Some(retry_after) = origin.peer.and_then(|peer| self.taken_up.count(peer)) {
-            return Ok(TakeUp::TooMany { retry_after });
-        }
         let is_first = self.parts.store.sign_in_attempt_end(attempt.id).await.map_err(|error| match error {
             // Nothing else was done: another try finds out.
             StoreError::InDoubt(detail) => not_now(&detail),

@@ -65,6 +65,12 @@ impl Failure {
         Self { retry_after: Some(seconds), ..new }
     }
 
+    pub(super) fn too_many_sign_ins(seconds: u64) -> Self {
+        let message = "Too many people are signing in from your address. Wait a little, and load this page once more.";
+        let new = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted, "Too many tries", message);
+        Self { retry_after: Some(seconds), ..new }
+    }
+
     pub(super) fn answer(self) -> Response<Body> {
         let is_signed_out = self.signs_in || self.status == StatusCode::UNAUTHORIZED;
         let template = FailurePage { frame: Frame::public(self.title), message: &self.message, is_signed_out };

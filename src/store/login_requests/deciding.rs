@@ -2,7 +2,7 @@
 
 use diesel::{
     ExpressionMethods, OptionalExtension, QueryDsl,
-    dsl::{count_star, now, sql},
+    dsl::{count_star, exists, now, select, sql},
     sql_types::Timestamptz,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -36,9 +36,11 @@ const WINDOW: &str = "now() - interval '10 minutes'";
 /// What came of typing a code, or of saying yes or no.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LoginDecision {
-    /// It waits: nothing was said yet; or it was said now.
+    /// It waits: nothing was said yet; or it was said now, or by the same person before.
     Known(Box<PendingLogin>),
-    /// No program that waits shows this code.
+    /// A program has shown it, and waits no more: it took too long, or something else was said, or by somebody else.
+    Over,
+    /// No program has shown this code, or none that anything is known of still.
     NoSuchCode,
     /// So many wrong ones were typed that none counts for now.
     TooManyCodes,
@@ -60,8 +62,9 @@ pub struct NewAuthorization<'a> {
 }
 
 impl Store {
-    /// What waits under a code, for whoever types it; or, with a word, that word. A code that leads nowhere is written down: of those, few
-    /// may be typed, on whichever servers. The RPC is what the log is to call it.
+    /// What waits under a code, for whoever types it; or, with a word, that word. The same word of the same person changes nothing and is
+    /// no other answer: a form may be sent twice. A code that no program has shown is written down: of those, few may be typed, on whichever
+    /// servers. The RPC is what the log is to call it.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -89,6 +92,15 @@ impl Store {
                 return Ok(LoginDecision::TooManyCodes);
             }
             let Some((id, pending)) = find(connection, code, &digests).await? else {
+                // Nobody has guessed what somebody was shown; and whose it was is not told.
+                if let Some(approves) = approves
+                    && let Some(pending) = said(connection, code, &digests, actor, approves).await?
+                {
+                    return Ok(LoginDecision::Known(Box::new(pending)));
+                }
+                if is_known(connection, &digests).await? {
+                    return Ok(LoginDecision::Over);
+                }
                 let subject = Subject { subject_type: SubjectType::User, id: actor.principal_id.uuid() };
                 let event = AuditEvent::of(actor, Action::LoginCodeRefuse, rpc, subject);
                 audit::insert_denied(connection, &event, "no program shows this code").await?;
@@ -171,6 +183,25 @@ async fn hold_actor(connection: &mut AsyncPgConnection, actor: &Actor) -> Result
     Ok((is_active && hold_session(connection, session).await?).then_some(session))
 }
 
+/// What is shown of a request.
+const SHOWN: (
+    login_requests::id,
+    login_requests::host_name,
+    login_requests::lifetime_seconds,
+    login_requests::peer,
+    login_requests::user_agent,
+    login_requests::created_at,
+    login_requests::expires_at,
+) = (
+    login_requests::id,
+    login_requests::host_name,
+    login_requests::lifetime_seconds,
+    login_requests::peer,
+    login_requests::user_agent,
+    login_requests::created_at,
+    login_requests::expires_at,
+);
+
 type Row = (Uuid, String, i32, Option<IpNet>, Option<String>, OffsetDateTime, OffsetDateTime);
 
 /// What waits under a code, held until the transaction ends.
@@ -184,25 +215,48 @@ async fn find(
         .filter(login_requests::state.eq(State::Pending.as_str()))
         .filter(login_requests::expires_at.gt(now))
         // What was made with a key that is revoked is good for nothing.
-        .filter(diesel::dsl::exists(
+        .filter(exists(
             signing_keys::table
                 .filter(signing_keys::generation.eq(login_requests::key_generation))
                 .filter(signing_keys::revoked_at.is_null()),
         ))
-        .select((
-            login_requests::id,
-            login_requests::host_name,
-            login_requests::lifetime_seconds,
-            login_requests::peer,
-            login_requests::user_agent,
-            login_requests::created_at,
-            login_requests::expires_at,
-        ))
+        .select(SHOWN)
         .for_no_key_update()
         .first(connection)
         .await
         .optional()?;
-    let Some((id, host_name, lifetime, net, user_agent, created_at, expires_at)) = row else { return Ok(None) };
+    row.map(|row| shown(code, row)).transpose()
+}
+
+/// What was there under a code, if this very word of this very person was said to it.
+async fn said(
+    connection: &mut AsyncPgConnection,
+    code: &UserCode,
+    digests: &[Vec<u8>],
+    actor: &Actor,
+    approves: bool,
+) -> Result<Option<PendingLogin>, StoreError> {
+    let states: &[State] = if approves { &[State::Approved, State::Redeemed] } else { &[State::Denied] };
+    let row: Option<Row> = login_requests::table
+        .filter(login_requests::user_code_digest.eq_any(digests))
+        .filter(login_requests::state.eq_any(states.iter().map(|state| state.as_str())))
+        .filter(login_requests::organization_id.eq(actor.organization_id.uuid()))
+        .filter(login_requests::approver_id.eq(actor.principal_id.uuid()))
+        .select(SHOWN)
+        .first(connection)
+        .await
+        .optional()?;
+    Ok(row.map(|row| shown(code, row)).transpose()?.map(|(_, pending)| pending))
+}
+
+/// Whether a program has shown a code, whatever has come of it.
+async fn is_known(connection: &mut AsyncPgConnection, digests: &[Vec<u8>]) -> Result<bool, StoreError> {
+    let known = login_requests::table.filter(login_requests::user_code_digest.eq_any(digests));
+    Ok(select(exists(known)).get_result(connection).await?)
+}
+
+fn shown(code: &UserCode, row: Row) -> Result<(Uuid, PendingLogin), StoreError> {
+    let (id, host_name, lifetime, net, user_agent, created_at, expires_at) = row;
     let pending = PendingLogin {
         user_code: code.clone(),
         asked: asked(&host_name, lifetime)?,
@@ -211,7 +265,7 @@ async fn find(
         created_at,
         expires_at,
     };
-    Ok(Some((id, pending)))
+    Ok((id, pending))
 }
 
 /// What a row says was asked for.

@@ -4,8 +4,9 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use openidconnect::{
     AuthType, AuthorizationCode, ClientId, ClientSecret, CsrfToken, IssuerUrl, Nonce, OAuth2TokenResponse,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenResponse, UserInfoError,
-    core::{CoreAuthenticationFlow, CoreClientAuthMethod},
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, StandardErrorResponse, TokenResponse,
+    UserInfoError,
+    core::{CoreAuthenticationFlow, CoreClientAuthMethod, CoreErrorResponseType},
 };
 use url::Url;
 
@@ -15,7 +16,7 @@ use super::{
     error::ProviderError,
     http_client::{HttpClient, HttpError, cut, whole},
     id_token::{Expected, Unproven, prove},
-    places::Places,
+    places::{Place, Places},
     wire::{DiscoveredClient, Metadata, TokenAnswer, TokenClaims, UserInfo},
 };
 use crate::domain::{
@@ -26,6 +27,34 @@ use crate::domain::{
 
 /// The longest code that is passed on.
 const CODE_LIMIT: usize = 4096;
+
+/// A provider that can be asked about one code.
+pub struct Ready<'a> {
+    client: &'a ProviderClient,
+    discovered: Discovered,
+    _place: Place,
+}
+
+impl Ready<'_> {
+    /// Who has come back with a code to an attempt; `issuer` is who the answer says it is from, if it does (RFC 9207).
+    ///
+    /// # Errors
+    /// [`ProviderError`]
+    pub async fn identify(
+        self,
+        attempt: &Attempt,
+        code: &str,
+        issuer: Option<&str>,
+    ) -> Result<ClaimedIdentity, ProviderError> {
+        self.client.identify(&self.discovered, attempt, code, issuer).await
+    }
+}
+
+impl fmt::Debug for Ready<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Ready").field("client", self.client).finish_non_exhaustive()
+    }
+}
 
 /// A provider's client.
 pub struct ProviderClient {
@@ -103,22 +132,25 @@ impl ProviderClient {
         Ok(url)
     }
 
-    /// Who has come back with a code to an attempt; `issuer` is who the answer says it is from, if it does (RFC 9207).
+    /// A place for a code that a peer brings, once it is known where to ask: of the code nothing is sent before.
     ///
     /// # Errors
     /// [`ProviderError`]
-    pub async fn identify(
+    pub async fn ready(&self, peer: Option<IpAddr>) -> Result<Ready<'_>, ProviderError> {
+        let place = self.under_way.take(peer).ok_or(ProviderError::Busy)?;
+        Ok(Ready { client: self, discovered: self.discovery.discovered().await?, _place: place })
+    }
+
+    async fn identify(
         &self,
+        discovered: &Discovered,
         attempt: &Attempt,
         code: &str,
         issuer: Option<&str>,
-        peer: Option<IpAddr>,
     ) -> Result<ClaimedIdentity, ProviderError> {
-        let _place = self.under_way.take(peer).ok_or(ProviderError::Busy)?;
         if code.is_empty() || code.len() > CODE_LIMIT {
             return Err(ProviderError::Code("it is empty, or too long to be one".to_owned()));
         }
-        let discovered = self.discovery.discovered().await?;
         self.check_issuer(&discovered.metadata, issuer)?;
         let client = self.client(&discovered.metadata);
         let answer = client
@@ -128,7 +160,7 @@ impl ProviderClient {
             .request_async(&self.http)
             .await
             .map_err(refused)?;
-        let claims = self.prove(&discovered, &answer, attempt).await?;
+        let claims = self.prove(discovered, &answer, attempt).await?;
         let besides = match client.user_info_url() {
             Some(_) if !claims::is_whole(&self.provider, &claims) => {
                 Some(self.ask_besides(&client, &answer, &claims).await?)
@@ -211,9 +243,22 @@ fn verifier(attempt: &Attempt) -> PkceCodeVerifier {
     PkceCodeVerifier::new(attempt.verifier.expose().to_owned())
 }
 
-fn refused<T: openidconnect::ErrorResponse>(error: RequestTokenError<HttpError, T>) -> ProviderError {
+/// Of the token endpoint's errors (RFC 6749, section 5.2) one is about the code; others are about us, whoever comes.
+fn refused(error: RequestTokenError<HttpError, StandardErrorResponse<CoreErrorResponseType>>) -> ProviderError {
     match error {
-        RequestTokenError::ServerResponse(answer) => ProviderError::Code(cut(&format!("{answer:?}"))),
+        RequestTokenError::ServerResponse(answer) => {
+            let said = cut(&format!("{answer:?}"));
+            match answer.error() {
+                CoreErrorResponseType::InvalidGrant => ProviderError::Code(said),
+                CoreErrorResponseType::InvalidClient
+                | CoreErrorResponseType::InvalidRequest
+                | CoreErrorResponseType::InvalidScope
+                | CoreErrorResponseType::UnauthorizedClient
+                | CoreErrorResponseType::UnsupportedGrantType => ProviderError::Configuration(said),
+                // Such as temporarily_unavailable.
+                CoreErrorResponseType::Extension(_) => ProviderError::Unavailable(said),
+            }
+        }
         RequestTokenError::Request(error) => ProviderError::Unavailable(whole(&error)),
         // The body may hold tokens: it is told nobody.
         RequestTokenError::Parse(error, _) => {

@@ -3,13 +3,13 @@
 /// What went wrong at a provider, or with what it says. Its texts are for logs: they may have been written by the provider.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
-    /// It is not described as it should be.
-    #[error("the provider is not configured as it should be: {0}")]
+    /// It is not described as it should be, or takes us for no client that may do this.
+    #[error("the provider, or our client there, is not configured as it should be: {0}")]
     Configuration(String),
     /// It does not answer, or not as a provider does: another try may do better.
     #[error("the provider cannot be used right now: {0}")]
     Unavailable(String),
-    /// Too many sign-ins by it are under way.
+    /// Too many sign-ins by it are under way: another try, a moment later, may find a place.
     #[error("too many sign-ins by the provider are under way")]
     Busy,
     /// It does not take the code: it is old, was used before, or is none of its own.

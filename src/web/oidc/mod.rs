@@ -22,7 +22,7 @@ use crate::domain::{
     sign_in::{Provider, ProviderName},
 };
 
-pub use client::ProviderClient;
+pub use client::{ProviderClient, Ready};
 pub use error::ProviderError;
 
 /// Every provider that there is, in the order in which the operator names them.

@@ -1,6 +1,6 @@
 //! Signing in by a provider: the way there, and back.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use askama::Template;
 use axum::{
@@ -15,7 +15,7 @@ use crate::{
     auth::{cookie, origin},
     domain::sign_in::{ATTEMPT_LIFE, AttemptError, Landing, SignInRefusal},
     form::Form,
-    service::{ResumeError, SignInOutcome, TakeUp},
+    service::{Begin, ResumeError, SignInOutcome, TakeUp},
     web::{
         Pages, answer,
         failure::Failure,
@@ -28,6 +28,10 @@ use crate::{
 const CALLBACK: &str = "sign-in/{}/callback";
 /// The cookie that binds the way to one browser.
 const COOKIE: &str = "sign-in";
+/// What to do where nothing has come to its end.
+const AGAIN: &str = "Load this page once more in a moment.";
+/// What to do where the attempt has.
+const ANEW: &str = "Begin a new sign-in in a moment.";
 
 /// A page on the way there: browsers hold where a form leads to against the policy of the page with the form, redirects included, and
 /// nobody knows beforehand where a provider has its pages.
@@ -46,15 +50,20 @@ pub(in crate::web) async fn begin(
     request: Request<Body>,
 ) -> Result<Response<Body>, Failure> {
     let client = client(&pages, &name)?;
-    let form = Form::read(request, pages.request_bytes).await?;
+    let (parts, body) = request.into_parts();
+    let peer = origin(&parts);
+    let form = Form::read(Request::from_parts(parts, body), pages.request_bytes).await?;
     if !pages.site.keeps_cookies() {
         let message = "Nobody can sign in by this address: what is sent here can be read on the way.";
         return Err(Failure::not_signed_in(StatusCode::FORBIDDEN, Code::FailedPrecondition, message));
     }
     let landing = Landing::parse(form.text("next")).unwrap_or_default();
     let provider = client.provider();
-    let (text, attempt) = pages.sign_ins.begin(&provider.name, landing).await?;
-    let url = client.authorization_url(&attempt).await.map_err(|error| refused(&client, &error))?;
+    let (text, attempt) = match pages.sign_ins.begin(&provider.name, landing, &peer).await? {
+        Begin::Begun(text, attempt) => (text, attempt),
+        Begin::TooMany { retry_after } => return Err(too_many(retry_after)),
+    };
+    let url = client.authorization_url(&attempt).await.map_err(|error| refused(&client, &error, AGAIN))?;
     let url = url.as_str();
     let frame = Frame::public("Sign in");
     let mut response = answer::ok(&Leaving { frame, provider: &provider.display_name, url })?;
@@ -75,35 +84,32 @@ pub(in crate::web) async fn callback(
     let provider = client.provider();
     let answer = Form::of_query(&parts.uri).ok().and_then(|query| Answer::read(&query)).ok_or_else(not_understood)?;
     let kept = cookie(&parts, &pages.site.cookie(COOKIE)).ok_or_else(not_begun)?;
-    let attempt = pages.sign_ins.resume(kept, &provider.name).await.map_err(not_resumed)?;
-    // Before anything is believed or ended: any page can send a browser here, with whatever it likes.
-    if !attempt.is_answered_by(&answer.state) {
-        return Err(not_begun());
-    }
     let peer = origin(&parts);
+    let attempt = pages.sign_ins.resume(kept, &provider.name, &answer.state, &peer).await.map_err(not_resumed)?;
+    // What fails before anything is sent leaves the attempt as it is, so that whoever loads the page once more may get further.
+    let answered = match &answer.outcome {
+        Ok(code) => Ok((code, client.ready(peer.peer).await.map_err(|error| refused(&client, &error, AGAIN))?)),
+        Err(error) => Err(error),
+    };
     // Whatever the provider says to it: what was seen in a log or a history is good for nothing.
     let taken_up = match pages.sign_ins.take_up(&attempt, &peer, CALLBACK).await? {
         TakeUp::First => Ok(()),
         TakeUp::Again => Err(not_let_in(SignInRefusal::AttemptEnded)),
-        TakeUp::TooMany { retry_after } => return Err(Failure::too_many_tries(retry_after.as_secs() + 1)),
     };
     let outcome = async {
         taken_up?;
-        let code = match &answer.outcome {
-            Ok(code) => code,
-            Err(error) => return Err(refused_there(&client, error)),
-        };
-        let claimed = client.identify(&attempt, code, answer.issuer.as_deref(), peer.peer).await;
+        let (code, ready) = answered.map_err(|error| refused_there(&client, error))?;
+        let claimed = ready.identify(&attempt, code, answer.issuer.as_deref()).await;
         let claimed = claimed.map_err(|error| match &error {
             // Whoever makes codes up is told to wait, as whoever makes tokens up.
             ProviderError::Code(_) => pages
                 .sign_ins
                 .count_guess(&peer)
-                .map_or_else(|| refused(&client, &error), |wait| Failure::too_many_tries(wait.as_secs() + 1)),
+                .map_or_else(|| refused(&client, &error, ANEW), |wait| Failure::too_many_tries(wait.as_secs() + 1)),
             ProviderError::Unavailable(_)
             | ProviderError::Configuration(_)
             | ProviderError::Busy
-            | ProviderError::Proof(_) => refused(&client, &error),
+            | ProviderError::Proof(_) => refused(&client, &error, ANEW),
         })?;
         match pages.sign_ins.finish(provider, &claimed, &peer, CALLBACK).await? {
             SignInOutcome::SignedIn(_, session) => {
@@ -162,6 +168,10 @@ fn not_begun() -> Failure {
     )
 }
 
+fn too_many(retry_after: Duration) -> Failure {
+    Failure::too_many_sign_ins(retry_after.as_secs() + 1)
+}
+
 fn not_resumed(error: ResumeError) -> Failure {
     match error {
         ResumeError::Attempt(error) => {
@@ -172,6 +182,8 @@ fn not_resumed(error: ResumeError) -> Failure {
                 }
             }
         }
+        ResumeError::OfAnother => not_begun(),
+        ResumeError::TooMany { retry_after } => too_many(retry_after),
         ResumeError::Service(error) => error.into(),
     }
 }
@@ -186,7 +198,7 @@ fn refused_there(client: &ProviderClient, error: &str) -> Failure {
             let message = format!("{provider} has not let you in, or you have changed your mind. Begin a new sign-in.");
             Failure::not_signed_in(StatusCode::FORBIDDEN, Code::PermissionDenied, message)
         }
-        "server_error" | "temporarily_unavailable" => not_there(client),
+        "server_error" | "temporarily_unavailable" => not_there(client, ANEW),
         _ => {
             let message = format!(
                 "{provider} has refused the sign-in. If that goes on, ask your operator: the server's log says more."
@@ -196,21 +208,28 @@ fn refused_there(client: &ProviderClient, error: &str) -> Failure {
     }
 }
 
-fn not_there(client: &ProviderClient) -> Failure {
+fn not_there(client: &ProviderClient, then: &str) -> Failure {
     let provider = &client.provider().display_name;
-    let message =
-        format!("{provider} cannot be reached right now, or does not answer as it should. Try again in a moment.");
+    let message = format!("{provider} cannot be reached right now, or does not answer as it should. {then}");
     Failure::not_signed_in(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, message)
 }
 
-fn refused(client: &ProviderClient, error: &ProviderError) -> Failure {
+/// What came of asking the provider, and what to do then.
+fn refused(client: &ProviderClient, error: &ProviderError, then: &str) -> Failure {
     let provider = client.provider();
     metrics::counter!("latchkey_sign_in_failures_total", "reason" => error.reason()).increment(1);
     tracing::warn!(provider = %provider.name, %error, "nobody was recognized");
     match error {
-        ProviderError::Unavailable(_) | ProviderError::Configuration(_) => not_there(client),
+        ProviderError::Unavailable(_) => not_there(client, then),
+        ProviderError::Configuration(_) => {
+            let message = format!(
+                "{} does not know this server as it should, so nobody can sign in by it. Ask your operator: the server's log says more.",
+                provider.display_name
+            );
+            Failure::not_signed_in(StatusCode::BAD_GATEWAY, Code::FailedPrecondition, message)
+        }
         ProviderError::Busy => {
-            let message = "Too many people are signing in at this moment. Try again in a moment.";
+            let message = format!("Too many people are signing in at this moment. {then}");
             Failure::not_signed_in(StatusCode::SERVICE_UNAVAILABLE, Code::ResourceExhausted, message)
         }
         ProviderError::Code(_) => {

@@ -5,6 +5,7 @@ mod bounds;
 mod client;
 mod device;
 mod hostile;
+mod over;
 mod pages;
 mod redirect;
 mod refused;

@@ -15,6 +15,8 @@ const stranger = pair();
 let wrong = {};
 // How often each path was asked for.
 let asked = {};
+// Who waits until they are let go on.
+let held = [];
 // What it was asked with last, at the token's endpoint.
 let last = null;
 
@@ -93,6 +95,7 @@ async function serve(request, response) {
   asked[url.pathname] = (asked[url.pathname] ?? 0) + 1;
   let body = '';
   for await (const part of request) body += part;
+  if (wrong.hold === url.pathname) await new Promise((resolve) => held.push(resolve));
   switch (wrong.behave?.[url.pathname]) {
     // It says nothing, and goes on listening.
     case 'silent': return;
@@ -140,6 +143,12 @@ const commands = {
     return counts;
   },
   async last() { return last; },
+  // How many wait.
+  async held() { return held.length; },
+  async release() {
+    wrong = {};
+    for (const resolve of held.splice(0)) resolve();
+  },
 };
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -10,6 +10,8 @@ mod outages;
 mod proofs;
 pub(crate) mod provider;
 mod refusals;
+mod refused_codes;
+mod reloads;
 mod tls;
 mod ways_back;
 mod ways_there;

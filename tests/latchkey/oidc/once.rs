@@ -14,7 +14,7 @@ use crate::support::TestServer;
 const BEFORE: &str = "You have come back from this sign-in before. Begin a new one.";
 
 /// Somebody who has been at the provider and comes back with this, in a browser with these cookies.
-async fn on_the_way_back(world: &World) -> (Browser, BTreeMap<String, String>, Url) {
+pub(super) async fn on_the_way_back(world: &World) -> (Browser, BTreeMap<String, String>, Url) {
     let browser = Browser::new();
     let url = begin(&browser, &world.server, "acme", "/settings/sessions").await.unwrap();
     let cookies = browser.cookies();
@@ -23,7 +23,12 @@ async fn on_the_way_back(world: &World) -> (Browser, BTreeMap<String, String>, U
 }
 
 /// Whoever has got hold of the cookies and the answer brings them to a server.
-async fn bring(world: &World, server: &TestServer, cookies: &BTreeMap<String, String>, back: &Url) -> (Browser, Page) {
+pub(super) async fn bring(
+    world: &World,
+    server: &TestServer,
+    cookies: &BTreeMap<String, String>,
+    back: &Url,
+) -> (Browser, Page) {
     let thief = Browser::new();
     let port = |server: &TestServer| server.address().rsplit_once(':').unwrap().1.to_owned();
     let of_server = |name: &str| name.replace(&port(&world.server), &port(server));

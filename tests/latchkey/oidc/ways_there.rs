@@ -5,7 +5,10 @@ use std::fs;
 use serde_json::json;
 
 use super::{Browser, World, authenticate, begin, person};
-use crate::support::{ServerOptions, TestDatabase, TestServer};
+use crate::{
+    support::{ServerOptions, TestDatabase, TestServer},
+    web::requests::{Answer, send},
+};
 
 #[tokio::test]
 async fn the_page_lists_the_providers_and_a_form_of_ours_begins() {
@@ -131,4 +134,39 @@ async fn a_server_does_not_start_with_what_is_wrong_about_providers_and_says_all
         assert!(said.contains(mistake), "{mistake}: {said}");
     }
     assert!(!said.contains("a secret"), "{said}");
+}
+
+#[tokio::test]
+async fn who_begins_too_much_waits_and_nobody_else_does() {
+    let world = World::crooked(json!({})).await;
+    let mut options = world.configuration.options();
+    options.args.extend(["--trusted-proxy".to_owned(), "127.0.0.1".to_owned()]);
+    options.signing_keys = Some(world.server.keys());
+    let server = TestServer::start_with(&world.database, options).await;
+    let own = server.url();
+    let begin = async |peer: &str| -> Answer {
+        let headers = [
+            ("host", server.address()),
+            ("origin", own.as_str()),
+            ("sec-fetch-site", "same-origin"),
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("x-forwarded-for", peer),
+        ];
+        send(server.address(), "POST", "/sign-in/acme", &headers, "next=/").await
+    };
+    let mut begun = 0;
+    let told_to_wait = loop {
+        let answer = begin(&format!("2001:db8::{begun:x}")).await;
+        match answer.status {
+            200 if begun < 1000 => begun += 1,
+            _ => break answer,
+        }
+    };
+    assert!(begun >= 100, "as many as an office begins at once: {begun}");
+    assert_eq!((told_to_wait.status, told_to_wait.header("set-cookie").as_str()), (429, ""), "{told_to_wait:?}");
+    let seconds: u64 = told_to_wait.header("retry-after").parse().unwrap();
+    assert!((1..=60).contains(&seconds), "{told_to_wait:?}");
+    assert!(told_to_wait.body.contains("Too many people are signing in from your address"), "{told_to_wait:?}");
+    assert_eq!(begin("2001:db8:0:1::1").await.status, 200, "another network");
+    assert_eq!(begin("192.0.2.1").await.status, 200);
 }
