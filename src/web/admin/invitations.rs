@@ -36,12 +36,14 @@ struct List {
     invitations: Vec<Row>,
     /// Names, and what people call them.
     providers: Vec<(String, String)>,
+    /// What was asked for, and what is wrong with it.
     email: String,
+    chosen: String,
     problem: Option<String>,
     paging: Paging,
 }
 
-async fn page(pages: &Pages, visit: &Visit, email: &str, problem: Option<String>) -> Result<List, Failure> {
+async fn page(pages: &Pages, visit: &Visit) -> Result<List, Failure> {
     let now = SystemClock.now();
     let page = visit.page();
     let found = pages.invitations.list(visit.actor(), &page).await?;
@@ -66,15 +68,16 @@ async fn page(pages: &Pages, visit: &Visit, email: &str, problem: Option<String>
             .iter()
             .map(|provider| (provider.name.to_string(), provider.display_name.clone()))
             .collect(),
-        email: email.to_owned(),
-        problem,
+        email: String::new(),
+        chosen: String::new(),
+        problem: None,
         paging: Paging::new(LIST, &page, found.next),
     })
 }
 
 /// `/admin/invitations`
 pub(in crate::web) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Response<Body>, Failure> {
-    answer::ok(&page(&pages, &visit, "", None).await?)
+    answer::ok(&page(&pages, &visit).await?)
 }
 
 /// The same by POST: another one. Inviting somebody again takes the place of the invitation before.
@@ -84,10 +87,12 @@ pub(in crate::web) async fn create(
 ) -> Result<Response<Body>, Failure> {
     let email = form.text("email").trim();
     let provider = provider(&pages, form.text("provider"))?;
+    let chosen = provider.to_string();
     match pages.invitations.create(visit.actor(), provider, email, "admin/invitations").await {
         Ok(_) => Ok(answer::see_other(&format!("{LIST}?notice=invited"))),
         Err(ServiceError::Invalid { problem, .. }) => {
-            let page = page(&pages, &visit, email, Some(format!("The e-mail {problem}."))).await?;
+            let problem = Some(format!("The e-mail {problem}."));
+            let page = List { email: email.to_owned(), chosen, problem, ..page(&pages, &visit).await? };
             answer::page(StatusCode::BAD_REQUEST, Code::InvalidArgument, &page)
         }
         Err(error) => Err(error.into()),

@@ -12,6 +12,7 @@ use crate::{
         clock::{Clock, SystemClock},
         login::PendingLogin,
     },
+    form::Form,
     service::ServiceError,
     web::{
         Pages, answer,
@@ -26,6 +27,8 @@ use crate::{
 #[template(path = "logins/type.html", config = "src/web/askama.toml")]
 struct Type {
     frame: Frame,
+    /// What was typed, and what is wrong with it.
+    code: String,
     problem: Option<String>,
 }
 
@@ -37,7 +40,7 @@ pub(in crate::web) async fn show(visit: Visit) -> Result<Response<Body>, Failure
         _ => None,
     };
     let frame = visit.frame(Section::Other, "Sign a program in").await?.with_notice(notice);
-    answer::ok(&Type { frame, problem: None })
+    answer::ok(&Type { frame, code: String::new(), problem: None })
 }
 
 #[derive(Template)]
@@ -59,7 +62,7 @@ pub(in crate::web) async fn ask(
 ) -> Result<Response<Body>, Failure> {
     match pages.login_requests.find(visit.actor(), form.text("user_code"), "device").await {
         Ok(pending) => answer::ok(&asked(&visit, pending).await?),
-        Err(error) => again(&visit, error).await,
+        Err(error) => again(&visit, &form, error).await,
     }
 }
 
@@ -87,12 +90,12 @@ pub(in crate::web) async fn say(
     };
     match pages.login_requests.answer(visit.actor(), form.text("user_code"), approves, "device/answer").await {
         Ok(_) => Ok(answer::see_other(&format!("/device?said={said}"))),
-        Err(error) => again(&visit, error).await,
+        Err(error) => again(&visit, &form, error).await,
     }
 }
 
 /// The page to type a code on, with what was wrong with the last one.
-async fn again(visit: &Visit, error: ServiceError) -> Result<Response<Body>, Failure> {
+async fn again(visit: &Visit, form: &Form, error: ServiceError) -> Result<Response<Body>, Failure> {
     let (status, code, problem) = match error {
         ServiceError::Invalid { problem, .. } => {
             (StatusCode::BAD_REQUEST, Code::InvalidArgument, format!("That {problem}."))
@@ -113,5 +116,5 @@ async fn again(visit: &Visit, error: ServiceError) -> Result<Response<Body>, Fai
         | ServiceError::Internal(_)) => return Err(error.into()),
     };
     let frame = visit.frame(Section::Other, "Sign a program in").await?;
-    answer::page(status, code, &Type { frame, problem: Some(problem) })
+    answer::page(status, code, &Type { frame, code: form.text("user_code").to_owned(), problem: Some(problem) })
 }

@@ -40,6 +40,7 @@ async fn a_code_that_the_client_shows_is_typed_on_the_page() {
     browser.fill("Code", "BCDF GHJ").await;
     browser.press("Continue").await;
     browser.shows("That is no code").await;
+    assert_eq!(browser.value("#user_code").await, "BCDF GHJ", "so that whoever has typed it finds the wrong letter");
     is_sound(&mut browser).await;
     let wrong = if code == "BCDF-GHJK" { "LMNP-QRST" } else { "BCDF-GHJK" };
     browser.fill("Code", wrong).await;

@@ -3,7 +3,10 @@
 use latchkey::domain::ids::RequestId;
 
 use super::{requests::Session, signed_in};
-use crate::support::{ServerOptions, TestDatabase, TestServer};
+use crate::{
+    oidc,
+    support::{ServerOptions, TestDatabase, TestServer},
+};
 
 const LIST: &str = "/settings/personal-access-tokens";
 
@@ -73,4 +76,24 @@ async fn a_second_click_sends_nothing_and_no_form_forgets_what_was_in_it() {
     let answer = session.post("/admin/service-accounts", &[("name", " "), ("asks", "true")]).await;
     assert_eq!(answer.status, 400, "{answer:?}");
     assert!(answer.body.contains("name=\"asks\" value=\"true\" checked"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn who_is_invited_by_which_provider_stays_in_the_form() {
+    let database = TestDatabase::create().await;
+    let (options, _known) = oidc::known(&[("acme", "Acme"), ("harbour", "Harbour Works")]).await;
+    let first = TestServer::without_memory(&database).await;
+    first.admin_user(&database, "ada@example.com").await;
+    let server = TestServer::start_with(&database, ServerOptions { signing_keys: Some(first.keys()), ..options }).await;
+    let session =
+        Session::with(server.address(), Session::open(&first, &database, "ada@example.com").await.cookie).await;
+    let answer = session.post("/admin/invitations", &[("email", "nobody"), ("provider", "harbour")]).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    for kept in ["value=\"nobody\"", "<option value=\"harbour\" selected>"] {
+        assert!(answer.body.contains(kept), "{kept}: {}", answer.body);
+    }
+    // What an address says of a user is told as far as it is so.
+    let id = database.text("SELECT id::text FROM principals WHERE email = 'ada@example.com'", &[]).await;
+    let page = session.get(&format!("/admin/users/{id}?notice=suspended")).await.body;
+    assert!(page.contains("ada@example.com") && !page.contains("nothing is done in their name"), "{page}");
 }
