@@ -1,7 +1,7 @@
 //! Somebody's yes or no to what a program asks for.
 
 use diesel::{
-    ExpressionMethods, OptionalExtension, QueryDsl,
+    ExpressionMethods, OptionalExtension, QueryDsl, Queryable, Selectable, SelectableHelper,
     dsl::{count_star, exists, now, select, sql},
     sql_types::Timestamptz,
 };
@@ -184,25 +184,30 @@ async fn hold_actor(connection: &mut AsyncPgConnection, actor: &Actor) -> Result
 }
 
 /// What is shown of a request.
-const SHOWN: (
-    login_requests::id,
-    login_requests::host_name,
-    login_requests::lifetime_seconds,
-    login_requests::peer,
-    login_requests::user_agent,
-    login_requests::created_at,
-    login_requests::expires_at,
-) = (
-    login_requests::id,
-    login_requests::host_name,
-    login_requests::lifetime_seconds,
-    login_requests::peer,
-    login_requests::user_agent,
-    login_requests::created_at,
-    login_requests::expires_at,
-);
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = login_requests, check_for_backend(diesel::pg::Pg))]
+struct ShownRow {
+    id: Uuid,
+    host_name: String,
+    lifetime_seconds: i32,
+    peer: Option<IpNet>,
+    user_agent: Option<String>,
+    created_at: OffsetDateTime,
+    expires_at: OffsetDateTime,
+}
 
-type Row = (Uuid, String, i32, Option<IpNet>, Option<String>, OffsetDateTime, OffsetDateTime);
+impl ShownRow {
+    fn pending(self, code: &UserCode) -> Result<PendingLogin, StoreError> {
+        Ok(PendingLogin {
+            user_code: code.clone(),
+            asked: asked(&self.host_name, self.lifetime_seconds)?,
+            peer: peer(self.peer),
+            user_agent: self.user_agent.map(Into::into),
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+        })
+    }
+}
 
 /// What waits under a code, held until the transaction ends.
 async fn find(
@@ -210,7 +215,7 @@ async fn find(
     code: &UserCode,
     digests: &[Vec<u8>],
 ) -> Result<Option<(Uuid, PendingLogin)>, StoreError> {
-    let row: Option<Row> = login_requests::table
+    let row: Option<ShownRow> = login_requests::table
         .filter(login_requests::user_code_digest.eq_any(digests))
         .filter(login_requests::state.eq(State::Pending.as_str()))
         .filter(login_requests::expires_at.gt(now))
@@ -220,12 +225,12 @@ async fn find(
                 .filter(signing_keys::generation.eq(login_requests::key_generation))
                 .filter(signing_keys::revoked_at.is_null()),
         ))
-        .select(SHOWN)
+        .select(ShownRow::as_select())
         .for_no_key_update()
         .first(connection)
         .await
         .optional()?;
-    row.map(|row| shown(code, row)).transpose()
+    row.map(|row| Ok((row.id, row.pending(code)?))).transpose()
 }
 
 /// What was there under a code, if this very word of this very person was said to it.
@@ -237,35 +242,22 @@ async fn said(
     approves: bool,
 ) -> Result<Option<PendingLogin>, StoreError> {
     let states: &[State] = if approves { &[State::Approved, State::Redeemed] } else { &[State::Denied] };
-    let row: Option<Row> = login_requests::table
+    let row: Option<ShownRow> = login_requests::table
         .filter(login_requests::user_code_digest.eq_any(digests))
         .filter(login_requests::state.eq_any(states.iter().map(|state| state.as_str())))
         .filter(login_requests::organization_id.eq(actor.organization_id.uuid()))
         .filter(login_requests::approver_id.eq(actor.principal_id.uuid()))
-        .select(SHOWN)
+        .select(ShownRow::as_select())
         .first(connection)
         .await
         .optional()?;
-    Ok(row.map(|row| shown(code, row)).transpose()?.map(|(_, pending)| pending))
+    row.map(|row| row.pending(code)).transpose()
 }
 
 /// Whether a program has shown a code, whatever has come of it.
 async fn is_known(connection: &mut AsyncPgConnection, digests: &[Vec<u8>]) -> Result<bool, StoreError> {
     let known = login_requests::table.filter(login_requests::user_code_digest.eq_any(digests));
     Ok(select(exists(known)).get_result(connection).await?)
-}
-
-fn shown(code: &UserCode, row: Row) -> Result<(Uuid, PendingLogin), StoreError> {
-    let (id, host_name, lifetime, net, user_agent, created_at, expires_at) = row;
-    let pending = PendingLogin {
-        user_code: code.clone(),
-        asked: asked(&host_name, lifetime)?,
-        peer: peer(net),
-        user_agent: user_agent.map(Into::into),
-        created_at,
-        expires_at,
-    };
-    Ok((id, pending))
 }
 
 /// What a row says was asked for.
