@@ -63,6 +63,14 @@ pub struct PrincipalRecord {
     pub created_at: OffsetDateTime,
 }
 
+impl PrincipalRecord {
+    /// Whether it may do what admins do: being one is not enough for who is suspended.
+    #[must_use]
+    pub fn may_administer(&self) -> bool {
+        self.role == Role::Admin && self.status == PrincipalStatus::Active
+    }
+}
+
 /// The credential with which a principal was recognized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credential {

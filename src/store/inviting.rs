@@ -19,7 +19,7 @@ use super::{
 use crate::domain::{
     audit::{Action, AuditActor, AuditEvent},
     ids::{InvitationId, OrganizationId, PrincipalId},
-    principal::{PrincipalRecord, PrincipalStatus, Role},
+    principal::{PrincipalRecord, Role},
     sign_in::ProviderName,
 };
 
@@ -155,7 +155,7 @@ async fn hold(connection: &mut AsyncPgConnection, new: &NewInvitation, event: &A
     for (row, has_address) in rows {
         let principal = row.record()?;
         if Some(principal.id) == actor {
-            held.is_admin = principal.role == Role::Admin && principal.status == PrincipalStatus::Active;
+            held.is_admin = principal.may_administer();
         }
         if has_address {
             held.user = Some(principal);

@@ -1,11 +1,12 @@
 //! Suspending users, and letting them act again.
 
-use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl};
+use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, SelectableHelper};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use super::{
     Store, StoreError, audit, columns,
+    organizations::PrincipalRow,
     schema::{environments, principals},
     writing,
 };
@@ -13,7 +14,7 @@ use crate::domain::{
     audit::{Action, AuditActor, AuditEvent, Subject, SubjectType},
     environment::DesiredPhase,
     ids::{OrganizationId, PrincipalId},
-    principal::{PrincipalKind, PrincipalStatus, Role},
+    principal::{PrincipalKind, PrincipalRecord, PrincipalStatus, Role},
 };
 
 /// What came of suspending a user, or of taking that back.
@@ -35,21 +36,14 @@ pub enum Suspension {
 /// suspended since, or have lost the role. The operator is none of the organization's, and may do all.
 pub(super) async fn is_admin_still(connection: &mut AsyncPgConnection, event: &AuditEvent) -> Result<bool, StoreError> {
     let AuditActor::Principal(actor) = &event.actor else { return Ok(true) };
-    let found: Vec<(String, String)> = principals::table
-        .filter(principals::id.eq(actor.principal_id.uuid()))
-        .select((principals::role, principals::status))
+    let found: Option<PrincipalRow> = principals::table
+        .find(actor.principal_id.uuid())
+        .select(PrincipalRow::as_select())
         .for_no_key_update()
-        .load(connection)
-        .await?;
-    Ok(found.iter().any(|(role, status)| role == columns::role_text(Role::Admin) && status == "active"))
-}
-
-/// A principal that nobody else changes until the transaction ends.
-struct Held {
-    id: PrincipalId,
-    kind: PrincipalKind,
-    role: Role,
-    status: PrincipalStatus,
+        .first(connection)
+        .await
+        .optional()?;
+    Ok(found.map(PrincipalRow::record).transpose()?.is_some_and(|found| found.may_administer()))
 }
 
 /// Holds on to a principal and to all who are admins, in the order of their IDs: who suspends one admin waits for who
@@ -58,25 +52,16 @@ async fn hold(
     connection: &mut AsyncPgConnection,
     organization: OrganizationId,
     user: PrincipalId,
-) -> Result<Vec<Held>, StoreError> {
-    let rows: Vec<(Uuid, String, String, String)> = principals::table
+) -> Result<Vec<PrincipalRecord>, StoreError> {
+    let rows: Vec<PrincipalRow> = principals::table
         .filter(principals::organization_id.eq(organization.uuid()))
         .filter(principals::id.eq(user.uuid()).or(principals::role.eq(columns::role_text(Role::Admin))))
         .order(principals::id)
-        .select((principals::id, principals::kind, principals::role, principals::status))
+        .select(PrincipalRow::as_select())
         .for_no_key_update()
         .load(connection)
         .await?;
-    rows.into_iter()
-        .map(|(id, kind, role, status)| {
-            Ok(Held {
-                id: id.into(),
-                kind: columns::principal_kind(&kind)?,
-                role: columns::role(&role)?,
-                status: columns::status(&status)?,
-            })
-        })
-        .collect()
+    rows.into_iter().map(PrincipalRow::record).collect()
 }
 
 impl Store {
@@ -94,7 +79,7 @@ impl Store {
     ) -> Result<Suspension, StoreError> {
         writing!(self, async |connection| -> Result<Suspension, StoreError> {
             let held = hold(connection, organization, user).await?;
-            let is_active = |held: &&Held| held.status == PrincipalStatus::Active;
+            let is_active = |held: &&PrincipalRecord| held.status == PrincipalStatus::Active;
             // A call that was let in before does nothing after the answer that its caller is suspended.
             if !held.iter().filter(is_active).any(|held| held.id == actor) {
                 return Ok(Suspension::ActorSuspended);
@@ -106,7 +91,7 @@ impl Store {
             if subject.status == wanted {
                 return Ok(Suspension::Already);
             }
-            let others = held.iter().filter(is_active).filter(|held| held.role == Role::Admin && held.id != user);
+            let others = held.iter().filter(|held| held.may_administer() && held.id != user);
             if suspended && others.count() == 0 {
                 return Ok(Suspension::LastAdmin);
             }

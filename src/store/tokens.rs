@@ -21,6 +21,7 @@ use super::{
 use crate::domain::{
     audit::AuditEvent,
     ids::{OrganizationId, PrincipalId, TokenId},
+    principal::PrincipalKind,
     secret::Secret,
     token::{LastUsed, SigningKeys, Token, TokenDescription},
 };
@@ -94,27 +95,27 @@ macro_rules! known_tokens {
 pub(super) use known_tokens;
 
 impl TokenRow {
-    fn token(self, kind: &str, creator_kind: &str, last_used: Option<LastUsed>) -> Result<Token, StoreError> {
-        Ok(Token {
+    fn token(self, kind: PrincipalKind, creator_kind: PrincipalKind, last_used: Option<LastUsed>) -> Token {
+        Token {
             id: self.id.into(),
             organization_id: self.organization_id.into(),
             principal_id: self.principal_id.into(),
-            principal_kind: columns::principal_kind(kind)?,
+            principal_kind: kind,
             creator_id: self.creator_id.into(),
-            creator_kind: columns::principal_kind(creator_kind)?,
+            creator_kind,
             description: self.description,
             read_only: self.read_only,
             created_at: self.created_at,
             expires_at: self.expires_at,
             revoked_at: self.revoked_at,
             last_used,
-        })
+        }
     }
 }
 
 pub(super) fn joined((row, kind, creator_kind, last_used): JoinedRow) -> Result<Token, StoreError> {
     let last_used = last_used.map(|(at, peer)| LastUsed { at, peer: peer.map(|net| net.addr()) });
-    row.token(&kind, &creator_kind, last_used)
+    Ok(row.token(columns::principal_kind(&kind)?, columns::principal_kind(&creator_kind)?, last_used))
 }
 
 /// Whether a token is one of a scope's.

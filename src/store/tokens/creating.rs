@@ -13,14 +13,15 @@ use crate::{
     domain::{
         audit::AuditEvent,
         ids::{OrganizationId, PrincipalId, TokenId},
-        principal::{Credential, PrincipalStatus, Role},
+        principal::{Credential, PrincipalKind},
         secret::Secret,
         token::{CreateToken, CredentialKind, SigningKeys, Token},
     },
     store::{
-        MintError, StoreError, audit, columns,
+        MintError, StoreError, audit,
         error::TransactionError,
         mint::{hold_credential, mint},
+        organizations::PrincipalRow,
         schema::{personal_access_tokens, principals, token_forms},
     },
 };
@@ -68,25 +69,22 @@ pub enum TokenCreateError {
 async fn hold_parties(
     connection: &mut AsyncPgConnection,
     new: &NewToken,
-) -> Result<(String, String), TokenCreateError> {
-    let rows: Vec<(Uuid, String, String, String)> = principals::table
+) -> Result<(PrincipalKind, PrincipalKind), TokenCreateError> {
+    let rows: Vec<PrincipalRow> = principals::table
         .filter(principals::organization_id.eq(new.organization_id.uuid()))
         .filter(principals::id.eq_any([new.principal_id.uuid(), new.creator_id.uuid()]))
         .order(principals::id)
-        .select((principals::id, principals::kind, principals::role, principals::status))
+        .select(PrincipalRow::as_select())
         .for_no_key_update()
         .load(connection)
         .await?;
-    let find = |id: PrincipalId| rows.iter().find(|(found, ..)| *found == id.uuid());
-    let (Some((_, kind, ..)), Some((_, creator_kind, role, status))) = (find(new.principal_id), find(new.creator_id))
-    else {
-        return Err(TokenCreateError::NoSuchPrincipal);
-    };
-    let is_admin = columns::role(role)? == Role::Admin && columns::status(status)? == PrincipalStatus::Active;
-    if new.principal_id != new.creator_id && !is_admin {
+    let held = rows.into_iter().map(PrincipalRow::record).collect::<Result<Vec<_>, _>>()?;
+    let find = |id: PrincipalId| held.iter().find(|found| found.id == id).ok_or(TokenCreateError::NoSuchPrincipal);
+    let (holder, creator) = (find(new.principal_id)?, find(new.creator_id)?);
+    if holder.id != creator.id && !creator.may_administer() {
         return Err(TokenCreateError::NotForOthers);
     }
-    Ok((kind.clone(), creator_kind.clone()))
+    Ok((holder.kind, creator.kind))
 }
 
 /// Makes a token, in the transaction of what it is made for.
@@ -141,7 +139,7 @@ pub(in crate::store) async fn create(
         .get_result(connection)
         .await?;
     audit::insert(connection, event).await?;
-    Ok((row.token(&kind, &creator_kind, None)?, minted.text))
+    Ok((row.token(kind, creator_kind, None), minted.text))
 }
 
 impl From<diesel::result::Error> for TokenCreateError {
