@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use axum::{
     body::Body,
-    extract::{Path, RawQuery, State},
+    extract::{Path, State},
 };
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, Uri, header};
 use ring::digest;
 use tonic::Code;
 
@@ -31,13 +31,6 @@ const ASSETS: [Asset; 4] = [
     Asset { name: "key.svg", content_type: "image/svg+xml", bytes: include_bytes!("assets/key.svg") },
 ];
 
-impl Asset {
-    /// What it is, in short.
-    fn version(&self) -> String {
-        digest::digest(&digest::SHA256, self.bytes).as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
 /// Where pages find them: with what they are in the address, so that browsers may keep them, and a newer program's are others.
 pub(super) struct Addresses {
     pub(super) style: String,
@@ -46,24 +39,31 @@ pub(super) struct Addresses {
     pub(super) icon: String,
 }
 
+/// The same, in the order of the files.
+static AT: LazyLock<[String; 4]> = LazyLock::new(|| {
+    ASSETS.map(|asset| {
+        let digest = digest::digest(&digest::SHA256, asset.bytes);
+        let version: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!("/assets/{}?v={version}", asset.name)
+    })
+});
+
 pub(super) static ADDRESSES: LazyLock<Addresses> = LazyLock::new(|| {
-    let [style, script, live, icon] = ASSETS.map(|asset| format!("/assets/{}?v={}", asset.name, asset.version()));
+    let [style, script, live, icon] = AT.clone();
     Addresses { style, script, live, icon }
 });
 
 /// One of them. There are no others, whatever path is asked for. A page of a newer program, which runs beside this one, may ask here for what
 /// this one has in an older version: that is nothing to be kept.
-pub(super) async fn serve(
-    State(_): State<Pages>,
-    Path(name): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Response<Body> {
-    let Some(asset) = ASSETS.iter().find(|asset| asset.name == name) else { return failure::not_found() };
+pub(super) async fn serve(State(_): State<Pages>, Path(name): Path<String>, address: Uri) -> Response<Body> {
+    let Some((asset, at)) = ASSETS.iter().zip(AT.iter()).find(|(asset, _)| asset.name == name) else {
+        return failure::not_found();
+    };
     let mut response = answer::respond(StatusCode::OK, Code::Ok, Body::from(asset.bytes));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
-    let is_asked_for = query.as_deref().and_then(|query| query.strip_prefix("v=")) == Some(&asset.version());
-    let kept = if is_asked_for { "public, max-age=31536000, immutable" } else { "no-store" };
+    let is_this_one = address.path_and_query().is_some_and(|asked| asked.as_str() == at);
+    let kept = if is_this_one { "public, max-age=31536000, immutable" } else { "no-store" };
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
     response
 }
