@@ -15,7 +15,7 @@ use crate::{
         secret::Secret,
     },
     embedded::{Cluster, ClusterConfig, DataDirectory, DataDirectoryLock, Role as DatabaseRole},
-    store::{NewUser, Store, StoreConfig},
+    store::{NewUser, Store, StoreConfig, build_indexes},
 };
 
 /// The first user of the embedded default.
@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether the embedded PostgreSQL still runs.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long after a try to build indexes that came to nothing there is another one.
+const AGAIN: Duration = Duration::from_secs(600);
 
 /// How the serving role connects.
 #[derive(Clone)]
@@ -169,6 +171,19 @@ impl Database {
                 }
                 Err(error) => tracing::warn!(%error, "the embedded PostgreSQL cannot be looked at"),
             }
+        }
+    }
+
+    /// Builds the indexes that are missing, while others are served. Never ready: then there is nothing more to do.
+    pub async fn build_indexes(&self) {
+        loop {
+            match build_indexes(&self.owner).await {
+                Ok(true) => return std::future::pending().await,
+                // Whoever does it may break off.
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "an index cannot be built right now: some lists are slow without"),
+            }
+            tokio::time::sleep(AGAIN).await;
         }
     }
 

@@ -102,7 +102,7 @@ pub async fn run(
             tokio::select! {
                 outcome = serving => outcome,
                 // By the owner of the tables, whom a server that root starts is not.
-                never = prepare::build_indexes(database.owner()) => match never {},
+                () = database.build_indexes() => Ok(()),
             }
         }
         Err(error) => Err(error),

@@ -1,7 +1,7 @@
 //! What is done before anybody is served, with all the rights that the process was started with: the database is brought up
 //! to date, the signing keys are read, and this machine is made ready for environments.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{
     AppError, Database,
@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     domain::{ids::OrganizationId, secret::Secret, token::SigningKeys},
     service::check_signing_keys,
-    store::{Store, StoreConfig},
+    store::Store,
 };
 
 /// All that serving takes, and nothing that it does not: not the owner of the tables, not the file of signing keys.
@@ -53,20 +53,4 @@ pub(super) async fn prepare(config: &Config, database: &Database) -> Result<Prep
         client_secrets,
         runner,
     })
-}
-
-/// How long after a try that came to nothing there is another one.
-const AGAIN: Duration = Duration::from_secs(600);
-
-/// Builds the indexes that are missing, while others are served; then there is nothing more to do.
-pub(super) async fn build_indexes(owner: &StoreConfig) -> Infallible {
-    loop {
-        match crate::store::build_indexes(owner).await {
-            Ok(true) => return std::future::pending().await,
-            // Whoever does it may break off.
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "an index cannot be built right now: some lists are slow without"),
-        }
-        tokio::time::sleep(AGAIN).await;
-    }
 }

@@ -35,9 +35,9 @@ const PARTITIONED: [(&str, &str); 2] = [
 ];
 
 #[derive(QueryableByName)]
-struct Held {
+struct Answer {
     #[diesel(sql_type = Bool)]
-    held: bool,
+    is_so: bool,
 }
 
 #[derive(QueryableByName)]
@@ -55,9 +55,9 @@ pub async fn build_indexes(config: &StoreConfig) -> Result<bool, StoreError> {
     let connection = connect::connect(&config.owning()).await;
     let mut connection = connection.map_err(|error| StoreError::Unavailable(error.to_string()))?;
     // The lock goes with the connection.
-    let query = "SELECT pg_try_advisory_lock($1) AS held";
-    let Held { held } = sql_query(query).bind::<BigInt, _>(LOCK).get_result(&mut connection).await?;
-    if held {
+    let query = "SELECT pg_try_advisory_lock($1) AS is_so";
+    let Answer { is_so: is_held } = sql_query(query).bind::<BigInt, _>(LOCK).get_result(&mut connection).await?;
+    if is_held {
         for (name, of_what) in PLAIN {
             build(&mut connection, name, of_what).await?;
         }
@@ -65,14 +65,14 @@ pub async fn build_indexes(config: &StoreConfig) -> Result<bool, StoreError> {
             build_partitioned(&mut connection, name, of_what).await?;
         }
     }
-    Ok(held)
+    Ok(is_held)
 }
 
 /// Whether there is an index of that name, and if so, whether it is good for anything.
 async fn is_valid(connection: &mut AsyncPgConnection, name: &str) -> QueryResult<Option<bool>> {
-    let query = "SELECT indisvalid AS held FROM pg_index WHERE indexrelid = to_regclass(quote_ident($1))";
-    let found: Option<Held> = sql_query(query).bind::<Text, _>(name).get_result(connection).await.optional()?;
-    Ok(found.map(|found| found.held))
+    let query = "SELECT indisvalid AS is_so FROM pg_index WHERE indexrelid = to_regclass(quote_ident($1))";
+    let found: Option<Answer> = sql_query(query).bind::<Text, _>(name).get_result(connection).await.optional()?;
+    Ok(found.map(|found| found.is_so))
 }
 
 /// Builds one that is not there, and anew one that was broken off, which is good for nothing and in the way.
