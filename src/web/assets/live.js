@@ -38,11 +38,46 @@ function become(old, fresh) {
   }
 }
 
+// How long the page that was asked for may take, and how long the server may say nothing: twice the time in which it says at least something,
+// and more.
+const PATIENCE = 10000;
+const SILENCE = 40000;
+
 for (const live of document.querySelectorAll("[data-live]")) {
   const lost = document.querySelector("[data-live-lost]");
   let events;
+  let silence;
   let isAsking = false;
   let isStale = false;
+  // Whether the server tells, and what it has told of is shown: who looks is told when either is not so.
+  let isTold = true;
+  let isShown = true;
+  const warn = () => (lost.hidden = isTold && isShown);
+
+  const show = (text) => {
+    const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("[data-live]");
+    if (!fresh) return;
+    localize(fresh);
+    for (const entry of live.querySelectorAll("details[open][id]")) {
+      fresh.querySelector(`#${CSS.escape(entry.id)}`)?.setAttribute("open", "");
+    }
+    become(live, fresh);
+  };
+
+  // Whether it has come, or will not come any more: then the way leads elsewhere.
+  const ask = async () => {
+    const answer = await fetch(location.href, { redirect: "error", signal: AbortSignal.timeout(PATIENCE) });
+    if (answer.status === 401) {
+      location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
+    } else if (answer.status === 404) {
+      location.assign("/environments");
+    } else if (answer.ok) {
+      show(await answer.text());
+    } else {
+      return false;
+    }
+    return true;
+  };
 
   const renew = async () => {
     if (isAsking) {
@@ -51,40 +86,51 @@ for (const live of document.querySelectorAll("[data-live]")) {
     }
     isAsking = true;
     isStale = false;
-    const answer = await fetch(location.href, { redirect: "error" }).catch(() => null);
-    if (answer?.ok) {
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const fresh = page.querySelector("[data-live]");
-      if (fresh) {
-        localize(fresh);
-        for (const entry of live.querySelectorAll("details[open][id]")) {
-          fresh.querySelector(`#${CSS.escape(entry.id)}`)?.setAttribute("open", "");
-        }
-        become(live, fresh);
-      }
-    } else if (answer?.status === 401) {
-      location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
-    } else if (answer?.status === 404) {
-      location.assign("/environments");
-    }
+    // It may not come at all, or break off.
+    isShown = await ask().catch(() => false);
+    isStale ||= !isShown;
+    warn();
     setTimeout(() => {
       isAsking = false;
-      if (isStale) renew();
-    }, 1000);
+      if (isStale && !document.hidden) renew();
+    }, isShown ? 1000 : 3000);
+  };
+
+  const close = () => {
+    clearTimeout(silence);
+    events?.close();
   };
 
   const listen = () => {
     if (events && events.readyState !== EventSource.CLOSED) return;
     const opened = new EventSource(live.dataset.live);
     events = opened;
-    opened.addEventListener("message", renew);
+    // A connection that is dead says nothing of it.
+    const heard = () => {
+      clearTimeout(silence);
+      silence = setTimeout(() => {
+        isTold = false;
+        warn();
+        close();
+        listen();
+      }, SILENCE);
+    };
+    heard();
+    opened.addEventListener("alive", heard);
+    opened.addEventListener("message", () => {
+      heard();
+      renew();
+    });
     opened.addEventListener("open", () => {
-      lost.hidden = true;
+      heard();
+      isTold = true;
+      warn();
       // Whatever happened before, while nobody told.
       renew();
     });
     opened.addEventListener("error", () => {
-      lost.hidden = false;
+      isTold = false;
+      warn();
       // The browser tries again by itself where nothing was answered, and not where something else was. Why that is, the page itself is told.
       if (opened.readyState === EventSource.CLOSED) {
         setTimeout(() => {
@@ -98,7 +144,7 @@ for (const live of document.querySelectorAll("[data-live]")) {
 
   // Of a page that nobody sees nothing is asked: a browser has few connections for all pages of a site.
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden) events?.close();
+    if (document.hidden) close();
     else listen();
   });
   if (!document.hidden) listen();

@@ -15,8 +15,10 @@ use crate::{
     web::{Pages, answer, failure::Failure, visit::Visit},
 };
 
-/// How often something is sent at the least, so that nobody in between takes the connection for dead.
+/// How often something is sent at the least, so that nobody in between takes the connection for dead; nor the script, which hears of events
+/// alone, and not of comments.
 const KEPT_ALIVE: Duration = Duration::from_secs(15);
+const ALIVE: Bytes = Bytes::from_static(b"event: alive\ndata:\n\n");
 
 /// `/environments/events`
 pub(in crate::web) async fn events(State(pages): State<Pages>, visit: Visit) -> Result<Response<Body>, Failure> {
@@ -27,11 +29,11 @@ pub(in crate::web) async fn events(State(pages): State<Pages>, visit: Visit) -> 
     };
     let watching = pages.events.watch(visit.actor(), EventFilter { scope, conditions }, "environments/events").await?;
     // At once, so that the browser knows that it is there.
-    let begun = stream::once(async { Ok::<_, Infallible>(Bytes::from_static(b": begun\n\n")) });
+    let begun = stream::once(async { Ok::<_, Infallible>(ALIVE) });
     let told = stream::unfold(Some(watching), |watching: Option<Watching>| async move {
         let mut watching = watching?;
         match tokio::time::timeout(KEPT_ALIVE, watching.next()).await {
-            Err(_) => Some((Ok(Bytes::from_static(b": alive\n\n")), Some(watching))),
+            Err(_) => Some((Ok(ALIVE), Some(watching))),
             Ok(Ok(event)) => Some((Ok(Bytes::from(format!("data: {}\n\n", event.environment_id))), Some(watching))),
             // The browser comes again by itself, and is told then what there is to be told.
             Ok(Err(_)) => None,
@@ -39,6 +41,9 @@ pub(in crate::web) async fn events(State(pages): State<Pages>, visit: Visit) -> 
     });
     let body = Body::from_stream(futures::StreamExt::chain(begun, told));
     let mut response = answer::respond(StatusCode::OK, Code::Ok, body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // Else nginx holds back what is short until there is more of it.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }

@@ -131,11 +131,15 @@ const actions = {
   },
   requests: async () => requests.splice(0),
   referrers: async () => referrers.splice(0),
-  // Answers in the server's place, until there is no status.
+  // Answers in the server's place, until there is no status; with none at all for 0.
   async answer({ path, status }) {
     await page.unroute(path);
-    if (status) await page.route(path, (route) => route.fulfill({ status }));
+    if (status === null) return;
+    await page.route(path, (route) => (status === 0 ? undefined : route.fulfill({ status })));
   },
+  // Takes the clock of pages over, from the next one on, which goes on as before but for what it is moved by.
+  clock: async () => page.clock.install(),
+  later: async ({ milliseconds }) => page.clock.fastForward(milliseconds),
   frames: async () => page.frames().slice(1).map((frame) => frame.url()),
   complaints: async () => complaints.splice(0),
   // Puts a browser with these cookies and no others before one server; other places are asked, and never come to.

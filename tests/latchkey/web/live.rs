@@ -1,8 +1,12 @@
 //! Pages that change while they are looked at: also after nothing was told for a while, and without taking away what somebody is at.
 
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
-use super::{browser::Browser, signed_in};
+use super::{browser::Browser, requests::Session, signed_in};
 use crate::support::{TestDatabase, TestServer, keys::token_id};
 
 const EVENTS: &str = "**/environments/events*";
@@ -26,7 +30,18 @@ async fn rename(database: &TestDatabase, which: &str, name: &str) {
 }
 
 async fn answer(browser: &mut Browser, status: Option<u16>) {
-    browser.act(json!({ "action": "answer", "path": EVENTS, "status": status })).await;
+    answer_of(browser, EVENTS, status).await;
+}
+
+async fn answer_of(browser: &mut Browser, path: &str, status: Option<u16>) {
+    browser.act(json!({ "action": "answer", "path": path, "status": status })).await;
+}
+
+/// How many streams were asked for since the last look.
+async fn streams(browser: &mut Browser) -> usize {
+    let requests = browser.act(json!({ "action": "requests" })).await;
+    let is_stream = |request: &&Value| request.as_str().unwrap().ends_with("/environments/events");
+    requests.as_array().unwrap().iter().filter(is_stream).count()
 }
 
 async fn evaluate(browser: &mut Browser, script: &str) -> Value {
@@ -85,11 +100,6 @@ async fn a_page_that_nobody_sees_asks_nothing_and_is_up_to_date_when_it_is_seen_
     let (database, _server, mut browser) = place().await;
     browser.goto("/environments").await;
     browser.shows("second").await;
-    let streams = async |browser: &mut Browser| {
-        let requests = browser.act(json!({ "action": "requests" })).await;
-        let is_stream = |request: &&Value| request.as_str().unwrap().ends_with("/environments/events");
-        requests.as_array().unwrap().iter().filter(is_stream).count()
-    };
     assert_eq!(streams(&mut browser).await, 1);
     let turn = |hidden: bool| {
         format!(
@@ -102,4 +112,87 @@ async fn a_page_that_nobody_sees_asks_nothing_and_is_up_to_date_when_it_is_seen_
     evaluate(&mut browser, &turn(false)).await;
     browser.shows("renamed meanwhile").await;
     assert_eq!(streams(&mut browser).await, 1, "a stream of its own: the former one is over");
+}
+
+const LOST: &str = "The server does not tell what happens just now.";
+
+#[tokio::test]
+async fn what_could_not_be_shown_is_asked_for_again() {
+    let (database, _server, mut browser) = place().await;
+    browser.goto("/environments").await;
+    browser.shows("second").await;
+    // The stream goes on, and it is another server that does not answer.
+    answer_of(&mut browser, "**/environments", Some(503)).await;
+    rename(&database, "name = 'first'", "renamed once").await;
+    browser.shows(LOST).await;
+    answer_of(&mut browser, "**/environments", None).await;
+    browser.shows("renamed once").await;
+    browser.act(json!({ "action": "hides", "text": LOST })).await;
+    // It answers, and breaks off.
+    let breaks_off = "(() => {
+        const asked = window.fetch;
+        window.fetch = async (...what) => {
+            const answer = await asked(...what);
+            window.fetch = asked;
+            answer.text = () => Promise.reject(new TypeError('network error'));
+            return answer;
+        };
+    })()";
+    evaluate(&mut browser, breaks_off).await;
+    rename(&database, "name = 'second'", "renamed twice").await;
+    browser.shows("renamed twice").await;
+    browser.act(json!({ "action": "hides", "text": LOST })).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_says_nothing_is_given_up() {
+    let (database, _server, mut browser) = place().await;
+    let later = async |browser: &mut Browser, seconds: u64| {
+        browser.act(json!({ "action": "later", "milliseconds": seconds * 1000 })).await;
+    };
+    browser.act(json!({ "action": "clock" })).await;
+    browser.goto("/environments").await;
+    browser.shows("second").await;
+    let is_open = "(async () => { while (!document.querySelector('[data-live-lost]').hidden) await new Promise((on) => requestAnimationFrame(on)); })()";
+    assert_eq!(streams(&mut browser).await, 1);
+    rename(&database, "name = 'first'", "told").await;
+    browser.shows("told").await;
+    // What was heard counts from when it was heard.
+    later(&mut browser, 30).await;
+    rename(&database, "name = 'second'", "told as well").await;
+    browser.shows("told as well").await;
+    later(&mut browser, 30).await;
+    assert_eq!(streams(&mut browser).await, 0, "the same one");
+    // Now nothing comes, and then nobody answers.
+    answer(&mut browser, Some(0)).await;
+    later(&mut browser, 41).await;
+    browser.shows(LOST).await;
+    assert_eq!(streams(&mut browser).await, 1, "another one");
+    rename(&database, "name = 'told'", "told by nobody").await;
+    answer(&mut browser, None).await;
+    later(&mut browser, 41).await;
+    browser.shows("told by nobody").await;
+    evaluate(&mut browser, is_open).await;
+}
+
+/// A script hears of events alone; and what is short gets through a proxy.
+#[tokio::test]
+async fn a_stream_says_at_once_that_it_is_there() {
+    let (database, server, _browser) = place().await;
+    let session = Session::open(&server, &database, "dev@example.com").await;
+    let head = format!(
+        "GET /environments/events HTTP/1.1\r\nhost: {}\r\ncookie: {}\r\nsec-fetch-site: same-origin\r\nsec-fetch-dest: empty\r\n\r\n",
+        server.address(),
+        session.cookies()
+    );
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut said = String::new();
+    while !said.contains("event: alive\ndata:\n\n") {
+        let mut bytes = [0; 1024];
+        let read = stream.read(&mut bytes).await.unwrap();
+        assert_ne!(read, 0, "it ends: {said}");
+        said.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+    }
+    assert!(said.contains("x-accel-buffering: no\r\n"), "{said}");
 }
