@@ -16,14 +16,12 @@ pub(super) async fn run(store: Store, stop: CancellationToken) {
         if let Err(error) = store.audit_prepare_partitions().await {
             tracing::warn!(%error, "the audit log's next partitions cannot be made right now");
         }
-        if let Err(error) = store.sign_in_attempts_clear().await {
-            tracing::warn!(%error, "ended attempts to sign in cannot be cleared away right now");
-        }
         if let Err(error) = store.sessions_clear().await {
             tracing::warn!(%error, "ended sessions cannot be cleared away right now");
         }
         clear("environment tokens", &stop, || store.environment_tokens_clear()).await;
         clear("login requests", &stop, || store.login_requests_clear()).await;
+        clear("attempts to sign in", &stop, || store.sign_in_attempts_clear()).await;
     }
 }
 

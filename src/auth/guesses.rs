@@ -17,10 +17,13 @@ use governor::{
     state::keyed::HashMapStateStore,
 };
 
-use crate::domain::principal::network;
+use crate::domain::principal::{network, wider_network};
 
 /// Tries that a peer has at once; each second gives one back.
 const TRIES: NonZeroU32 = NonZeroU32::new(100).expect("it is more than nothing");
+/// The same of a wider network: ten of its peers may be at their limit, and nobody else there notices.
+const TRIES_OF_NETWORK: NonZeroU32 = NonZeroU32::new(10 * TRIES.get()).expect("it is more than nothing");
+const BACK_TO_NETWORK: NonZeroU32 = NonZeroU32::new(10).expect("it is more than nothing");
 /// Peers that are told apart; beyond them, all others count as one.
 const PEERS: usize = 100_000;
 /// How often those are looked for who have all their tries again.
@@ -38,13 +41,12 @@ pub struct Guesses<C: Clock = MonotonicClock> {
 
 impl Default for Guesses {
     fn default() -> Self {
-        Self::with_clock(MonotonicClock, PEERS)
+        Self::with_clock(of_peer(), MonotonicClock, PEERS)
     }
 }
 
 impl<C: Clock + Clone> Guesses<C> {
-    fn with_clock(clock: C, peers: usize) -> Self {
-        let quota = Quota::per_second(NonZeroU32::MIN).allow_burst(TRIES);
+    fn with_clock(quota: Quota, clock: C, peers: usize) -> Self {
         let limiter = RateLimiter::new(quota, HashMapStateStore::default(), clock.clone());
         Self { limiter, clock, peers, swept_at: Mutex::new(Instant::now()) }
     }
@@ -69,6 +71,38 @@ impl<C: Clock + Clone> Guesses<C> {
     }
 }
 
+fn of_peer() -> Quota {
+    Quota::per_second(NonZeroU32::MIN).allow_burst(TRIES)
+}
+
+/// How often something was begun that anybody may begin, and that costs something each time: by each peer, and by each wider network, since
+/// somebody may have thousands of peers' addresses for themselves.
+pub struct Begun<C: Clock = MonotonicClock> {
+    by_peer: Guesses<C>,
+    by_network: Guesses<C>,
+}
+
+impl Default for Begun {
+    fn default() -> Self {
+        Self::with_clock(MonotonicClock, PEERS)
+    }
+}
+
+impl<C: Clock + Clone> Begun<C> {
+    fn with_clock(clock: C, peers: usize) -> Self {
+        let of_network = Quota::per_second(BACK_TO_NETWORK).allow_burst(TRIES_OF_NETWORK);
+        Self {
+            by_peer: Guesses::with_clock(of_peer(), clock.clone(), peers),
+            by_network: Guesses::with_clock(of_network, clock, peers),
+        }
+    }
+
+    /// A peer begins once more: how long it has to wait now, if too much was begun. What is refused to it takes nothing from its network.
+    pub fn count(&self, peer: IpAddr) -> Option<Duration> {
+        self.by_peer.count(peer).or_else(|| self.by_network.count(wider_network(peer)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv6Addr;
@@ -87,7 +121,7 @@ mod tests {
     #[test]
     fn each_peer_has_tries_of_its_own_and_gets_them_back() {
         let clock = FakeRelativeClock::default();
-        let guesses = Guesses::with_clock(clock.clone(), 10);
+        let guesses = Guesses::with_clock(of_peer(), clock.clone(), 10);
         let peer = IpAddr::from([192, 0, 2, 1]);
         spent(&guesses, peer);
         let wait = guesses.count(peer).unwrap();
@@ -100,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_is_one_peer() {
-        let guesses = Guesses::with_clock(FakeRelativeClock::default(), 10);
+        let guesses = Guesses::with_clock(of_peer(), FakeRelativeClock::default(), 10);
         spent(&guesses, IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1)));
         assert!(guesses.count(IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0xffff, 0, 0, 2))).is_some());
         assert_eq!(guesses.count(IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 2, 0, 0, 0, 1))), None);
@@ -108,7 +142,7 @@ mod tests {
 
     #[test]
     fn peers_beyond_those_that_are_told_apart_are_one() {
-        let guesses = Guesses::with_clock(FakeRelativeClock::default(), 2);
+        let guesses = Guesses::with_clock(of_peer(), FakeRelativeClock::default(), 2);
         let peer = |number| IpAddr::from([192, 0, 2, number]);
         for number in 0..2 {
             assert_eq!(guesses.count(peer(number)), None);
@@ -118,5 +152,28 @@ mod tests {
         }
         assert!(guesses.count(peer(200)).is_some());
         assert!(guesses.limiter.len() <= 3);
+    }
+
+    #[test]
+    fn many_peers_of_one_network_begin_no_more_than_it_may() {
+        let clock = FakeRelativeClock::default();
+        let begun = Begun::with_clock(clock.clone(), 100_000);
+        let peer = |network, number| IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, network, number, 0, 0, 0, 1));
+        for _ in 0..TRIES.get() {
+            assert_eq!(begun.count(peer(1, 0)), None);
+        }
+        for _ in 0..10_000 {
+            assert!(begun.count(peer(1, 0)).is_some(), "one alone");
+        }
+        let others = (1..5000).filter(|number| begun.count(peer(1, *number)).is_none()).count();
+        assert_eq!(
+            others,
+            (TRIES_OF_NETWORK.get() - TRIES.get()) as usize,
+            "what it was refused took nothing from them"
+        );
+        assert_eq!(begun.count(peer(2, 0)), None, "another network");
+        clock.advance(Duration::from_secs(1));
+        let others = (1..5000).filter(|number| begun.count(peer(1, *number)).is_none()).count();
+        assert_eq!(others, BACK_TO_NETWORK.get() as usize);
     }
 }

@@ -24,11 +24,11 @@ mod sync {
     pub(super) use std::sync::{Mutex, MutexGuard};
 }
 
-pub use browser::{cookie, session_cookie};
+pub use browser::{cookie, is_looked_at, session_cookie};
 pub use cache::Cache;
 pub use caller::Caller;
 pub use entering::{Peer, origin};
-pub use guesses::Guesses;
+pub use guesses::{Begun, Guesses};
 pub use headers::user_agent;
 pub use layer::{AuthLayer, AuthService};
 pub use recorder::{QueueFull, Recorder};

@@ -156,6 +156,15 @@ pub fn network(peer: IpAddr) -> IpAddr {
     }
 }
 
+/// The network that one organization has most likely for itself: an IPv6 /48, or an IPv4 address.
+#[must_use]
+pub fn wider_network(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 80 << 80).into(),
+    }
+}
+
 /// A principal that acts, with everything an audit entry says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {

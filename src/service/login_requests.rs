@@ -1,15 +1,11 @@
 //! What programs ask for that want to act for somebody: asking, deciding, and getting the token.
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
 use super::{CreatedToken, ServiceError};
-use crate::auth::{Cache, Guesses};
+use crate::auth::{Begun, Cache, Guesses};
 use crate::domain::{
     audit::{Action, AuditEvent, Subject, SubjectType},
     credential::Ended,
@@ -67,14 +63,6 @@ pub enum Login {
 /// How long somebody waits for their turn.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The network that one organization has most likely for itself: an IPv6 /48, or an IPv4 address.
-fn wider(peer: IpAddr) -> IpAddr {
-    match peer {
-        IpAddr::V4(_) => peer,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 80 << 80).into(),
-    }
-}
-
 /// The use cases of signing a program in.
 #[derive(Clone)]
 pub struct LoginRequests {
@@ -82,9 +70,7 @@ pub struct LoginRequests {
     keys: Arc<SigningKeys>,
     cache: Arc<Cache>,
     guesses: Arc<Guesses>,
-    begun: Arc<Guesses>,
-    /// The same of wider networks, of which one may have thousands for themselves.
-    begun_widely: Arc<Guesses>,
+    begun: Arc<Begun>,
     /// Each holds on to all others while it counts them: they wait here, and not on the connections that everybody needs.
     beginning: Arc<Semaphore>,
     tokens_per_user: u32,
@@ -107,7 +93,6 @@ impl LoginRequests {
             cache,
             guesses,
             begun: Arc::default(),
-            begun_widely: Arc::default(),
             beginning: Arc::new(Semaphore::new(1)),
             tokens_per_user,
         }
@@ -118,8 +103,7 @@ impl LoginRequests {
     /// # Errors
     /// [`ServiceError`]: unavailable when it cannot be taken down now.
     pub async fn begin(&self, origin: &Origin, asked: &LoginAsk) -> Result<LoginBegin, ServiceError> {
-        let counted = |peer| self.begun.count(peer).max(self.begun_widely.count(wider(peer)));
-        if let Some(retry_after) = origin.peer.and_then(counted) {
+        if let Some(retry_after) = origin.peer.and_then(|peer| self.begun.count(peer)) {
             let message = "too much has been asked for from your address; come again later".to_owned();
             return Ok(LoginBegin::TooMany { message, retry_after });
         }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{QueuedRecorder, ServiceError};
-use crate::auth::{Cache, Guesses, Recorder};
+use crate::auth::{Begun, Cache, Guesses, Recorder};
 use crate::domain::{
     audit::{Action, Observation, Outcome},
     clock::Clock,
@@ -80,9 +80,9 @@ pub struct SignInParts {
 pub struct SignIns {
     parts: Arc<SignInParts>,
     /// What was begun, by peer: which key is active is asked of PostgreSQL, over connections that everybody needs.
-    begun: Arc<Guesses>,
+    begun: Arc<Begun>,
     /// What was brought back, by peer: the same, and each adds a row.
-    brought_back: Arc<Guesses>,
+    brought_back: Arc<Begun>,
 }
 
 impl SignIns {

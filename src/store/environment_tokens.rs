@@ -9,7 +9,7 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::{
-    MintError, Store, StoreError, audit,
+    CLEARED_AT_ONCE, MintError, Store, StoreError, audit,
     mint::{hold_token, mint},
     schema::environment_tokens,
     writing,
@@ -20,9 +20,6 @@ use crate::domain::{
     secret::Secret,
     token::{CredentialKind, SigningKeys},
 };
-
-/// Ended credentials that are removed in one transaction.
-const CLEARED_AT_ONCE: i64 = 5000;
 
 impl Store {
     /// Makes a credential for one environment, good for an hour and no longer than its parent.

@@ -78,6 +78,9 @@ pub use signing_keys::{KeyState, SigningKeyRecord};
 pub use suspensions::Suspension;
 pub use tokens::{NewToken, TokenCreateError, TokenDelete, TokenScope, TokenUpdate};
 
+/// Rows of what has ended that are removed in one transaction.
+const CLEARED_AT_ONCE: i64 = 5000;
+
 /// PostgreSQL, through a pool of connections of the serving role. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {

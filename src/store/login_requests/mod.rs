@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use uuid::Uuid;
 
 use super::{
-    MintError, Store, StoreError, columns,
+    CLEARED_AT_ONCE, MintError, Store, StoreError, columns,
     error::TransactionError,
     mint::{hold_credential, mint},
     schema::{login_requests, principals},
@@ -37,8 +37,6 @@ pub use redeeming::LoginRedemption;
 const WAITING_OF_PEER: u32 = 20;
 /// Requests that may wait at once, of all.
 const WAITING_OF_ALL: u32 = 10_000;
-/// Rows that are removed in one transaction.
-const CLEARED_AT_ONCE: i64 = 5000;
 
 /// Why nothing more can be asked for.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,5 @@
-//! Places for codes that are under way at a provider: so many in all, and a few of each peer, so that nobody takes all of them.
+//! Places for codes that are under way at a provider: so many in all, and a few of each peer and of each wider network, so that nobody takes
+//! all of them.
 
 use std::{
     collections::HashMap,
@@ -6,12 +7,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::domain::principal::network;
+use crate::domain::principal::{network, wider_network};
 
 /// In all.
 const ALL: usize = 32;
 /// Of one peer: people behind one address sign in one after the other, mostly.
 const OF_PEER: usize = 4;
+/// Of all peers of one wider network.
+const OF_NETWORK: usize = 8;
 
 /// Who has them.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +32,10 @@ impl Places {
     pub(super) fn take(&self, peer: Option<IpAddr>) -> Option<Place> {
         let peer = peer.map(network);
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken.values().sum::<usize>() >= ALL || taken.get(&peer).is_some_and(|of_peer| *of_peer >= OF_PEER) {
+        let is_neighbour = |other: &Option<IpAddr>| other.map(wider_network) == peer.map(wider_network);
+        let of_network: usize = taken.iter().filter(|(other, _)| is_neighbour(other)).map(|(_, of_peer)| of_peer).sum();
+        let is_much = of_network >= OF_NETWORK || taken.get(&peer).is_some_and(|of_peer| *of_peer >= OF_PEER);
+        if is_much || taken.values().sum::<usize>() >= ALL {
             return None;
         }
         *taken.entry(peer).or_default() += 1;
@@ -67,5 +73,14 @@ mod tests {
         assert!(places.take(peer(100)).is_some() && places.take(peer(1)).is_some());
         drop(others);
         assert!(places.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn whoever_has_many_networks_of_their_own_takes_a_few_places() {
+        let places = Places::default();
+        let peer = |network, number| Some(IpAddr::from([0x2001, 0xdb8, network, number, 0, 0, 0, 1]));
+        let of_one: Vec<_> = (0..100).filter_map(|number| places.take(peer(1, number))).collect();
+        assert_eq!(of_one.len(), OF_NETWORK);
+        assert!(places.take(peer(2, 0)).is_some());
     }
 }
