@@ -73,6 +73,12 @@ pub(super) fn admit_program(parts: &Parts, site: &Site) -> Result<(), Foreign> {
     if is_browsers { called(parts, site).map(|_| ()) } else { Ok(()) }
 }
 
+/// Whether somebody sees what is answered, who has opened a page or sent a form. Not so a script of a page that asks for what has changed.
+#[must_use]
+pub fn is_looked_at(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-dest").is_none_or(|dest| dest == "document")
+}
+
 fn reads(parts: &Parts) -> bool {
     matches!(parts.method, Method::GET | Method::HEAD)
 }
@@ -149,7 +155,7 @@ mod tests {
     }
 
     fn admitted(method: &str, headers: &[(&str, &str)]) -> Result<(), Foreign> {
-        admit(&parts(method, headers), &Site::new("https://latchkey.example").unwrap())
+        admit(&parts(method, headers), &Site::new("https://latchkey.example", [127, 0, 0, 1].into()).unwrap())
     }
 
     const HOST: (&str, &str) = ("host", "latchkey.example");

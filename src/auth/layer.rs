@@ -154,7 +154,10 @@ impl<S: CredentialSource, R: Recorder> Shared<S, R> {
             Err(unverified) => return Err(self.refuse(unverified, policy, origin)),
         };
         note(&stored);
-        self.recorder.used(stored.credential, stored.read_at, &origin);
+        // What keeps a page up to date while nobody does anything keeps no session open.
+        if policy.door != Door::Page || browser::is_looked_at(entering.headers()) {
+            self.recorder.used(stored.credential, stored.read_at, &origin);
+        }
         let caller = Caller::new(&stored, origin);
         if let Err(why) = permit(policy, &stored, entering.environment) {
             tracing::info!(rpc = policy.rpc, principal = %stored.principal_id, reason = why, "permission denied");

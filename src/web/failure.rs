@@ -9,7 +9,11 @@ use tonic::Code;
 use url::form_urlencoded;
 
 use super::{answer, frame::Frame};
-use crate::{auth::Refusal, form::NoForm, service::ServiceError};
+use crate::{
+    auth::{Refusal, is_looked_at},
+    form::NoForm,
+    service::ServiceError,
+};
 
 /// Why there is another page than the one that was asked for.
 #[derive(Debug)]
@@ -179,18 +183,13 @@ pub fn not_found() -> Response<Body> {
     Failure::not_found().answer()
 }
 
-/// Whether somebody would see what is answered: not so a script of a page that asks for what has changed.
-fn is_looked_at(request: &Request<Body>) -> bool {
-    request.headers().get("sec-fetch-dest").is_none_or(|dest| dest == "document")
-}
-
 /// The answer to a request for a page that the auth layer has refused: whoever comes to see one is led to where people sign in, and back
 /// again afterwards.
 #[must_use]
 pub fn refuse(request: &Request<Body>, refusal: Refusal) -> Response<Body> {
     let failure = match refusal {
         Refusal::UnknownRpc => Failure::not_found(),
-        Refusal::Unauthenticated(_) if request.method().is_safe() && is_looked_at(request) => {
+        Refusal::Unauthenticated(_) if request.method().is_safe() && is_looked_at(request.headers()) => {
             let next = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
             let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish();
             let mut response = answer::see_other(&format!("/sign-in?{query}"));

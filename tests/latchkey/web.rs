@@ -11,6 +11,7 @@ mod look;
 mod paging;
 pub(crate) mod requests;
 mod scene;
+mod sessions;
 mod signing_in;
 mod tokens;
 mod views;
