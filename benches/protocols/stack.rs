@@ -76,7 +76,7 @@ impl Stack {
         let cache = Arc::new(Cache::new(bound, limits.cached_tokens));
         tokio::spawn(CredentialChanges::new(Arc::clone(&cache), [store.clone()]).run(CancellationToken::new()));
         let verifier = Arc::new(Verifier::start(Arc::clone(&keys), source, Arc::clone(&cache)));
-        let site = Arc::new(Site::new("http://127.0.0.1:8080").unwrap());
+        let site = Arc::new(Site::new("http://127.0.0.1:8080", [127, 0, 0, 1].into()).unwrap());
         let auth = AuthLayer::new(verifier, Arc::new(Silent), Arc::default(), site);
         let environments = Environments::new(
             store.clone(),

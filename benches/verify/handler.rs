@@ -67,7 +67,7 @@ impl Handler {
                     let recorder = recorder.clone();
                     async move { recorder.run(CancellationToken::new()).await }
                 });
-                let site = Arc::new(Site::new("http://127.0.0.1:8080").unwrap());
+                let site = Arc::new(Site::new("http://127.0.0.1:8080", [127, 0, 0, 1].into()).unwrap());
                 let verifier = Arc::new(Verifier::start(keys, source, cache));
                 let auth = AuthLayer::new(verifier, Arc::new(recorder), Arc::default(), site);
                 let routes = Routes::new(IdentityServiceServer::new(IdentityApi));

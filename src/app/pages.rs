@@ -41,11 +41,10 @@ impl Place {
         has_no_provider: bool,
     ) -> Result<Self, AppError> {
         let public_url: Arc<str> = public_url.unwrap_or_else(|| format!("http://{address}")).into();
-        let site =
-            Site::new(&public_url).ok_or_else(|| AppError::Refused(format!("{public_url} is no URL with a host")))?;
-        // Listening on loopback, and not said to be reached otherwise, by a proxy.
-        let is_for_this_machine = address.ip().to_canonical().is_loopback() && site.is_loopback();
-        Ok(Self { public_url, site: Arc::new(site), takes_links: is_for_this_machine && has_no_provider })
+        let site = Site::new(&public_url, address.ip())
+            .ok_or_else(|| AppError::Refused(format!("{public_url} is no URL with a host")))?;
+        let takes_links = site.is_for_this_machine() && has_no_provider;
+        Ok(Self { public_url, site: Arc::new(site), takes_links })
     }
 
     /// What the operator's commands know of it.

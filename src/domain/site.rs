@@ -12,25 +12,25 @@ pub struct Site {
     origin: String,
     authority: String,
     is_https: bool,
-    is_loopback: bool,
+    is_for_this_machine: bool,
     session_cookie: String,
 }
 
 impl Site {
-    /// By the public URL, without a slash at its end; none if it is no URL with a host.
+    /// By the public URL, without a slash at its end, and the address that the server listens on; none if it is no URL with a host.
     #[must_use]
-    pub fn new(public_url: &str) -> Option<Self> {
+    pub fn new(public_url: &str, listener: IpAddr) -> Option<Self> {
         let url = Url::parse(public_url).ok()?;
         let is_https = url.scheme() == "https";
         let host = url.host()?.to_string();
         let authority = url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-        let is_loopback = is_loopback(&authority);
+        let is_for_this_machine = listener.to_canonical().is_loopback() && is_loopback(&authority);
         let mut site = Self {
             public_url: public_url.to_owned(),
             origin: url.origin().ascii_serialization(),
             authority,
             is_https,
-            is_loopback,
+            is_for_this_machine,
             session_cookie: String::new(),
         };
         site.session_cookie = site.cookie("session");
@@ -58,13 +58,13 @@ impl Site {
     /// Whether people may sign in here at all: their cookies go in cleartext to their own machine alone.
     #[must_use]
     pub const fn keeps_cookies(&self) -> bool {
-        self.is_https || self.is_loopback
+        self.is_https || self.is_for_this_machine
     }
 
-    /// Whether the public URL leads to the machine itself: nobody else is meant to reach it.
+    /// Whether nobody else is meant to reach it: it listens on loopback, and its public URL leads to the machine itself, not to a proxy.
     #[must_use]
-    pub const fn is_loopback(&self) -> bool {
-        self.is_loopback
+    pub const fn is_for_this_machine(&self) -> bool {
+        self.is_for_this_machine
     }
 
     /// The name of the cookie with which a session comes.
@@ -118,11 +118,15 @@ fn is_label(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     #[test]
     fn a_site_is_called_by_its_public_name_or_by_the_machines_own() {
-        let site = Site::new("https://latchkey.example/base").unwrap();
+        let site = Site::new("https://latchkey.example/base", LOOPBACK).unwrap();
         for host in [
             "latchkey.example",
             "LATCHKEY.example",
@@ -155,7 +159,7 @@ mod tests {
 
     #[test]
     fn an_origin_is_the_public_one_or_that_of_the_loopback_name_asked_for() {
-        let site = Site::new("https://latchkey.example").unwrap();
+        let site = Site::new("https://latchkey.example", LOOPBACK).unwrap();
         assert!(site.is_own_origin("https://latchkey.example", "latchkey.example"));
         assert!(site.is_own_origin("http://localhost:8080", "localhost:8080"));
         for (origin, host) in [
@@ -173,13 +177,16 @@ mod tests {
 
     #[test]
     fn cookies_are_bound_to_the_host_by_tls_and_to_the_port_on_loopback() {
-        let name = |url: &str| Site::new(url).unwrap().session_cookie().to_owned();
+        let name = |url: &str| Site::new(url, LOOPBACK).unwrap().session_cookie().to_owned();
         assert_eq!(name("https://latchkey.example"), "__Host-latchkey-session");
         assert_eq!(name("https://latchkey.example:8443"), "__Host-latchkey-session");
         assert_eq!(name("http://127.0.0.1:8080"), "latchkey-session-8080");
         assert_eq!(name("http://[::1]:8080"), "latchkey-session-8080");
         assert_eq!(name("http://[::1]"), "latchkey-session");
-        let keeps = |url: &str| Site::new(url).unwrap().keeps_cookies();
+        let keeps = |url: &str| Site::new(url, LOOPBACK).unwrap().keeps_cookies();
         assert!(keeps("https://latchkey.example") && keeps("http://localhost:1") && !keeps("http://latchkey.example"));
+        let keeps = |url: &str, listener: &str| Site::new(url, listener.parse().unwrap()).unwrap().keeps_cookies();
+        assert!(keeps("https://latchkey.example", "0.0.0.0") && keeps("http://localhost:1", "::ffff:127.0.0.1"));
+        assert!(!keeps("http://localhost:1", "0.0.0.0") && !keeps("http://localhost:1", "::"));
     }
 }

@@ -123,7 +123,7 @@ impl Front {
         };
         let errors = connect.errors();
         let service = Router::new().fallback_service(connect);
-        let site = Arc::new(Site::new("http://127.0.0.1:8080").expect("a URL"));
+        let site = Arc::new(Site::new("http://127.0.0.1:8080", [127, 0, 0, 1].into()).expect("a URL"));
         let (nowhere, limits) = (Arc::new(Nowhere), Limits::default());
         let service =
             in_front(service, errors, verifier, nowhere, Arc::default(), site, &limits, TrustedProxies::default(), &[]);

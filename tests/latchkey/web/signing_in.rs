@@ -1,4 +1,4 @@
-//! Signing in by a link, and what becomes of a session.
+//! Signing in by a link, and who that is known as.
 
 use super::{
     requests::{Answer, Session, send, use_link},
@@ -8,7 +8,7 @@ use crate::support::{ServerOptions, TestDatabase, TestServer, eventually};
 
 const LIST: &str = "/settings/personal-access-tokens";
 
-async fn place() -> (TestDatabase, TestServer) {
+pub(super) async fn place() -> (TestDatabase, TestServer) {
     let database = TestDatabase::create().await;
     let server = TestServer::without_memory(&database).await;
     server.admin_user(&database, "admin@example.com").await;
@@ -16,7 +16,7 @@ async fn place() -> (TestDatabase, TestServer) {
 }
 
 /// Whether somebody is led to where people sign in.
-fn is_signed_out(answer: &Answer) -> bool {
+pub(super) fn is_signed_out(answer: &Answer) -> bool {
     answer.status == 303 && answer.header("location").starts_with("/sign-in?next=")
 }
 
@@ -135,109 +135,40 @@ async fn links_are_for_a_server_that_nobody_else_reaches() {
     assert_eq!(answer.status, 403, "{answer:?}");
     // Nor where a proxy leads to it.
     drop(server);
-    let keys = database_keys;
+    let keys = database_keys.clone();
     let args = ["--public-url", "https://latchkey.example"].map(str::to_owned).to_vec();
     let options = ServerOptions { args, signing_keys: Some(keys), ..ServerOptions::default() };
     let server = TestServer::start_with(&database, options).await;
     let refused = server.admin(&database, &["sign-in-link"]).await.unwrap_err();
     assert!(refused.contains("people do not sign in by links"), "{refused}");
+    // Nor where the public URL alone leads to this machine, and others reach the server all the same.
+    drop(server);
+    let args = ["--insecure-listen", "--public-url", "http://127.0.0.1:1"].map(str::to_owned).to_vec();
+    let listen = Some("0.0.0.0:0".to_owned());
+    let signing_keys = Some(database_keys);
+    let server =
+        TestServer::start_with(&database, ServerOptions { args, listen, signing_keys, ..ServerOptions::default() })
+            .await;
+    let refused = server.admin(&database, &["sign-in-link"]).await.unwrap_err();
+    assert!(refused.contains("people do not sign in by links"), "{refused}");
+    let cookies = format!("latchkey-sign-in-link-1={code}");
+    let headers = [
+        ("host", "127.0.0.1:1"),
+        ("cookie", &cookies),
+        ("origin", "http://127.0.0.1:1"),
+        ("sec-fetch-site", "same-origin"),
+    ];
+    let port = server.address().rsplit_once(':').unwrap().1;
+    let answer = send(&format!("127.0.0.1:{port}"), "POST", "/sign-in/link", &headers, "").await;
+    assert_eq!(answer.status, 403, "{answer:?}");
+    let page = send(&format!("127.0.0.1:{port}"), "GET", "/sign-in", &headers[..1], "").await;
+    assert!(page.body.contains("Nobody can sign in by http://127.0.0.1:1"), "{page:?}");
     // And without a server there is nothing that a link could lead to.
     drop(server);
     database.owner().await.batch_execute("DELETE FROM servers").await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let refused = crate::support::server::admin(&database, directory.path(), &["sign-in-link"]).await.unwrap_err();
     assert!(refused.contains("no server runs"), "{refused}");
-}
-
-#[tokio::test]
-async fn a_session_ends_by_signing_out_from_another_one_and_with_its_user() {
-    let (database, server) = place().await;
-    server.user(&database, "dev@example.com").await;
-    let open = async || Session::open(&server, &database, "dev@example.com").await;
-    let session = open().await;
-    let answer = session.post("/sign-out", &[]).await;
-    assert_eq!((answer.status, answer.header("location")), (303, "/sign-in".to_owned()));
-    assert_eq!(answer.cookie(&Session::cookie_name(server.address())), Some(String::new()));
-    assert!(is_signed_out(&session.get(LIST).await), "whoever kept the cookie");
-
-    let (one, two) = (open().await, open().await);
-    let page = one.get("/settings/sessions").await.body;
-    let ends: Vec<&str> =
-        page.split("action=\"/settings/sessions/").skip(1).map(|rest| rest.split('/').next().unwrap()).collect();
-    assert_eq!(ends.len(), 2, "both, and not the one that was ended");
-    let owner = database.owner().await;
-    let newest: String =
-        owner.query_one("SELECT id::text FROM sessions ORDER BY created_at DESC LIMIT 1", &[]).await.unwrap().get(0);
-    // Nobody else's: it is as if there were none.
-    let admin = Session::open(&server, &database, "admin@example.com").await;
-    assert_eq!(admin.post(&format!("/settings/sessions/{newest}/revoke"), &[]).await.status, 404);
-    assert_eq!(one.post(&format!("/settings/sessions/{newest}/revoke"), &[]).await.status, 303);
-    assert!(is_signed_out(&two.get(LIST).await));
-    assert_eq!(one.get(LIST).await.status, 200);
-    // A form of a session that has ended does nothing, and says so.
-    let answer = two.post(&format!("/settings/sessions/{newest}/revoke"), &[]).await;
-    assert_eq!(answer.status, 401);
-
-    let user: String =
-        owner.query_one("SELECT id::text FROM principals WHERE email = 'dev@example.com'", &[]).await.unwrap().get(0);
-    assert_eq!(admin.post(&format!("/admin/users/{user}/suspend"), &[]).await.status, 303);
-    assert!(is_signed_out(&one.get(LIST).await), "suspended");
-    assert_eq!(admin.post(&format!("/admin/users/{user}/unsuspend"), &[]).await.status, 303);
-    assert_eq!(one.get(LIST).await.status, 200, "the session is the same");
-}
-
-#[tokio::test]
-async fn a_session_ends_everywhere_at_once() {
-    let database = TestDatabase::create().await;
-    let server = TestServer::start(&database).await;
-    server.admin_user(&database, "admin@example.com").await;
-    let keys = server.keys();
-    let other =
-        TestServer::start_with(&database, ServerOptions { signing_keys: Some(keys), ..ServerOptions::default() }).await;
-    let session = Session::open(&server, &database, "admin@example.com").await;
-    // Cookies have the port's name on loopback: the other server's has another.
-    let elsewhere = Session { address: other.address().to_owned(), ..session.clone() };
-    assert_eq!(elsewhere.get(LIST).await.status, 200);
-    assert_eq!(session.post("/sign-out", &[]).await.status, 303);
-    assert!(is_signed_out(&session.get(LIST).await), "at once where it was ended");
-    eventually("it is heard of elsewhere", || async { is_signed_out(&elsewhere.get(LIST).await).then_some(()) }).await;
-}
-
-#[tokio::test]
-async fn a_session_that_is_not_used_ends_and_use_makes_it_last_but_not_for_ever() {
-    let (database, server) = place().await;
-    let session = Session::open(&server, &database, "admin@example.com").await;
-    let owner = database.owner().await;
-    owner
-        .batch_execute("UPDATE sessions SET last_used_at = now() - interval '2 hours', idle_expires_at = now() + interval '1 minute'")
-        .await
-        .unwrap();
-    assert_eq!(session.get(LIST).await.status, 200);
-    eventually("the use is written", || async {
-        let query = "SELECT idle_expires_at > now() + interval '11 hours' AND peer = '127.0.0.1' FROM sessions";
-        owner.query_one(query, &[]).await.unwrap().get::<_, bool>(0).then_some(())
-    })
-    .await;
-    owner.batch_execute("UPDATE sessions SET idle_expires_at = now()").await.unwrap();
-    assert!(is_signed_out(&session.get(LIST).await), "idle for too long");
-
-    let session = Session::open(&server, &database, "admin@example.com").await;
-    owner
-        .batch_execute(
-            "ALTER TABLE sessions DISABLE TRIGGER sessions_keep;
-             UPDATE sessions SET created_at = now() - interval '7 days', expires_at = now() + interval '1 hour',
-                 idle_expires_at = now() + interval '10 minutes', last_used_at = now() - interval '2 hours';",
-        )
-        .await
-        .unwrap();
-    assert_eq!(session.get(LIST).await.status, 200);
-    eventually("the use is written", || async {
-        let query = "SELECT bool_or(idle_expires_at = expires_at) FROM sessions";
-        owner.query_one(query, &[]).await.unwrap().get::<_, bool>(0).then_some(())
-    })
-    .await;
-    owner.batch_execute("UPDATE sessions SET expires_at = now(), idle_expires_at = now()").await.unwrap();
-    assert!(is_signed_out(&session.get(LIST).await), "however much it was used");
 }
 
 #[tokio::test]
