@@ -220,9 +220,9 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
     })
 }
 
-/// The latest entries of what was done to one thing, which the visitor may see.
-pub(super) async fn of_subject(pages: &Pages, visit: &Visit, subject: Uuid) -> Result<Vec<Row>, Failure> {
+/// The latest entries of what was done to one thing, which the visitor may see, and whether there are earlier ones.
+pub(super) async fn of_subject(pages: &Pages, visit: &Visit, subject: Uuid) -> Result<(Vec<Row>, bool), Failure> {
     let filter = AuditFilter { subject_ids: vec![subject], ..AuditFilter::default() };
     let found = pages.audit_logs.list(visit.actor(), filter, Order::Descending, &PageRequest::first()).await?;
-    rows(pages, visit, found.entries).await
+    Ok((rows(pages, visit, found.entries).await?, found.next.is_some()))
 }

@@ -150,7 +150,7 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
     let order = (EnvironmentTime::Creation, Order::Descending);
     let (found, _) = pages.environments.list(visit.actor(), filter, order, &page, false).await?;
     let classes = classes(&pages, &visit).await?;
-    let notice = (visit.query("notice") == "deleted").then_some("The environment is being deleted.");
+    let notice = (visit.notice() == "deleted").then_some("The environment is being deleted.");
     answer::ok(&List {
         frame: visit.frame(Section::Environments, "Environments").await?.with_notice(notice),
         archived,
@@ -165,6 +165,7 @@ struct Show {
     frame: Frame,
     environment: Row,
     log: Vec<audit_logs::Row>,
+    log_goes_on: bool,
 }
 
 async fn found(pages: &Pages, visit: &Visit, id: &str) -> Result<Row, Failure> {
@@ -180,8 +181,9 @@ pub(super) async fn show(
     visit: Visit,
 ) -> Result<Response<Body>, Failure> {
     let environment = found(&pages, &visit, &id).await?;
-    let log = audit_logs::of_subject(&pages, &visit, environment.id.uuid()).await?;
-    answer::ok(&Show { frame: visit.frame(Section::Environments, environment.name.clone()).await?, environment, log })
+    let (log, log_goes_on) = audit_logs::of_subject(&pages, &visit, environment.id.uuid()).await?;
+    let frame = visit.frame(Section::Environments, environment.name.clone()).await?;
+    answer::ok(&Show { frame, environment, log, log_goes_on })
 }
 
 #[derive(Template)]

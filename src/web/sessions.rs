@@ -56,7 +56,7 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
         peer: session.peer.map(|peer| peer.to_string()),
         user_agent: session.user_agent,
     });
-    let notice = (visit.query("notice") == "ended").then_some("The session has ended.");
+    let notice = (visit.notice() == "ended").then_some("The session has ended.");
     let frame = visit.frame(Section::Sessions, "Sessions").await?.with_notice(notice);
     answer::ok(&Sessions {
         frame,

@@ -128,7 +128,7 @@ pub(super) async fn list(State(pages): State<Pages>, visit: Visit) -> Result<Res
     };
     let more_end = ending.len() > ENDING;
     ending.truncate(ENDING);
-    let notice = match visit.query("notice") {
+    let notice = match visit.notice() {
         "revoked" => Some("The token is revoked. Whoever uses it is refused from now on."),
         _ => None,
     };
@@ -164,7 +164,7 @@ pub(super) async fn show(
     visit: Visit,
 ) -> Result<Response<Body>, Failure> {
     let token = found(&pages, &visit, &id).await?;
-    let notice = (visit.query("notice") == "updated").then_some("The description is saved.");
+    let notice = (visit.notice() == "updated").then_some("The description is saved.");
     let frame = visit.frame(Section::Tokens, token.description.clone()).await?.with_notice(notice);
     answer::ok(&Show { frame, description: token.description.clone(), token, problem: None })
 }

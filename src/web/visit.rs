@@ -29,6 +29,7 @@ pub(super) struct Visit {
     caller: Caller,
     form_token: String,
     query: Form,
+    comes_from_here: bool,
 }
 
 impl Visit {
@@ -39,6 +40,11 @@ impl Visit {
     /// A parameter of the query; empty where it is left out.
     pub(super) fn query(&self, name: &str) -> &str {
         self.query.text(name)
+    }
+
+    /// What was done just before, by a form that has led here: a link of somebody else's says it in vain.
+    pub(super) fn notice(&self) -> &str {
+        if self.comes_from_here { self.query("notice") } else { "" }
     }
 
     /// Which page of a list is asked for. An address that was changed by hand, or is of another list, leads to the first one.
@@ -69,7 +75,8 @@ impl FromRequestParts<Pages> for Visit {
             session_cookie(parts, &pages.site).ok_or_else(|| Failure::defect(&"a session came without its cookie"))?;
         let form_token = form_token(cookie);
         let query = Form::of_query(&parts.uri)?;
-        Ok(Self { pages: pages.clone(), caller, form_token, query })
+        let comes_from_here = parts.headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin");
+        Ok(Self { pages: pages.clone(), caller, form_token, query, comes_from_here })
     }
 }
 

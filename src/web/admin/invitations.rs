@@ -47,7 +47,7 @@ async fn page(pages: &Pages, visit: &Visit) -> Result<List, Failure> {
     let now = SystemClock.now();
     let page = visit.page();
     let found = pages.invitations.list(visit.actor(), &page).await?;
-    let notice = match visit.query("notice") {
+    let notice = match visit.notice() {
         "invited" => Some("They are invited: tell them to sign in here within a week."),
         "withdrawn" => Some("The invitation is taken back."),
         _ => None,

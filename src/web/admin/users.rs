@@ -62,7 +62,7 @@ pub(in crate::web) async fn show(
     let user = found(&pages, &visit, &id).await?;
     let active = ActiveTokens::of(&pages, &visit, user.id, &format!("/admin/users/{}", user.id)).await?;
     // As far as it is so: an address says whatever somebody has written.
-    let notice = match visit.query("notice") {
+    let notice = match visit.notice() {
         "suspended" if user.is_suspended => Some("The user is suspended: nothing is done in their name from now on."),
         "unsuspended" if !user.is_suspended => Some("The user may act again."),
         _ => None,

@@ -34,7 +34,7 @@ struct Type {
 
 /// `/device`
 pub(in crate::web) async fn show(visit: Visit) -> Result<Response<Body>, Failure> {
-    let notice = match visit.query("said") {
+    let notice = match visit.notice() {
         "yes" => Some("The program is signed in. Go on there; you can close this page."),
         "no" => Some("The program was told no."),
         _ => None,
@@ -89,7 +89,7 @@ pub(in crate::web) async fn say(
         _ => return Ok(answer::see_other("/device")),
     };
     match pages.login_requests.answer(visit.actor(), form.text("user_code"), approves, "device/answer").await {
-        Ok(_) => Ok(answer::see_other(&format!("/device?said={said}"))),
+        Ok(_) => Ok(answer::see_other(&format!("/device?notice={said}"))),
         Err(error) => again(&visit, &form, error).await,
     }
 }

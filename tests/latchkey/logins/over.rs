@@ -93,7 +93,7 @@ async fn a_form_that_is_sent_twice_leads_to_the_same_page() {
     let server = TestServer::start(&database).await;
     server.admin(&database, &["create-user", "--email", "dev@example.com"]).await.unwrap();
     let session = Session::open(&server, &database, "dev@example.com").await;
-    for (word, leads) in [("approve", "/device?said=yes"), ("deny", "/device?said=no")] {
+    for (word, leads) in [("approve", "/device?notice=yes"), ("deny", "/device?notice=no")] {
         let begun = begin(&server, "").await;
         let send = async || session.post("/device/answer", &[("user_code", &begun.user_code), ("answer", word)]).await;
         let (one, other) = tokio::join!(send(), send());

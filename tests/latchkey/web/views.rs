@@ -109,7 +109,7 @@ pub(super) const VIEWS: &[View] = &[
     view("device", "logins/type.html", Admin, Links, &[Goto("/device")], "it shows a code"),
     view("device-refused", "logins/type.html", Admin, Links, &[Goto("/device"), Fill("Code", "BCDF GHJ"), Press("Continue")], "That is no code"),
     view("device-ask", "logins/ask.html", Admin, Links, &[Goto("/device"), Fill("Code", "@code"), Press("Continue")], "Sign a program in?"),
-    view("device-answered", "logins/type.html", Admin, Links, &[Goto("/device?said=yes")], "The program is signed in."),
+    view("device-answered", "logins/type.html", Admin, Links, &[Goto("/device"), Fill("Code", "@code"), Press("Continue"), Press("Approve")], "The program is signed in."),
     view("authorize", "logins/authorize.html", Admin, Links, &[Goto(AUTHORIZE)], "Waits at"),
     view("authorize-refused", "logins/wrong.html", Admin, Links, &[Goto("/oauth2/authorize?client_id=another")], "Not understood"),
     view("sign-out", "sign_in/out.html", Admin, Links, &[Goto("/sign-out")], "Sign out of this browser"),
