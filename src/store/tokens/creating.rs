@@ -95,6 +95,17 @@ pub(in crate::store) async fn create(
     event: &AuditEvent,
 ) -> Result<(Token, Secret), TokenCreateError> {
     let (kind, creator_kind) = hold_parties(connection, new).await?;
+    // Before anything else is looked at: what it has made may be what the limit was reached with.
+    if let Some(key) = new.idempotency_key {
+        diesel::insert_into(token_forms::table)
+            .values((
+                token_forms::creator_id.eq(new.creator_id.uuid()),
+                token_forms::idempotency_key.eq(key),
+                token_forms::token_id.eq(new.id.uuid()),
+            ))
+            .execute(connection)
+            .await?;
+    }
     let live: i64 = personal_access_tokens::table
         .filter(personal_access_tokens::principal_id.eq(new.principal_id.uuid()))
         .filter(personal_access_tokens::revoked_at.is_null())
@@ -109,16 +120,6 @@ pub(in crate::store) async fn create(
         hold_credential(connection, credential).await?;
     }
     let (generation, minted) = mint(connection, keys, CredentialKind::PersonalAccessToken, new.id.uuid()).await?;
-    if let Some(key) = new.idempotency_key {
-        diesel::insert_into(token_forms::table)
-            .values((
-                token_forms::creator_id.eq(new.creator_id.uuid()),
-                token_forms::idempotency_key.eq(key),
-                token_forms::token_id.eq(new.id.uuid()),
-            ))
-            .execute(connection)
-            .await?;
-    }
     let row: TokenRow = diesel::insert_into(personal_access_tokens::table)
         .values((
             personal_access_tokens::id.eq(new.id.uuid()),

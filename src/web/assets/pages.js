@@ -35,8 +35,12 @@ document.addEventListener("submit", (event) => {
   // Whoever has stopped it may send it again.
   setTimeout(() => delete form.dataset.sent, 10000);
 });
+// And whoever has come back to it, for which browsers keep whole pages.
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});
 
-// A page that has shown a secret is not shown again, neither by a reload nor by the way back, for which browsers keep whole pages.
+// A page that has shown a secret is not shown again, neither by a reload nor by the way back.
 for (const secret of document.querySelectorAll("[data-secret]")) {
   history.replaceState(null, "", secret.dataset.secret);
   window.addEventListener("pagehide", () => secret.remove());

@@ -11,7 +11,7 @@ use hyper_util::{
 };
 use url::Url;
 
-use crate::support::SOON;
+use crate::{support::SOON, web::requests::words};
 
 /// A browser with cookies of its own.
 pub(super) struct Browser {
@@ -39,20 +39,7 @@ impl Page {
 
     /// Its words, without what is around them.
     pub(super) fn words(&self) -> String {
-        let mut words = String::new();
-        let mut inside = false;
-        for character in self.text.chars() {
-            match character {
-                '<' => inside = true,
-                '>' => {
-                    inside = false;
-                    words.push(' ');
-                }
-                _ if !inside => words.push(character),
-                _ => {}
-            }
-        }
-        words.replace("&#39;", "'").split_whitespace().collect::<Vec<_>>().join(" ")
+        words(&self.text)
     }
 }
 

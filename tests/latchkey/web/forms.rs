@@ -2,7 +2,10 @@
 
 use latchkey::domain::ids::RequestId;
 
-use super::{requests::Session, signed_in};
+use super::{
+    requests::{Session, send, token_on},
+    signed_in,
+};
 use crate::{
     oidc,
     support::{ServerOptions, TestDatabase, TestServer},
@@ -104,4 +107,85 @@ async fn who_is_invited_by_which_provider_stays_in_the_form() {
     let id = database.text("SELECT id::text FROM principals WHERE email = 'ada@example.com'", &[]).await;
     let page = session.get(&format!("/admin/users/{id}?notice=suspended")).await.body;
     assert!(page.contains("ada@example.com") && !page.contains("nothing is done in their name"), "{page}");
+}
+
+#[tokio::test]
+async fn what_was_done_is_told_by_our_own_forms_alone() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::without_memory(&database).await;
+    server.admin_user(&database, "ada@example.com").await;
+    let session = Session::open(&server, &database, "ada@example.com").await;
+    let cookies = session.cookies();
+    for (path, told) in [
+        ("/settings/personal-access-tokens?notice=revoked", "The token is revoked."),
+        ("/settings/sessions?notice=ended", "The session has ended."),
+        ("/environments?notice=deleted", "is being deleted"),
+        ("/admin/invitations?notice=withdrawn", "The invitation is taken back."),
+        ("/device?notice=yes", "The program is signed in."),
+    ] {
+        for (from, is_told) in [("same-origin", true), ("same-site", false), ("cross-site", false), ("none", false)] {
+            let headers = [
+                ("host", server.address()),
+                ("cookie", cookies.as_str()),
+                ("sec-fetch-site", from),
+                ("sec-fetch-mode", "navigate"),
+                ("sec-fetch-dest", "document"),
+            ];
+            let page = send(server.address(), "GET", path, &headers, "").await;
+            assert_eq!((page.status, page.body.contains(told)), (200, is_told), "{path} from {from}: {}", page.body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_an_admin_makes_for_a_service_account_is_the_accounts() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::without_memory(&database).await;
+    server.admin_user(&database, "ada@example.com").await;
+    let session = Session::open(&server, &database, "ada@example.com").await;
+    let made = session.post("/admin/service-accounts", &[("name", "gateway")]).await;
+    let page = made.header("location");
+    let account = page.strip_prefix("/admin/service-accounts/").unwrap_or_else(|| panic!("{made:?}"));
+    let key = RequestId::generate().to_string();
+    let fields = [
+        ("description", "In front of the shop"),
+        ("days", "90"),
+        ("access", "read-only"),
+        ("idempotency_key", key.as_str()),
+    ];
+    let shown = session.post(&format!("{page}/tokens"), &fields).await;
+    assert_eq!(shown.status, 200, "{shown:?}");
+    let mut api = server.api(&token_on(&shown.body)).await;
+    assert_eq!(api.whoami().await.unwrap(), account);
+    let stored = "SELECT concat_ws(' ', description, read_only, expires_at - created_at, creator_id <> principal_id)
+                  FROM personal_access_tokens WHERE principal_id = $1::text::uuid";
+    assert_eq!(database.text(stored, &[&account]).await, "In front of the shop t 90 days t");
+    assert!(session.get(&page).await.body.contains("In front of the shop"));
+    let own = session.get("/settings/personal-access-tokens").await.body;
+    assert!(!own.contains("In front of the shop"), "{own}");
+}
+
+#[tokio::test]
+async fn a_form_that_has_made_the_last_token_that_there_may_be_is_known_again() {
+    let database = TestDatabase::create().await;
+    let args = vec!["--tokens-per-user=2".to_owned()];
+    let server = TestServer::start_with(&database, ServerOptions { args, ..ServerOptions::default() }).await;
+    server.user(&database, "dev@example.com").await;
+    let session = Session::open(&server, &database, "dev@example.com").await;
+    let send = async |key: &str| {
+        let fields = [("description", "the last"), ("days", "30"), ("access", "read-only"), ("idempotency_key", key)];
+        session.post(LIST, &fields).await
+    };
+    let (key, other) = (RequestId::generate().to_string(), RequestId::generate().to_string());
+    assert_eq!(send(&key).await.status, 200);
+    let again = send(&key).await;
+    assert!(again.status == 409 && again.body.contains("Made already"), "{again:?}");
+    assert_eq!(send(&other).await.status, 429, "another one");
+    // One that has made nothing makes it once there is room.
+    let owner = database.owner().await;
+    owner
+        .batch_execute("UPDATE personal_access_tokens SET revoked_at = now() WHERE description = 'test'")
+        .await
+        .unwrap();
+    assert_eq!(send(&other).await.status, 200);
 }

@@ -126,15 +126,7 @@ impl Session {
             [("description", description), ("days", "30"), ("access", "read-write"), ("idempotency_key", key.as_str())];
         let answer = self.post("/settings/personal-access-tokens", &fields).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        answer
-            .body
-            .split("value=\"gitpod_pat_")
-            .nth(1)
-            .unwrap()
-            .split('"')
-            .next()
-            .map(|rest| format!("gitpod_pat_{rest}"))
-            .unwrap()
+        token_on(&answer.body)
     }
 }
 
@@ -163,4 +155,28 @@ pub(crate) fn form(fields: &[(&str, &str)]) -> String {
 pub(crate) fn hidden(page: &str, name: &str) -> String {
     let rest = page.split(&format!("name=\"{name}\" value=\"")).nth(1).unwrap_or_else(|| panic!("no {name} in {page}"));
     rest.split('"').next().unwrap().to_owned()
+}
+
+/// The words of a page or of a part of it, without what is around them.
+pub(crate) fn words(html: &str) -> String {
+    let mut words = String::new();
+    let mut inside = false;
+    for character in html.chars() {
+        match character {
+            '<' => inside = true,
+            '>' => {
+                inside = false;
+                words.push(' ');
+            }
+            _ if !inside => words.push(character),
+            _ => {}
+        }
+    }
+    words.replace("&#39;", "'").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The text of the token that a page shows.
+pub(crate) fn token_on(page: &str) -> String {
+    let rest = page.split("value=\"gitpod_pat_").nth(1).unwrap_or_else(|| panic!("no token on {page}"));
+    format!("gitpod_pat_{}", rest.split('"').next().unwrap())
 }

@@ -6,7 +6,8 @@ use latchkey::domain::ids::RequestId;
 
 use super::{
     paging::walk,
-    requests::{Session, send},
+    requests::{Session, send, words},
+    scene::furnish,
     signed_in, signed_in_with,
 };
 use crate::support::{TestDatabase, TestServer, keys::token_id};
@@ -189,4 +190,79 @@ async fn admins_find_every_active_token_of_whom_they_look_after() {
         walk(&session, &format!("/admin/users/{id}"), (&format!("<th scope=\"row\"><a href=\"{LIST}/"), "\"")).await;
     assert_eq!(found.len(), 61);
     assert!(found.contains(&token));
+}
+
+#[tokio::test]
+async fn what_there_is_to_know_of_tokens_is_in_the_list() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::without_memory(&database).await;
+    let id = token_id(&server.user(&database, "dev@example.com").await);
+    furnish(&database, "dev@example.com").await;
+    let session = Session::open(&server, &database, "dev@example.com").await;
+    let list = session.get(LIST).await.body;
+    let row = |id: &str| {
+        let row = list.split("<tr>").find(|row| row.contains(&format!("href=\"{LIST}/{id}\"")) && row.contains("<td"));
+        words(row.unwrap_or_else(|| panic!("{id}: {list}")))
+    };
+    let date = async |id: &str, column: &str| {
+        let date = format!(
+            "SELECT to_char({column} AT TIME ZONE 'UTC', 'FMDD Mon YYYY, HH24:MI \"UTC\"') FROM personal_access_tokens WHERE id = $1::text::uuid"
+        );
+        database.text(&date, &[&id]).await
+    };
+    let (created, expires) = (date(&id, "created_at").await, date(&id, "expires_at").await);
+    let expected = format!(
+        "CI of the website active {id} Read &amp; Write {created} in 30 days {expires} 1 hour ago 192.0.2.7 Revoke CI of the website"
+    );
+    assert_eq!(row(&id), expected);
+    let dashboard = "0198a000-0000-7000-8000-000000000041";
+    let (created, expires) = (date(dashboard, "created_at").await, date(dashboard, "expires_at").await);
+    let expected = format!(
+        "Dashboard in the hall active {dashboard} Read-only {created} in 5 days {expires} 2 hours ago 192.0.2.20 Revoke Dashboard in the hall"
+    );
+    assert_eq!(row(dashboard), expected);
+    assert!(list.contains("<span class=\"soon\">"), "it ends soon");
+}
+
+#[tokio::test]
+async fn one_click_copies_the_token() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::without_memory(&database).await;
+    server.user(&database, "dev@example.com").await;
+    for (allowed, told) in
+        [(&["clipboard-read", "clipboard-write"][..], "Copied."), (&[], "It is selected: copy it with your keyboard.")]
+    {
+        let mut browser =
+            signed_in_with(&server, &database, "dev@example.com", json!({ "permissions": allowed })).await;
+        browser.follow("New Token").await;
+        browser.fill("Description", "once").await;
+        browser.press("Create").await;
+        let token = browser.value("#token").await;
+        if allowed.is_empty() {
+            // As in browsers that ask, and are told no.
+            browser.evaluate("navigator.clipboard.writeText = () => Promise.reject(new Error('no'))").await;
+        }
+        browser.press("Copy").await;
+        browser.shows(told).await;
+        let copied = if allowed.is_empty() { "getSelection().toString()" } else { "navigator.clipboard.readText()" };
+        assert_eq!(browser.evaluate(copied).await, token);
+    }
+}
+
+#[tokio::test]
+async fn whoever_comes_back_to_a_form_may_send_it_at_once() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::without_memory(&database).await;
+    server.user(&database, "dev@example.com").await;
+    let mut browser = signed_in(&server, &database, "dev@example.com").await;
+    browser.follow("New Token").await;
+    browser.fill("Description", " ").await;
+    browser.press("Create").await;
+    browser.shows("The description must").await;
+    browser.act(json!({ "action": "back" })).await;
+    browser.shows("What it is for").await;
+    browser.act(json!({ "action": "hides", "text": "The description must" })).await;
+    browser.fill("Description", "once more").await;
+    browser.press("Create").await;
+    browser.shows("Copy the new token").await;
 }
