@@ -52,20 +52,29 @@ struct Name {
 /// # Errors
 /// [`StoreError`]. What was built stays; the rest is built the next time.
 pub async fn build_indexes(config: &StoreConfig) -> Result<bool, StoreError> {
-    let connection = connect::connect(&config.owning()).await;
-    let mut connection = connection.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let mut owning = config.owning();
+    // Whatever limits the owner's sessions have otherwise: what is broken off is begun anew each time.
+    let options = format!("{} -c statement_timeout=0 -c lock_timeout=0", owning.get_options().unwrap_or_default());
+    owning.options(options.trim());
+    let unavailable = |detail: String| StoreError::Unavailable(detail);
+    let mut connection = tokio::time::timeout(config.migration_patience, connect::connect(&owning))
+        .await
+        .map_err(|_| unavailable(format!("no answer within {:?}", config.migration_patience)))?
+        .map_err(|error| unavailable(error.to_string()))?;
     // The lock goes with the connection.
     let query = "SELECT pg_try_advisory_lock($1) AS is_so";
     let Answer { is_so: is_held } = sql_query(query).bind::<BigInt, _>(LOCK).get_result(&mut connection).await?;
+    // One that cannot be built keeps no other from it.
+    let mut built = Ok(());
     if is_held {
         for (name, of_what) in PLAIN {
-            build(&mut connection, name, of_what).await?;
+            built = built.and(build(&mut connection, name, of_what).await);
         }
         for (name, of_what) in PARTITIONED {
-            build_partitioned(&mut connection, name, of_what).await?;
+            built = built.and(build_partitioned(&mut connection, name, of_what).await);
         }
     }
-    Ok(is_held)
+    Ok(built.map(|()| is_held)?)
 }
 
 /// Whether there is an index of that name, and if so, whether it is good for anything.

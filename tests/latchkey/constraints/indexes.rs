@@ -54,6 +54,36 @@ async fn what_was_broken_off_is_built_anew_and_what_was_built_is_taken_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_build_takes_as_long_as_it_takes_and_one_that_fails_keeps_no_other_from_it() {
+    let database = TestDatabase::create().await;
+    let url = database.owner_url();
+    let owner = database.owner().await;
+    let all = valid(&owner).await;
+    let names = ["personal_access_tokens_by_end", "personal_access_tokens_by_revocation", "audit_logs_of_subject_type"];
+    let drop = async || {
+        owner.batch_execute(&format!("DROP INDEX {}", names.join(", "))).await.unwrap();
+    };
+    // Sessions of the owner have limits, which no build keeps.
+    drop().await;
+    let role: String = owner.query_one("SELECT current_user::text", &[]).await.unwrap().get(0);
+    let limits = format!(
+        "ALTER ROLE {role} IN DATABASE {} SET statement_timeout = '1ms'",
+        owner.query_one("SELECT quote_ident(current_database())", &[]).await.unwrap().get::<_, String>(0)
+    );
+    owner.batch_execute(&limits).await.unwrap();
+    assert!(build_indexes(&StoreConfig::parse(&url).unwrap()).await.unwrap());
+    assert_eq!(valid(&owner).await, all);
+    // One of that name, of something else, cannot be made good.
+    drop().await;
+    let in_the_way = "CREATE TABLE personal_access_tokens_by_end ()";
+    owner.batch_execute(in_the_way).await.unwrap();
+    let failed = build_indexes(&StoreConfig::parse(&url).unwrap()).await.unwrap_err();
+    assert!(matches!(failed, StoreError::Query(_)), "{failed}");
+    let but_one: Vec<String> = all.into_iter().filter(|name| name != "personal_access_tokens_by_end").collect();
+    assert_eq!(valid(&owner).await, but_one);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_one_that_waits_for_somebody() {
     let database = TestDatabase::create_empty().await;
     let config = StoreConfig::parse(&database.owner_url()).unwrap();
