@@ -2,7 +2,7 @@
 //!
 //! Asked for when somebody signs in, and kept for a while. Who waits for an answer waits together with all others, and once it did not
 //! come, nobody waits for the next one for a moment: so a provider that swallows what is sent holds up nobody for longer than one answer
-//! may take.
+//! may take. It is asked for in a task of its own: whoever was the first to want it may leave, and the others go on waiting for the same.
 
 use std::{
     num::NonZeroU32,
@@ -13,6 +13,7 @@ use std::{
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use openidconnect::IssuerUrl;
 use tokio::sync::Mutex;
+use tracing::Instrument;
 use url::Url;
 
 use super::{
@@ -40,7 +41,9 @@ pub(super) struct Discovered {
 }
 
 /// Asks for it, and remembers it.
-pub(super) struct Discovery {
+pub(super) struct Discovery(Arc<Asked>);
+
+struct Asked {
     issuer: IssuerUrl,
     http: HttpClient,
     state: Mutex<State>,
@@ -57,11 +60,34 @@ impl Discovery {
     /// Of an issuer.
     pub(super) fn new(issuer: IssuerUrl, http: HttpClient) -> Self {
         let quota = Quota::with_period(KEY_LOOKUP).expect("it is not zero").allow_burst(KEY_LOOKUPS);
-        Self { issuer, http, state: Mutex::default(), key_lookups: RateLimiter::direct(quota) }
+        let key_lookups = RateLimiter::direct(quota);
+        Self(Arc::new(Asked { issuer, http, state: Mutex::default(), key_lookups }))
     }
 
     /// What is known, or is found out now.
     pub(super) async fn discovered(&self) -> Result<Discovered, ProviderError> {
+        let asked = Arc::clone(&self.0);
+        by_itself(async move { asked.discovered().await }).await
+    }
+
+    /// The same after a token has named a key that `known` does not have: a provider may have changed its keys since. None if it was asked
+    /// too often for that.
+    pub(super) async fn newer_than(&self, known: &Discovered) -> Result<Option<Discovered>, ProviderError> {
+        let (asked, known) = (Arc::clone(&self.0), known.clone());
+        by_itself(async move { asked.newer_than(&known).await }).await
+    }
+}
+
+/// Goes on also when nobody waits for it any more.
+async fn by_itself<T: Send + 'static>(
+    asking: impl Future<Output = Result<T, ProviderError>> + Send + 'static,
+) -> Result<T, ProviderError> {
+    let asking = tokio::spawn(asking.in_current_span());
+    asking.await.unwrap_or_else(|error| Err(ProviderError::Unavailable(error.to_string())))
+}
+
+impl Asked {
+    async fn discovered(&self) -> Result<Discovered, ProviderError> {
         let mut state = self.state.lock().await;
         match &state.found {
             Some(found) if found.asked_at.elapsed() < FRESH => return Ok(found.clone()),
@@ -78,9 +104,7 @@ impl Discovery {
         }
     }
 
-    /// The same after a token has named a key that `known` does not have: a provider may have changed its keys since. None if it was asked
-    /// too often for that.
-    pub(super) async fn newer_than(&self, known: &Discovered) -> Result<Option<Discovered>, ProviderError> {
+    async fn newer_than(&self, known: &Discovered) -> Result<Option<Discovered>, ProviderError> {
         let mut state = self.state.lock().await;
         match &state.found {
             // Somebody else was first.

@@ -118,6 +118,32 @@ async fn many_who_come_while_a_provider_says_nothing_wait_for_one_answer_togethe
 }
 
 #[tokio::test]
+async fn whoever_was_the_first_to_ask_may_leave() {
+    let world = World::crooked(json!({})).await;
+    let asking = "/.well-known/openid-configuration";
+    world.acme.wrong(json!({ "hold": asking })).await;
+    let url = world.server.url();
+    let begins = async || Browser::new().post(&format!("{url}/sign-in/acme"), &[]).await;
+    {
+        let mut leaves = Box::pin(begins());
+        let is_asked = async || (world.acme.tell("held", Value::Null).await == 1).then_some(());
+        tokio::select! {
+            page = &mut leaves => panic!("{page:?}"),
+            () = eventually("the provider is asked", is_asked) => {}
+        }
+    }
+    // The connection is closed, which the server notices before it has answered all of these.
+    for _ in 0..5 {
+        assert_eq!(Browser::new().open(&format!("{url}/sign-in")).await.status, 200);
+    }
+    // Whoever comes now waits for the same answer.
+    let (page, _) = tokio::join!(begins(), world.acme.tell("release", Value::Null));
+    assert!(page.headers.contains_key("refresh"), "{page:?}");
+    let asked = world.acme.tell("asked", Value::Null).await;
+    assert_eq!(asked[asking], 1, "{asked}");
+}
+
+#[tokio::test]
 async fn while_postgresql_is_away_nobody_is_let_in_and_afterwards_all_goes_on() {
     let database = TestDatabase::create_private().await;
     let allowed = json!({ "allowed_domains": ["acme.example"] });
