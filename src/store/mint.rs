@@ -120,6 +120,18 @@ async fn hold(connection: &mut AsyncPgConnection, query: &str, id: Uuid) -> Resu
     }
 }
 
+/// The generation of the active key, whose row is held on to.
+async fn active(connection: &mut AsyncPgConnection) -> Result<Option<i16>, StoreError> {
+    let found = signing_keys::table
+        .filter(signing_keys::state.eq("active"))
+        .select(signing_keys::generation)
+        .for_share()
+        .first(connection)
+        .await
+        .optional()?;
+    Ok(found)
+}
+
 /// Makes a credential with the active key, and holds on to the key's state until the transaction ends: a key that is
 /// revoked meanwhile has this credential among those it takes with it.
 pub(super) async fn mint(
@@ -128,14 +140,11 @@ pub(super) async fn mint(
     kind: CredentialKind,
     id: Uuid,
 ) -> Result<(Generation, Minted), MintError> {
-    let generation: Option<i16> = signing_keys::table
-        .filter(signing_keys::state.eq("active"))
-        .select(signing_keys::generation)
-        .for_share()
-        .first(connection)
-        .await
-        .optional()
-        .map_err(StoreError::from)?;
+    let mut generation = active(connection).await?;
+    if generation.is_none() {
+        // While another one was activated, the statement waited for the former one, and could not see the new one yet.
+        generation = active(connection).await?;
+    }
     let generation = generation.ok_or(MintError::NoActiveKey)?;
     let generation = columns::generation(generation)?;
     match keys.mint(kind, generation, id) {

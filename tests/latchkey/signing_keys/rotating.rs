@@ -8,7 +8,7 @@ use tonic::Code;
 
 use super::{becomes, generation, with_keys};
 use crate::support::{
-    TestDatabase, TestServer, details,
+    TestDatabase, TestServer, details, eventually,
     keys::{forged, key_line, mint},
 };
 
@@ -65,6 +65,29 @@ async fn a_new_key_is_brought_to_every_server_and_then_activated() {
     // Whoever still has the old key alone does not start as if nothing were.
     let c = TestServer::start_with(&database, with_keys(&first)).await;
     becomes(&c, 503, "generation 2").await;
+}
+
+#[tokio::test]
+async fn what_is_made_while_a_key_is_activated_is_made_with_it() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start_with(&database, with_keys(&(key_line(1) + &key_line(2)))).await;
+    let token = server.user(&database, "dev@example.com").await;
+    let owner = database.owner().await;
+    // As the command does it, and not yet at its end.
+    let activate = "BEGIN;
+        UPDATE signing_keys SET state = 'verifying' WHERE state = 'active';
+        UPDATE signing_keys SET state = 'active', activated_at = now() WHERE generation = 2";
+    owner.batch_execute(activate).await.unwrap();
+    let mut api = server.api(&token).await;
+    let made = tokio::spawn(async move { api.create_token("made meanwhile").await.token });
+    let superuser = database.superuser().await;
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    eventually("the maker waits", async || {
+        (superuser.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 1).then_some(())
+    })
+    .await;
+    owner.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(generation(&made.await.unwrap()), 2);
 }
 
 #[tokio::test]
