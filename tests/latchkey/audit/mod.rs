@@ -15,7 +15,7 @@ use crate::support::{TestDatabase, eventually};
 /// The log and what is still being counted, as JSON objects; `matching` is SQL.
 async fn rows(client: &Client, table: &str, matching: &str) -> Vec<Value> {
     let query = format!("SELECT to_jsonb(r)::text FROM {table} r WHERE {matching} ORDER BY created_at, id");
-    let query = if table == "audit_tallies" { query.replace("created_at, id", "minute") } else { query };
+    let query = if table.ends_with("_tallies") { query.replace("created_at, id", "minute") } else { query };
     let rows = client.query(&query, &[]).await.unwrap();
     rows.into_iter().map(|row| serde_json::from_str(row.get(0)).unwrap()).collect()
 }

@@ -18,10 +18,13 @@ use tonic::Code;
 use uuid::{Uuid, Variant};
 
 use super::{assert_says, logged, rows};
-use crate::support::{
-    Api, TestDatabase, TestServer, eventually,
-    keys::{forged, token_id},
-    with_request_id,
+use crate::{
+    support::{
+        Api, TestDatabase, TestServer, eventually,
+        keys::{forged, token_id},
+        with_request_id,
+    },
+    web::requests::Session,
 };
 
 #[tokio::test]
@@ -217,6 +220,41 @@ async fn what_strangers_try_is_counted_by_peer_and_sealed_after_its_minute() {
     assert!(seen.iter().any(|entry| entry.action == "credential_refuse" && entry.actor_id.is_empty()), "{seen:#?}");
     let unauthenticated = "actor_kind = 'stranger' AND reason <> 'malformed or forged'";
     assert!(rows(&superuser, "audit_logs", unauthenticated).await.is_empty(), "no credential, no entry");
+}
+
+#[tokio::test]
+async fn reads_in_a_session_are_counted_and_one_that_has_ended_is_refused() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::without_memory(&database).await;
+    server.user(&database, "dev@example.com").await;
+    let session = Session::open(&server, &database, "dev@example.com").await;
+    let superuser = database.superuser().await;
+    let id = database.text("SELECT id::text FROM sessions", &[]).await;
+    for _ in 0..3 {
+        assert_eq!(session.get("/settings/sessions").await.status, 200);
+    }
+    let matching = "rpc = 'settings/sessions'";
+    let counted = async |table: &str| {
+        let found = rows(&superuser, table, matching).await;
+        found.iter().map(|row| row["count"].as_i64().unwrap()).sum::<i64>()
+    };
+    eventually("the reads are counted", async || (counted("audit_session_tallies").await == 3).then_some(())).await;
+    // Their minute is over.
+    superuser.batch_execute("UPDATE audit_session_tallies SET minute = minute - interval '5 minutes'").await.unwrap();
+    eventually("they are sealed", async || (counted("audit_logs").await == 3).then_some(())).await;
+    assert_eq!(counted("audit_session_tallies").await, 0);
+    for entry in rows(&superuser, "audit_logs", matching).await {
+        let expected = json!({
+            "action": "read", "outcome": "succeeded", "actor_kind": "user", "session_id": id, "token_id": null,
+            "peer": "127.0.0.1",
+        });
+        assert_says(&entry, &expected);
+    }
+
+    assert_eq!(session.post("/sign-out", &[]).await.status, 303);
+    assert_eq!(session.get("/settings/sessions").await.status, 303, "to where people sign in");
+    let refused = &logged(&superuser, &format!("action = 'credential_refuse' AND {matching}"), 1).await[0];
+    assert_says(refused, &json!({ "outcome": "denied", "reason": "revoked", "session_id": id, "token_id": null }));
 }
 
 #[tokio::test]

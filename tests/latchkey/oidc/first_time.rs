@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use super::{
     Browser, Configuration, Provider, World, assert_in, assert_out, authenticate, begin, person, sessions, sign_in,
 };
-use crate::support::{TestDatabase, TestServer};
+use crate::{
+    support::{ServerOptions, TestDatabase, TestServer},
+    web::requests::{Session, words},
+};
 
 #[tokio::test]
 async fn an_invitation_lets_one_account_in_once_which_is_known_by_its_subject_from_then_on() {
@@ -203,6 +206,40 @@ async fn two_providers_with_one_address_are_two_accounts() {
     assert_in(&page, &stranger);
     let users = "SELECT count(DISTINCT principal_id) FROM identities";
     assert_eq!(database.number(users, &[]).await, 1);
+}
+
+#[tokio::test]
+async fn an_admin_invites_by_the_page_for_one_provider_and_takes_that_back() {
+    let (acme, other) = (Provider::crooked().await, Provider::crooked().await);
+    let configuration = Configuration::of(&[("acme", &acme, json!({})), ("other", &other, json!({}))]);
+    let database = TestDatabase::create().await;
+    // By a link, which there is without providers alone.
+    let first = TestServer::start(&database).await;
+    first.admin_user(&database, "ada@acme.example").await;
+    let cookie = Session::open(&first, &database, "ada@acme.example").await.cookie;
+    let options = ServerOptions { signing_keys: Some(first.keys()), ..configuration.options() };
+    let server = TestServer::start_with(&database, options).await;
+    let session = Session::with(server.address(), cookie).await;
+    let invited = [("email", "ann@acme.example"), ("provider", "other")];
+    let answer = session.post("/admin/invitations", &invited).await;
+    assert_eq!((answer.status, answer.header("location").as_str()), (303, "/admin/invitations?notice=invited"));
+    let shown = words(&session.get("/admin/invitations").await.body);
+    assert!(shown.contains("ann@acme.example other"), "{shown}");
+
+    // Taken back, it lets nobody in; and there is nothing to take back twice.
+    assert_eq!(session.post("/admin/invitations/withdraw", &invited).await.status, 303);
+    let ann = Browser::new();
+    assert_out(&sign_in(&ann, &server, "other", "ann").await, &ann, 403, "for an invitation");
+    assert_eq!(session.post("/admin/invitations/withdraw", &invited).await.status, 404);
+
+    assert_eq!(session.post("/admin/invitations", &invited).await.status, 303);
+    assert_out(&sign_in(&ann, &server, "acme", "ann").await, &ann, 403, "for an invitation");
+    assert_in(&sign_in(&ann, &server, "other", "ann").await, &ann);
+    let said = "SELECT string_agg(concat_ws(' ', action, rpc), E'\\n' ORDER BY created_at, id) FROM audit_logs
+                WHERE action LIKE 'invitation\\_%'";
+    let done = "invitation_create admin/invitations\ninvitation_withdraw admin/invitations/withdraw\n\
+                invitation_create admin/invitations\ninvitation_redeem sign-in/{}/callback";
+    assert_eq!(database.text(said, &[]).await, done);
 }
 
 #[tokio::test]

@@ -3,11 +3,12 @@
 use std::fs;
 
 use serde_json::json;
+use url::{Position, Url};
 
 use super::{Browser, World, authenticate, begin, person};
 use crate::{
     support::{ServerOptions, TestDatabase, TestServer},
-    web::requests::{Answer, send},
+    web::requests::{Answer, hidden, send},
 };
 
 #[tokio::test]
@@ -107,6 +108,58 @@ async fn a_cookie_by_tls_is_bound_to_the_host() {
     let browser = Browser::new();
     let page = begin(&browser, &server, "acme", "/").await.unwrap_err();
     assert_eq!((page.status.as_u16(), browser.cookies()), (403, [].into()), "{}", page.words());
+}
+
+#[tokio::test]
+async fn a_session_by_tls_is_bound_to_the_host() {
+    let world = World::crooked(json!({ "allowed_domains": ["acme.example"] })).await;
+    let mut options = world.configuration.options();
+    options.args.extend(["--public-url".to_owned(), "https://latchkey.example".to_owned()]);
+    options.signing_keys = Some(world.server.keys());
+    let server = TestServer::start_with(&world.database, options).await;
+    let own = [("host", "latchkey.example"), ("origin", "https://latchkey.example"), ("sec-fetch-site", "same-origin")];
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let begun = send(server.address(), "POST", "/sign-in/acme", &[&own[..], &[form]].concat(), "next=%2F").await;
+    let attempt = format!("__Host-latchkey-sign-in={}", begun.cookie("__Host-latchkey-sign-in").unwrap());
+    let there = begun.header("refresh").strip_prefix("0; url=").map(|url| Url::parse(url).unwrap()).unwrap();
+    let back = authenticate(&Browser::new(), &there, "ann").await;
+    let comes = |from: &'static str| {
+        [
+            ("host", "latchkey.example"),
+            ("sec-fetch-site", from),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ]
+    };
+    let path = &back[Position::BeforePath..];
+    let came = [&comes("cross-site")[..], &[("cookie", attempt.as_str())]].concat();
+    let answer = send(server.address(), "GET", path, &came, "").await;
+    assert_eq!((answer.status, answer.header("location").as_str()), (303, "/"), "{answer:?}");
+    let cookies = answer.header("set-cookie");
+    let set = cookies.lines().find(|line| line.starts_with("__Host-latchkey-session=gitpod_ses_")).expect(&cookies);
+    assert!(set.ends_with("; Path=/; HttpOnly; SameSite=Lax; Max-Age=604800; Secure"), "{set}");
+
+    let session = set.split(';').next().unwrap();
+    let with = |headers: &[(&'static str, &'static str)]| {
+        let mut all: Vec<(String, String)> =
+            headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        all.push(("cookie".to_owned(), session.to_owned()));
+        all
+    };
+    let ask = async |method: &str, path: &str, headers: Vec<(String, String)>, body: &str| {
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        send(server.address(), method, path, &headers, body).await
+    };
+    let page = ask("GET", "/settings/sessions", with(&comes("none")), "").await;
+    assert!(page.status == 200 && page.body.contains("This one"), "{page:?}");
+    let body = format!("form_token={}", hidden(&page.body, "form_token"));
+    let cleartext = [own[0], ("origin", "http://latchkey.example"), form];
+    assert_eq!(ask("POST", "/sign-out", with(&cleartext), &body).await.status, 403);
+    let answer = ask("POST", "/sign-out", with(&[&own[..], &[form]].concat()), &body).await;
+    assert_eq!(answer.header("location"), "/sign-in", "{answer:?}");
+    let ended = "__Host-latchkey-session=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0; Secure";
+    assert_eq!(answer.header("set-cookie"), ended);
+    assert_eq!(ask("GET", "/settings/sessions", with(&comes("none")), "").await.status, 303);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The audit log on its page: who did what, by name.
 
-use super::requests::Session;
-use crate::support::{TestDatabase, TestServer};
+use super::requests::{Session, words};
+use crate::support::{TestDatabase, TestServer, keys::token_id};
 
 /// The entries of a page, each as one piece.
 fn entries(page: &str) -> Vec<&str> {
@@ -64,4 +64,60 @@ async fn days_are_taken_as_long_as_there_are_any() {
         assert_eq!(page.status, 200, "{day}");
         assert!(page.body.contains("A day is written as 2026-03-31."), "{day}: {}", page.body);
     }
+}
+
+#[tokio::test]
+async fn a_day_is_one_in_utc_and_the_form_says_so() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::start(&database).await;
+    server.user(&database, "dev@example.com").await;
+    let session = Session::open(&server, &database, "dev@example.com").await;
+    // In New York, both are of the day before.
+    let early = "INSERT INTO audit_logs (id, organization_id, actor_id, actor_kind, action, rpc, outcome, created_at)
+        SELECT gen_random_uuid(), organization_id, id, 'user', 'read', 'test/' || hour, 'succeeded',
+            (date_trunc('day', now() AT TIME ZONE 'UTC') - interval '1 day' + make_interval(hours => hour)) AT TIME ZONE 'UTC'
+        FROM principals, unnest(ARRAY[-1, 1, 23, 24]) AS hour";
+    assert_eq!(database.owner().await.execute(early, &[]).await.unwrap(), 4);
+    let day = "SELECT to_char(now() AT TIME ZONE 'UTC' - interval '1 day', 'YYYY-MM-DD')";
+    let day = database.text(day, &[]).await;
+    let page = session.get(&format!("/audit-logs?from={day}&to={day}")).await.body;
+    let found: Vec<bool> = [-1, 1, 23, 24].iter().map(|hour| page.contains(&format!(">test/{hour}</span>"))).collect();
+    assert_eq!(found, [false, true, true, false], "{page}");
+    assert!(page.contains("<label for=\"from\">From (a day in UTC)</label>"), "{page}");
+}
+
+#[tokio::test]
+async fn entries_are_found_by_whoever_did_it_and_by_what_it_was_done_to() {
+    let database = TestDatabase::create().await;
+    let server = TestServer::without_memory(&database).await;
+    server.admin_user(&database, "ada@example.com").await;
+    let theirs = token_id(&server.user(&database, "dev@example.com").await);
+    let own = Session::open(&server, &database, "dev@example.com").await;
+    own.create_token("CI of the website").await;
+    let revoke = format!("/settings/personal-access-tokens/{theirs}/revoke");
+    let admin = Session::open(&server, &database, "ada@example.com").await;
+    assert_eq!(admin.post(&revoke, &[]).await.status, 303);
+    let acts = |page: &str| {
+        let mut acts: Vec<String> = entries(page)
+            .iter()
+            .map(|entry| words(entry.split("what mono\">").nth(1).unwrap().split('<').next().unwrap()))
+            .collect();
+        acts.retain(|act| act != "read");
+        acts
+    };
+    // From the page of a user, to what they did.
+    let noor = database.text("SELECT id::text FROM principals WHERE email = 'dev@example.com'", &[]).await;
+    let link = format!("/audit-logs?actor={noor}");
+    let user = admin.get(&format!("/admin/users/{noor}")).await.body;
+    assert!(user.contains(&format!("<a href=\"{link}\">In the audit log</a>")), "{user}");
+    let page = admin.get(&link).await.body;
+    assert_eq!(acts(&page), ["token_create", "session_create"], "{page}");
+    // What was done to a token, by whomever.
+    let page = admin.get(&format!("/audit-logs?subject={theirs}")).await.body;
+    assert_eq!(acts(&page), ["token_revoke", "token_create"], "{page}");
+    let page = admin.get(&format!("/audit-logs?subject={theirs}&actor={noor}")).await.body;
+    assert_eq!(acts(&page), Vec::<String>::new(), "{page}");
+    // Of others' acts, a member finds none.
+    let page = own.get(&format!("/audit-logs?subject={theirs}")).await.body;
+    assert_eq!(acts(&page), Vec::<String>::new(), "{page}");
 }
