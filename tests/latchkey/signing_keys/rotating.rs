@@ -70,13 +70,15 @@ async fn a_new_key_is_brought_to_every_server_and_then_activated() {
 #[tokio::test]
 async fn what_is_made_while_a_key_is_activated_is_made_with_it() {
     let database = TestDatabase::create().await;
-    let server = TestServer::start_with(&database, with_keys(&(key_line(1) + &key_line(2)))).await;
+    let server = TestServer::start_with(&database, with_keys(&(1..=3).map(key_line).collect::<String>())).await;
+    // Its own key is none of the two, so that it does not wait for them before.
     let token = server.user(&database, "dev@example.com").await;
+    server.admin(&database, &["activate-generation", "2"]).await.unwrap();
     let owner = database.owner().await;
     // As the command does it, and not yet at its end.
     let activate = "BEGIN;
         UPDATE signing_keys SET state = 'verifying' WHERE state = 'active';
-        UPDATE signing_keys SET state = 'active', activated_at = now() WHERE generation = 2";
+        UPDATE signing_keys SET state = 'active', activated_at = now() WHERE generation = 3";
     owner.batch_execute(activate).await.unwrap();
     let mut api = server.api(&token).await;
     let made = tokio::spawn(async move { api.create_token("made meanwhile").await.token });
@@ -87,7 +89,7 @@ async fn what_is_made_while_a_key_is_activated_is_made_with_it() {
     })
     .await;
     owner.batch_execute("COMMIT").await.unwrap();
-    assert_eq!(generation(&made.await.unwrap()), 2);
+    assert_eq!(generation(&made.await.unwrap()), 3);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use tokio::{
 };
 
 use super::{browser::Browser, requests::Session, signed_in};
-use crate::support::{TestDatabase, TestServer, keys::token_id};
+use crate::support::{SOON, TestDatabase, TestServer, keys::token_id};
 
 const EVENTS: &str = "**/environments/events*";
 
@@ -188,11 +188,14 @@ async fn a_stream_says_at_once_that_it_is_there() {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut said = String::new();
-    while !said.contains("event: alive\ndata:\n\n") {
-        let mut bytes = [0; 1024];
-        let read = stream.read(&mut bytes).await.unwrap();
-        assert_ne!(read, 0, "it ends: {said}");
-        said.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
-    }
+    let begins = async {
+        while !said.contains("event: alive\ndata:\n\n") {
+            let mut bytes = [0; 1024];
+            let read = stream.read(&mut bytes).await.unwrap();
+            assert_ne!(read, 0, "it ends: {said}");
+            said.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+        }
+    };
+    tokio::time::timeout(SOON, begins).await.expect("it says that it is there");
     assert!(said.contains("x-accel-buffering: no\r\n"), "{said}");
 }
