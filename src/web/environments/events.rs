@@ -43,7 +43,7 @@ pub(in crate::web) async fn events(State(pages): State<Pages>, visit: Visit) -> 
     let mut response = answer::respond(StatusCode::OK, Code::Ok, body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // Else nginx holds back what is short until there is more of it.
+    // For proxies that may keep what is short until there is more of it: nginx has this name for it.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }

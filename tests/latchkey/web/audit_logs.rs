@@ -83,7 +83,7 @@ async fn a_day_is_one_in_utc_and_the_form_says_so() {
     let page = session.get(&format!("/audit-logs?from={day}&to={day}")).await.body;
     let found: Vec<bool> = [-1, 1, 23, 24].iter().map(|hour| page.contains(&format!(">test/{hour}</span>"))).collect();
     assert_eq!(found, [false, true, true, false], "{page}");
-    assert!(page.contains("<label for=\"from\">From (a day in UTC)</label>"), "{page}");
+    assert!(page.contains("<label for=\"from\">First day (UTC)</label>"), "{page}");
 }
 
 #[tokio::test]
