@@ -21,9 +21,6 @@ use crate::domain::principal::{network, wider_network};
 
 /// Tries that a peer has at once; each second gives one back.
 const TRIES: NonZeroU32 = NonZeroU32::new(100).expect("it is more than nothing");
-/// The same of a wider network: ten of its peers may be at their limit, and nobody else there notices.
-const TRIES_OF_NETWORK: NonZeroU32 = NonZeroU32::new(10 * TRIES.get()).expect("it is more than nothing");
-const BACK_TO_NETWORK: NonZeroU32 = NonZeroU32::new(10).expect("it is more than nothing");
 /// Peers that are told apart; beyond them, all others count as one.
 const PEERS: usize = 100_000;
 /// How often those are looked for who have all their tries again.
@@ -82,18 +79,20 @@ pub struct Begun<C: Clock = MonotonicClock> {
     by_network: Guesses<C>,
 }
 
-impl Default for Begun {
-    fn default() -> Self {
-        Self::with_clock(MonotonicClock, PEERS)
+impl Begun {
+    /// A wider network may begin as much as so many of its peers.
+    #[must_use]
+    pub fn new(peers_of_network: NonZeroU32) -> Self {
+        Self::with_clock(peers_of_network, MonotonicClock)
     }
 }
 
 impl<C: Clock + Clone> Begun<C> {
-    fn with_clock(clock: C, peers: usize) -> Self {
-        let of_network = Quota::per_second(BACK_TO_NETWORK).allow_burst(TRIES_OF_NETWORK);
+    fn with_clock(peers_of_network: NonZeroU32, clock: C) -> Self {
+        let of_network = Quota::per_second(peers_of_network).allow_burst(peers_of_network.saturating_mul(TRIES));
         Self {
-            by_peer: Guesses::with_clock(of_peer(), clock.clone(), peers),
-            by_network: Guesses::with_clock(of_network, clock, peers),
+            by_peer: Guesses::with_clock(of_peer(), clock.clone(), PEERS),
+            by_network: Guesses::with_clock(of_network, clock, PEERS),
         }
     }
 
@@ -157,7 +156,8 @@ mod tests {
     #[test]
     fn many_peers_of_one_network_begin_no_more_than_it_may() {
         let clock = FakeRelativeClock::default();
-        let begun = Begun::with_clock(clock.clone(), 100_000);
+        let ten = NonZeroU32::new(10).unwrap();
+        let begun = Begun::with_clock(ten, clock.clone());
         let peer = |network, number| IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, network, number, 0, 0, 0, 1));
         for _ in 0..TRIES.get() {
             assert_eq!(begun.count(peer(1, 0)), None);
@@ -166,14 +166,10 @@ mod tests {
             assert!(begun.count(peer(1, 0)).is_some(), "one alone");
         }
         let others = (1..5000).filter(|number| begun.count(peer(1, *number)).is_none()).count();
-        assert_eq!(
-            others,
-            (TRIES_OF_NETWORK.get() - TRIES.get()) as usize,
-            "what it was refused took nothing from them"
-        );
+        assert_eq!(others, 9 * TRIES.get() as usize, "what it was refused took nothing from them");
         assert_eq!(begun.count(peer(2, 0)), None, "another network");
         clock.advance(Duration::from_secs(1));
         let others = (1..5000).filter(|number| begun.count(peer(1, *number)).is_none()).count();
-        assert_eq!(others, BACK_TO_NETWORK.get() as usize);
+        assert_eq!(others, 10);
     }
 }

@@ -1,6 +1,6 @@
 //! What programs ask for that want to act for somebody: asking, deciding, and getting the token.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
@@ -60,6 +60,8 @@ pub enum Login {
     },
 }
 
+/// A wider network asks for no more than one peer: what is asked for waits, and of all that waits there is an end.
+const PEERS_OF_NETWORK: NonZeroU32 = NonZeroU32::MIN;
 /// How long somebody waits for their turn.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -92,7 +94,7 @@ impl LoginRequests {
             keys,
             cache,
             guesses,
-            begun: Arc::default(),
+            begun: Arc::new(Begun::new(PEERS_OF_NETWORK)),
             beginning: Arc::new(Semaphore::new(1)),
             tokens_per_user,
         }

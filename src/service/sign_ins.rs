@@ -1,6 +1,6 @@
 //! Signing in with an account that somebody has elsewhere.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::{QueuedRecorder, ServiceError};
 use crate::auth::{Begun, Cache, Guesses, Recorder};
@@ -17,6 +17,9 @@ use crate::domain::{
 use crate::store::{KeyState, SignIn, Store, StoreError, Unsettled};
 
 pub use crate::store::SignInOutcome;
+
+/// A wider network begins as much as so many peers: it may be an organization's, or that of many who have nothing to do with each other.
+const PEERS_OF_NETWORK: NonZeroU32 = NonZeroU32::new(10).expect("it is not zero");
 
 /// Why an attempt does not go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +92,8 @@ impl SignIns {
     /// Of these parts.
     #[must_use]
     pub fn new(parts: SignInParts) -> Self {
-        Self { parts: Arc::new(parts), begun: Arc::default(), brought_back: Arc::default() }
+        let counted = || Arc::new(Begun::new(PEERS_OF_NETWORK));
+        Self { parts: Arc::new(parts), begun: counted(), brought_back: counted() }
     }
 
     /// Counts a code that was none, as what is no token: how long whoever brought it has to wait now, if there were too many.

@@ -61,6 +61,10 @@ pub async fn build_indexes(config: &StoreConfig) -> Result<bool, StoreError> {
         .await
         .map_err(|_| unavailable(format!("no answer within {:?}", config.migration_patience)))?
         .map_err(|error| unavailable(error.to_string()))?;
+    // The same of one that PostgreSQL has from 17 on, and refuses to be told of before.
+    sql_query("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'")
+        .execute(&mut connection)
+        .await?;
     // The lock goes with the connection.
     let query = "SELECT pg_try_advisory_lock($1) AS is_so";
     let Answer { is_so: is_held } = sql_query(query).bind::<BigInt, _>(LOCK).get_result(&mut connection).await?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use url::Url;
+use url::{Url, form_urlencoded};
 
 /// The longest there is, in bytes: it comes along in a cookie.
 const LIMIT: usize = 512;
@@ -43,7 +43,7 @@ impl Landing {
         let read = base.join(text).map_err(|_| InvalidLanding)?;
         let is_same =
             read.origin() == base.origin() && read.as_str().strip_prefix("https://landing.invalid") == Some(text);
-        if is_same { Ok(Self(text.to_owned())) } else { Err(InvalidLanding) }
+        if is_same { Ok(Self(without_notice(text))) } else { Err(InvalidLanding) }
     }
 
     /// The path, which begins with one slash.
@@ -51,6 +51,14 @@ impl Landing {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// What was done there is told by the form that has done it, and not by whoever has written the link.
+fn without_notice(text: &str) -> String {
+    let Some((path, query)) = text.split_once('?') else { return text.to_owned() };
+    let is_notice = |part: &str| form_urlencoded::parse(part.as_bytes()).any(|(name, _)| name == "notice");
+    let kept: Vec<&str> = query.split('&').filter(|part| !is_notice(part)).collect();
+    if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) }
 }
 
 impl Default for Landing {
@@ -79,6 +87,18 @@ mod tests {
             "/details/0193?x=https://a/b",
         ] {
             assert_eq!(Landing::parse(path).map(|landing| landing.to_string()), Ok(path.to_owned()));
+        }
+    }
+
+    #[test]
+    fn no_link_says_what_was_done() {
+        for (text, leads) in [
+            ("/device?notice=yes", "/device"),
+            ("/device?notice", "/device"),
+            ("/device?a=b&notice=yes&c", "/device?a=b&c"),
+            ("/device?%6eotice=yes&a=notice", "/device?a=notice"),
+        ] {
+            assert_eq!(Landing::parse(text).map(|landing| landing.to_string()), Ok(leads.to_owned()), "{text}");
         }
     }
 

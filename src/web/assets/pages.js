@@ -36,7 +36,8 @@ document.addEventListener("submit", (event) => {
   setTimeout(() => delete form.dataset.sent, 10000);
 });
 // And whoever has come back to it, for which browsers keep whole pages.
-window.addEventListener("pageshow", () => {
+window.addEventListener("pageshow", (event) => {
+  if (!event.persisted) return;
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });
 

@@ -122,7 +122,8 @@ async fn whatever_a_cookie_says_a_link_leads_to_a_page_of_ours() {
     let name = format!("latchkey-sign-in-next-{}", server.address().rsplit_once(':').unwrap().1);
     for (next, leads) in [
         ("/device", "/device"),
-        ("/device?notice=yes", "/device?notice=yes"),
+        ("/audit-logs?subject=x", "/audit-logs?subject=x"),
+        ("/device?notice=yes", "/device"),
         ("//evil.example/", "/"),
         ("https://evil.example/", "/"),
         ("/\\evil.example", "/"),
